@@ -1,0 +1,67 @@
+# Two commands do everything: `make train` and `make test`. They need python3 with venv, and nothing else.
+
+PYTHON ?= python3
+BIN := .venv/bin
+export RAY_USAGE_STATS_ENABLED := 0
+
+.PHONY: help train test slow lint types check notebook pictures bench record clean
+
+help:
+	@echo "make train     train the article's network on MNIST, in a .venv of its own"
+	@echo "make test      the tests, under five minutes"
+	@echo "make slow      whole trainings and the like"
+	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
+	@echo "make notebook  docs/walkthrough.md as a notebook"
+	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
+	@echo "make bench     ours beside Keras on TensorFlow, one line a run into benchmarks/records"
+	@echo "make record    the README's table from benchmarks/records"
+	@echo "make clean     remove what make made, but no run"
+
+train: .venv/train
+	$(BIN)/numerals train
+
+test: .venv/dev
+	$(BIN)/pytest -m "not slow"
+
+slow: .venv/dev
+	$(BIN)/pytest -m slow
+
+lint: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/dev
+	$(BIN)/mypy
+
+check: lint types test
+
+notebook: .venv/dev
+	$(BIN)/jupytext --to notebook --output docs/walkthrough.ipynb docs/walkthrough.md
+
+pictures: .venv/dev
+	cd docs && ../$(BIN)/python ../tests/walkthrough.py
+
+bench: .venv/train .venv-keras-tensorflow/done
+	$(BIN)/python benchmarks/run.py numerals keras-tensorflow
+	$(MAKE) record
+
+record: .venv/train
+	$(BIN)/python benchmarks/table.py --write
+
+clean:
+	rm -rf .venv .venv-keras-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+
+# A file in the environment says what is in it, and is made anew when the wishes change.
+.venv/train: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
+	@touch $@
+
+.venv/dev: .venv/train
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-keras-tensorflow/done: benchmarks/peers/keras-tensorflow.txt
+	$(PYTHON) -m venv .venv-keras-tensorflow
+	.venv-keras-tensorflow/bin/pip install --quiet --disable-pip-version-check -r $<
+	@touch $@

@@ -1,0 +1,97 @@
+"""A training as a terminal shows it: the layers, a progress bar, a line an epoch. Knows nothing about how to train.
+
+Where there is no terminal the bar is left out; with `quiet` everything is. All of it goes to stderr.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from numerals.learn.callbacks import Epoch
+    from numerals.learn.model import Layer
+    from numerals.learn.recipe import Recipe
+    from numerals.learn.train import Run
+
+
+class Show:
+    """An Observer for `train`; use it as a context, so that the bar goes when the training does."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("left at most"),
+        )
+        self._bar = Progress(
+            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
+        )
+        self._task = self._bar.add_task("", total=None, figures="", start=False)
+        self._epochs = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.stop()
+
+    def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
+        self._epochs = recipe.epochs
+        self._console.print(_table(layers))
+        still = sum(layer.parameters - layer.trained for layer in layers)
+        self._console.print(
+            f"{sum(layer.parameters for layer in layers):,} parameters ({still} of them BatchNorm's running means and "
+            "variances, not trained); softmax is in the loss"
+        )
+        precision = "bfloat16" if facts["bfloat16"] else "float32"
+        self._console.print(
+            f"Recipe {recipe.name}: {facts['digits']:,} digits to learn from, "
+            f"{facts['validation']:,} to validate with; "
+            f"{precision} on {facts['device']}, batches of {recipe.batch_size}"
+        )
+        self._bar.start()
+
+    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
+        if self._bar.disable:
+            return
+        self._bar.start_task(self._task)
+        figures = f"{step}/{steps}  loss {loss:.4f}  accuracy {accuracy:.4f} "
+        done, total = (epoch - 1) * steps + step, self._epochs * steps
+        self._bar.update(
+            self._task, description=f"epoch {epoch}/{self._epochs}", completed=done, total=total, figures=figures
+        )
+
+    def epoch(self, row: "Epoch", best: bool) -> None:
+        self._console.print(
+            f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}  loss {row.loss:.4f}  "
+            f"accuracy {row.accuracy:.4f}  val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
+            f"rate {row.learning_rate:.0e}  {row.seconds:.1f} s"
+            f"{'  best so far, kept' if best else ''}"
+        )
+
+    def ended(self, run: "Run") -> None:
+        self._bar.stop()
+        how = {
+            "early": f"Stopped early after epoch {len(run.history)}, since val_loss had ceased to fall.",
+            "all epochs": f"All {len(run.history)} epochs done.",
+            "interrupted": f"Interrupted after {len(run.history)} epochs, so the test digits were not used; "
+            f"to use them: numerals evaluate {run.folder}.",
+        }
+        self._console.print(f"{how[run.metrics['ended']]} The weights of epoch {run.best_epoch} are kept.")
+        self._console.print(f"Kept in {run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
+        if (run.folder / "tensorboard").is_dir():
+            self._console.print(f"To look: curves.svg there, and tensorboard --logdir {run.folder / 'tensorboard'}")
+
+
+def _table(layers: "Sequence[Layer]") -> Table:
+    table = Table("layer", "output", box=None, pad_edge=False, header_style="bold")
+    table.add_column("parameters", justify="right")
+    for layer in layers:
+        table.add_row(layer.name, " × ".join(map(str, layer.output)), f"{layer.parameters:,}")
+    return table

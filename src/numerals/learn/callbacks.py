@@ -1,0 +1,111 @@
+"""What happens between epochs (the article's section 5): early stopping, learning rate on plateau, TensorBoard.
+
+Knows nothing about data. Both rules decide as Keras's callbacks of the same names do, in float32 as they do, on any
+sequence of losses (a test compares them).
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from numerals.learn import recipe as recipes
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A row of the history. The training figures are means over the epoch: augmented digits, dropout on."""
+
+    epoch: int  # from 1
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float  # that this epoch was trained with
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class EarlyStopping:
+    """Stops after `patience` epochs without a new least val_loss, and remembers which epoch had it."""
+
+    def __init__(self, recipe: recipes.EarlyStopping) -> None:
+        self._patience = recipe.patience
+        self._best: float | None = None
+        self._wait = 0
+        self.best_epoch = 0  # from 1; 0 before the first
+        self.stop = False
+
+    def is_best(self, epoch: int, val_loss: float) -> bool:
+        """Take note of an epoch's val_loss; true if its weights are the ones to keep. Sets `stop`."""
+        self._wait += 1
+        if _less(val_loss, self._best):
+            self._best, self.best_epoch, self._wait = val_loss, epoch, 0
+            return True
+        self.stop = self._wait >= self._patience
+        return False
+
+
+class Plateau:
+    """Multiplies the learning rate with `factor` after `patience` epochs without a gain of `min_delta` in val_loss."""
+
+    def __init__(self, recipe: recipes.Plateau) -> None:
+        self._recipe = recipe
+        self._best: float | None = None
+        self._wait = 0
+
+    def next_rate(self, val_loss: float, rate: float) -> float:
+        """The learning rate for the epoch after one that ended with this val_loss, as a float32 holds it."""
+        if _less(val_loss + self._recipe.min_delta, self._best):
+            self._best, self._wait = val_loss, 0
+            return rate
+        self._wait += 1
+        if self._wait < self._recipe.patience or rate <= float(np.float32(self._recipe.minimum)):
+            return rate
+        self._wait = 0
+        return float(np.float32(max(rate * self._recipe.factor, self._recipe.minimum)))
+
+
+def _less(value: float, best: float | None) -> bool:
+    """Whether it is a gain, as Keras compares: in float32; the first value always is one; NaN is none."""
+    return best is None or bool(np.float32(value) < np.float32(best))
+
+
+class TensorBoard:
+    """Writes what TensorBoard shows, without TensorFlow: `tensorboard --logdir RUN/tensorboard`.
+
+    Training and validation are two writers with the same tags, so that the page draws them over each other.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # half a second that other recipes need not spend
+
+        self._train = SummaryWriter(folder / "train")
+        self._validation = SummaryWriter(folder / "validation")
+
+    def add_digits(self, tag: str, grid: npt.NDArray[np.uint8]) -> None:
+        """One grey picture, uint8 (height, width)."""
+        self._train.add_image(tag, grid, 0, dataformats="HW")
+
+    def add_epoch(self, row: Epoch, network: nn.Module) -> None:
+        """Losses, accuracies, learning rate, and a histogram of each weight."""
+        self._train.add_scalar("loss", row.loss, row.epoch)
+        self._train.add_scalar("accuracy", row.accuracy, row.epoch)
+        self._train.add_scalar("learning_rate", row.learning_rate, row.epoch)
+        self._validation.add_scalar("loss", row.val_loss, row.epoch)
+        self._validation.add_scalar("accuracy", row.val_accuracy, row.epoch)
+        for name, weights in network.named_parameters():
+            if torch.isfinite(weights).all():  # there is no histogram of NaN
+                self._train.add_histogram(f"weights/{name}", weights.detach().float(), row.epoch)
+        self._train.flush()
+        self._validation.flush()
+
+    def close(self) -> None:
+        self._train.close()
+        self._validation.close()

@@ -1,0 +1,137 @@
+"""The run folder: what a training keeps, and how it is read back. Knows nothing about how to train.
+
+    runs/article-1/
+      recipe.toml               the recipe, every number of it
+      model.safetensors         the best epoch's weights
+      history.csv, curves.svg   a row an epoch, and the same drawn
+      metrics.json              accuracy and loss, seconds and memory by stage, versions
+      test_probabilities.npz    what the network answered on the test digits
+      tensorboard/              where the recipe says so
+
+Each file is written whole or not at all, and no pickle is among them.
+"""
+
+import contextlib
+import csv
+import hashlib
+import io
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from numerals.errors import RunError
+from numerals.files import write_atomically
+from numerals.learn import model
+from numerals.learn.callbacks import Epoch
+from numerals.learn.recipe import Recipe
+
+Weights = dict[str, torch.Tensor]
+
+
+class RunFolder:
+    """One training's folder. `create` makes a new one, `open` takes one that is there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, out: str | Path | None, recipe_name: str) -> "RunFolder":
+        """A new, empty folder: `out`, or else the first free of runs/NAME-1, runs/NAME-2, ...
+
+        Raises:
+            RunError: `out` exists, or cannot be made.
+        """
+        number = 0
+        while True:
+            number += 1
+            path = Path(out) if out is not None else Path("runs") / f"{recipe_name}-{number}"
+            try:
+                path.mkdir(parents=True)
+                return cls(path)
+            except FileExistsError as error:
+                if out is not None or not path.is_dir():
+                    raise RunError(f"{path}: exists already; choose another --out") from error
+            except OSError as error:
+                raise RunError(f"{path}: cannot be made ({error.strerror or error}); choose another --out") from error
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """A folder that a training kept.
+
+        Raises:
+            RunError: there is no kept model in it.
+        """
+        folder = cls(Path(path))
+        for name in ("recipe.toml", "model.safetensors"):
+            if not (folder.path / name).is_file():
+                raise RunError(f"{path}: not a run folder of ours, it has no {name}")
+        return folder
+
+    def discard(self) -> None:
+        """Remove the folder and all in it, as far as the system lets us."""
+        with contextlib.suppress(OSError):
+            shutil.rmtree(self.path)
+
+    def has_model(self) -> bool:
+        return (self.path / "model.safetensors").exists()
+
+    def write(self, name: str, content: str | bytes) -> None:
+        """Raises StorageError when the disk is full or refuses."""
+        write_atomically(self.path / name, content.encode() if isinstance(content, str) else content)
+
+    def write_history(self, history: Sequence[Epoch]) -> None:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [each.name for each in fields(Epoch)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(row.to_dict() for row in history)
+        self.write("history.csv", text.getvalue())
+
+    def write_metrics(self, metrics: dict[str, Any]) -> None:
+        self.write("metrics.json", json.dumps(metrics, indent=2) + "\n")
+
+    def write_probabilities(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, probabilities=probabilities, labels=labels)
+        self.write("test_probabilities.npz", buffer.getvalue())
+
+    def write_model(self, weights: Weights) -> None:
+        self.write("model.safetensors", safetensors.torch.save(weights))
+
+    def recipe(self) -> Recipe:
+        """Raises RecipeError when recipe.toml is damaged."""
+        return Recipe.load(self.path / "recipe.toml")
+
+    def network(self) -> nn.Sequential:
+        """The kept network, on the CPU, ready to answer.
+
+        Raises:
+            RunError: the weights are damaged, or are another network's.
+        """
+        path = self.path / "model.safetensors"
+        network = model.build(self.recipe().model)
+        try:
+            network.load_state_dict(safetensors.torch.load(path.read_bytes()))
+        except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
+        return network.eval()
+
+
+def snapshot(network: nn.Module) -> Weights:
+    """A copy of all weights and running statistics, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
+
+
+def weights_sha256(weights: Weights) -> str:
+    """One hash over all tensors: equal for equal networks, bit for bit."""
+    return hashlib.sha256(safetensors.torch.save(weights)).hexdigest()

@@ -1,0 +1,156 @@
+"""Recipe: every number of a training, read from TOML. Knows nothing about how they are used.
+
+The values live in `recipes/*.toml`, with a comment each; here are only their names, types and bounds. A file of your
+own may leave keys out: they keep the article's values. An unknown key or an impossible value is refused by name.
+"""
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from numerals.errors import RecipeError
+from numerals.spec import SIDE
+
+BASE = "article"  # whose values a file keeps where it names none
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+ShareOrNone = Annotated[float, Field(ge=0, lt=1)]  # none is 0
+Count = Annotated[int, Field(ge=1, le=10**6)]
+Side = Annotated[int, Field(ge=1, le=SIDE)]
+
+
+class _Table(BaseModel):
+    """Whole numbers are not text, unknown keys are mistakes, and nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Split(_Table):
+    validation: Share
+    random_state: Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Augment(_Table):
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    zoom: ShareOrNone
+    width_shift: ShareOrNone
+    height_shift: ShareOrNone
+
+
+class Model(_Table):
+    convolutions: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)]
+    kernel: Side
+    pool: Side
+    dense: Count
+    dropout: ShareOrNone
+    batch_norm_momentum: ShareOrNone
+    batch_norm_epsilon: Share
+
+
+class Optimizer(_Table):
+    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    beta_1: ShareOrNone
+    beta_2: ShareOrNone
+    epsilon: Share
+
+
+class EarlyStopping(_Table):
+    patience: Count
+
+
+class Plateau(_Table):
+    patience: Count
+    factor: Share
+    minimum: Annotated[float, Field(ge=0, le=10)]
+    min_delta: Annotated[float, Field(ge=0)]
+
+
+class TensorBoard(_Table):
+    enabled: bool
+
+
+class Recipe(_Table):
+    """All of it. `Recipe.load("article")` is the article's; `recipe.model_copy(update={...})` changes a number."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.-]+$")]  # a part of the run folder's name
+    epochs: Count
+    batch_size: Count
+    precision: Literal["float32", "auto"]
+    split: Split
+    augment: Augment
+    model: Model
+    optimizer: Optimizer
+    early_stopping: EarlyStopping
+    plateau: Plateau
+    tensorboard: TensorBoard
+
+    @classmethod
+    def load(cls, recipe: str | Path) -> "Recipe":
+        """The recipe of that name in the package, or of that TOML file.
+
+        Raises:
+            RecipeError: no such recipe, not TOML, an unknown key, or an impossible value.
+        """
+        path = _find(str(recipe))
+        changes = {"name": path.stem} | _parse(path)
+        try:
+            return cls.model_validate(_merge(_parse(_packaged(BASE)), changes))
+        except ValidationError as error:
+            raise RecipeError(f"recipe {path}: {_explain(error.errors()[0])}") from error
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML that `load` reads back the same."""
+        return tomli_w.dumps(self.model_dump())
+
+
+def _packaged(name: str) -> Path:
+    return Path(str(resources.files("numerals"))) / "recipes" / f"{name}.toml"
+
+
+def _find(recipe: str) -> Path:
+    """The file that `recipe` names: one in the package by its bare name, else a path."""
+    if recipe == Path(recipe).stem and _packaged(recipe).exists():
+        return _packaged(recipe)
+    if Path(recipe).is_file():
+        return Path(recipe)
+    names = ", ".join(sorted(path.stem for path in _packaged(BASE).parent.glob("*.toml")))
+    raise RecipeError(f"recipe {recipe}: there is none of that name and no such file; the package has {names}")
+
+
+def _parse(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: cannot be read ({error.strerror or error})") from error
+    except ValueError as error:  # TOML's and UTF-8's errors are both ValueErrors
+        raise RecipeError(f"recipe {path}: not TOML ({error})") from error
+
+
+def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the keys of `changes` over it, table by table."""
+    merged = dict(base)
+    for key, value in changes.items():
+        both_tables = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both_tables else value
+    return merged
+
+
+def _explain(error: ErrorDetails) -> str:
+    """One of pydantic's findings in a line: the key, its value, what is wrong with it."""
+    *tables, key = error["loc"]
+    name = ".".join(map(str, error["loc"]))
+    if error["type"] != "extra_forbidden":
+        return f"{name} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
+    known: Any = Recipe
+    for table in tables:
+        known = known.model_fields[table].annotation
+    near = difflib.get_close_matches(str(key), known.model_fields, 1)
+    return f"unknown key {name}; " + (
+        f"do you mean {near[0]}?" if near else f"there are {', '.join(known.model_fields)}"
+    )

@@ -1,0 +1,314 @@
+"""The training loop, in plain sight (the article's sections 5 to 7). Every number in it comes from the recipe.
+
+Knows nothing about terminals: whoever wants to watch passes an Observer.
+"""
+
+import contextlib
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn import functional
+
+import numerals
+from numerals.errors import InputError
+from numerals.files import storage_error
+from numerals.learn import augment, curves, model, randomness, sources
+from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
+from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
+from numerals.learn.data import Dataset, Part, split
+from numerals.learn.evaluate import Metrics, score
+from numerals.learn.optimizer import KerasAdam
+from numerals.learn.recipe import Recipe
+from numerals.learn.stages import Stages
+from numerals.spec import WHITE
+
+CHUNK = 2048  # digits augmented at a time: large enough to be fast, small enough for 50 MB
+SAMPLES = 8  # augmented digits in a row of TensorBoard's picture
+PACKAGES = ("torch", "numpy", "safetensors", "tensorboard")  # whose versions a run keeps
+
+
+class Observer(Protocol):
+    """What may be watched. `step` is called often, the others once an event."""
+
+    def started(self, recipe: Recipe, layers: Sequence[model.Layer], facts: dict[str, Any]) -> None: ...
+    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None: ...
+    def epoch(self, row: Epoch, best: bool) -> None: ...
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a training ended with."""
+
+    folder: Path
+    recipe: Recipe
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    test: Metrics | None  # None when it was interrupted: the test digits are for finished trainings
+    metrics: dict[str, Any]  # as metrics.json has them
+    predict: model.Predict  # uint8 (n, 28, 28) -> probabilities (n, 10)
+
+
+def train(
+    recipe: str | Path | Recipe = "article",
+    data: str | Dataset | None = None,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    observer: Observer | None = None,
+) -> Run:
+    """Train as the recipe says, keep the run, and evaluate it once on the test digits.
+
+    Args:
+        recipe: a name ("article"), a TOML file, or a Recipe.
+        data: None or "mnist" for MNIST, a path as `sources.load` takes it, or a Dataset.
+        out: the run folder, which must not exist; by default runs/NAME-1, runs/NAME-2, ...
+        seed: 0 or more; the same seed on the same machine gives the same weights, bit for bit.
+        device: "auto" (CUDA where there is one), "cpu" or "cuda".
+        observer: is told of every step and epoch.
+
+    Ctrl-C (KeyboardInterrupt) ends it cleanly: the best model so far stays in the folder, `test` is None.
+
+    Raises:
+        DataError, RecipeError, RunError, InputError: a mistake in what was passed; nothing was written.
+        StorageError: the disk is full; whole files of a model kept so far stay, else nothing.
+        KeyboardInterrupt: interrupted before the first epoch ended; nothing is kept.
+    """
+    stages = Stages()
+    recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
+    place = choose_device(device)
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}: must be 0 or more, and under 2^63")
+    with stages("load"):
+        dataset = data if isinstance(data, Dataset) else sources.load(data)
+        images, labels = dataset.train
+        kept, held_out = split(len(images), recipe.split.validation, recipe.split.random_state)
+        training, validation = (images[kept], labels[kept]), (images[held_out], labels[held_out])
+    with torch.random.fork_rng():
+        torch.manual_seed(randomness.torch_seed(seed, randomness.INITIAL))
+        network = model.build(recipe.model).to(place)
+        folder = RunFolder.create(out, recipe.name)
+        try:
+            folder.write("recipe.toml", recipe.to_toml())
+            with stages("fit"):
+                fitted = fit(network, recipe, training, validation, folder, seed, observer)
+            return _conclude(network, recipe, dataset, folder, fitted, seed, place, stages)
+        except BaseException as error:
+            if not folder.has_model():
+                folder.discard()
+            if isinstance(error, OSError):  # TensorBoard's files are not written by our writer
+                raise storage_error(error, folder.path) from error
+            raise
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What `fit` leaves behind, besides the network with its best weights."""
+
+    history: tuple[Epoch, ...]
+    best_epoch: int
+    ended: str  # "all epochs", "early" or "interrupted"
+
+
+def fit(
+    network: nn.Sequential,
+    recipe: Recipe,
+    training: Part,
+    validation: Part,
+    folder: RunFolder,
+    seed: int,
+    observer: Observer | None = None,
+) -> Fitted:
+    """The loop. It sees the training and the validation part and nothing else.
+
+    Afterwards the network, and model.safetensors in the folder, have the weights of the epoch with the least val_loss.
+    """
+    device = next(network.parameters()).device
+    bfloat16 = uses_bfloat16(recipe.precision, device)
+    optimizer = KerasAdam(network, recipe.optimizer)
+    stopping, plateau = EarlyStopping(recipe.early_stopping), Plateau(recipe.plateau)
+    board = TensorBoard(folder.path / "tensorboard") if recipe.tensorboard.enabled else None
+    predict = model.predictor(network)
+    history: list[Epoch] = []
+    best: Weights = {}
+    ended = "all epochs"
+    if observer:
+        facts = {
+            "digits": len(training[0]),
+            "validation": len(validation[0]),
+            "device": str(device),
+            "bfloat16": bfloat16,
+        }
+        observer.started(recipe, model.describe(network), facts)
+    if board:
+        board.add_digits("augmented digits", _samples(training, recipe, seed, device))
+
+    try:
+        for epoch in range(1, recipe.epochs + 1):
+            clock = Stages()
+            loss_sum, right, seen = 0.0, 0, 0
+            steps = -(-len(training[0]) // recipe.batch_size)
+            network.train()
+            for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device), 1):
+                torch.manual_seed(randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
+                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+                    logits = network(digits)
+                loss = functional.cross_entropy(logits.float(), truth)
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+
+                loss_sum += loss.item() * len(truth)
+                right += int((logits.argmax(1) == truth).sum())
+                seen += len(truth)
+                if observer:
+                    observer.step(epoch, step, steps, loss_sum / seen, right / seen)
+
+            scored = score(predict(validation[0]), validation[1])
+            row = Epoch(
+                epoch,
+                loss_sum / seen,
+                right / seen,
+                scored.loss,
+                scored.accuracy,
+                optimizer.rate,
+                clock.to_dict()["seconds"],
+            )
+            history.append(row)
+            is_best = stopping.is_best(epoch, row.val_loss)
+            optimizer.rate = plateau.next_rate(row.val_loss, optimizer.rate)
+            if is_best:
+                best = snapshot(network)
+                folder.write_model(best)
+            folder.write_history(history)
+            if board:
+                board.add_epoch(row, network)
+            if observer:
+                observer.epoch(row, is_best)
+            if stopping.stop:
+                ended = "early"
+                break
+    except KeyboardInterrupt:
+        if not best:
+            raise
+        ended = "interrupted"
+    finally:
+        if board:
+            board.close()
+    network.load_state_dict(best)
+    return Fitted(tuple(history), stopping.best_epoch, ended)
+
+
+def batches(
+    training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The epoch's batches, shuffled and augmented: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
+    images, labels = training
+    order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
+    transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
+    chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
+    for start in range(0, len(order), chunk):
+        chosen = order[start : start + chunk]
+        digits = augment.apply(model.as_input(images[chosen], device), transforms[chosen])
+        digits = digits.contiguous(memory_format=torch.channels_last)
+        truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
+        yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one.
+
+    Raises:
+        InputError: unknown, or not on this machine.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {device}: must be auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device cuda: there is none on this machine, or this torch is built without it; use --device cpu"
+        )
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the network multiplies in bfloat16: where "auto" finds a matrix unit for it (AMX, or a GPU's).
+
+    It asks what the processor has, not how fast it was just now, so that one machine always answers the same.
+    """
+    if precision != "auto":
+        return False
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def _samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:
+    """The first augmented digits as one picture, uint8 (height, width), SAMPLES in a row."""
+    digits, _ = next(batches(training, recipe, seed, 1, device))
+    shown = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
+    shown = shown[: max(1, len(shown) // SAMPLES) * SAMPLES]
+    return np.vstack([np.hstack(list(shown[at : at + SAMPLES])) for at in range(0, len(shown), SAMPLES)])
+
+
+def _conclude(
+    network: nn.Sequential,
+    recipe: Recipe,
+    dataset: Dataset,
+    folder: RunFolder,
+    fitted: Fitted,
+    seed: int,
+    device: torch.device,
+    stages: Stages,
+) -> Run:
+    """Evaluate on the test digits, once, and write down what the run was."""
+    predict = model.predictor(network)
+    test: Metrics | None = None
+    if fitted.ended != "interrupted":
+        with stages("test"):
+            probabilities = predict(dataset.test[0])
+            test = score(probabilities, dataset.test[1])
+            folder.write_probabilities(probabilities, dataset.test[1])
+    with stages("draw"):
+        folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch))
+    kept = fitted.history[fitted.best_epoch - 1]
+    metrics = {
+        "recipe": recipe.name,
+        "seed": seed,
+        "data": {
+            "name": dataset.name,
+            "sha256": dataset.sha256(),
+            "train": len(dataset.train[0]),
+            "test": len(dataset.test[0]),
+        },
+        "epochs": len(fitted.history),
+        "best_epoch": fitted.best_epoch,
+        "ended": fitted.ended,
+        "validation": {"accuracy": kept.val_accuracy, "loss": kept.val_loss},
+        "test": test.to_dict() if test else None,
+        "weights_sha256": weights_sha256(snapshot(network)),
+        "parameters": sum(layer.parameters for layer in model.describe(network)),
+        "device": str(device),
+        "precision": "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32",
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        **stages.to_dict(),
+    }
+    folder.write_metrics(metrics)
+    return Run(folder.path, recipe, fitted.history, fitted.best_epoch, test, metrics, predict)
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    found = {"numerals": numerals.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
