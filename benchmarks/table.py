@@ -1,0 +1,59 @@
+"""The README's tables, made from benchmarks/records. Nothing in them is typed by hand; a test compares.
+
+    python benchmarks/table.py            print them
+    python benchmarks/table.py --write    and put them into the README
+"""
+
+import argparse
+import json
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).resolve().parent
+README = HERE.parent / "README.md"
+MARKS = re.compile(r"(<!-- records: made by `make record` -->\n).*?(<!-- /records -->)", re.DOTALL)
+
+
+def records() -> list[dict[str, Any]]:
+    """Every run kept so far, oldest first."""
+    return [json.loads(line) for line in (HERE / "records" / "article.jsonl").read_text().splitlines()]
+
+
+def table(runs: list[dict[str, Any]]) -> str:
+    """A row for each program: accuracy on the 10,000 test digits, mean ± standard deviation over the seeds, and n."""
+    programs = dict.fromkeys(run["program"] for run in runs)
+    lines = ["| program | test accuracy | test loss | epochs | runs |", "| --- | --- | --- | --- | --- |"]
+    for program in programs:
+        mine = [run for run in runs if run["program"] == program]
+        accuracy, loss = ([run[name] for run in mine] for name in ("test_accuracy", "test_loss"))
+        epochs = sorted({run["epochs"] for run in mine})
+        lines.append(
+            f"| {program} | {_spread(accuracy, 100, 2)} % | {_spread(loss, 1, 4)} | "
+            f"{epochs[0]}{f' to {epochs[-1]}' if len(epochs) > 1 else ''} | {len(mine)} |"
+        )
+    machines = {f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs}
+    dates = sorted({run["date"] for run in runs})
+    span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
+    return "\n".join(lines) + f"\n\n{'; '.join(sorted(machines))}; {span}.\n"
+
+
+def _spread(values: list[float], scale: float, places: int) -> str:
+    """Mean ± standard deviation of a sample; one value has none."""
+    mean = f"{scale * statistics.mean(values):.{places}f}"
+    return mean if len(values) == 1 else f"{mean} ± {scale * statistics.stdev(values):.{places}f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    options = parser.parse_args()
+    made = table(records())
+    print(made)
+    if options.write:
+        README.write_text(MARKS.sub(lambda marks: marks[1] + made + marks[2], README.read_text()))
+
+
+if __name__ == "__main__":
+    main()
