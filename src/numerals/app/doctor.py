@@ -44,7 +44,7 @@ def _package(name: str) -> Finding:
 def _device() -> Finding:
     if util.find_spec("torch") is None:
         return Finding("device", False, "no PyTorch, so nothing can be trained")
-    from numerals.learn.train import choose_device, uses_bfloat16
+    from numerals.learn.device import choose_device, uses_bfloat16
 
     device = choose_device("auto")
     precision = "bfloat16" if uses_bfloat16("auto", device) else "float32"

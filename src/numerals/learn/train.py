@@ -24,6 +24,7 @@ from numerals.learn import augment, curves, model, randomness, sources
 from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
 from numerals.learn.data import Dataset, Part, split
+from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import Metrics, score
 from numerals.learn.optimizer import KerasAdam
 from numerals.learn.recipe import Recipe
@@ -221,33 +222,6 @@ def batches(
         digits = digits.contiguous(memory_format=torch.channels_last)
         truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
         yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
-
-
-def choose_device(device: str) -> torch.device:
-    """The device of that name; "auto" is CUDA where there is one.
-
-    Raises:
-        InputError: unknown, or not on this machine.
-    """
-    if device not in ("auto", "cpu", "cuda"):
-        raise InputError(f"device {device}: must be auto, cpu or cuda")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise InputError(
-            "device cuda: there is none on this machine, or this torch is built without it; use --device cpu"
-        )
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
-
-
-def uses_bfloat16(precision: str, device: torch.device) -> bool:
-    """Whether the network multiplies in bfloat16: where "auto" finds a matrix unit for it (AMX, or a GPU's).
-
-    It asks what the processor has, not how fast it was just now, so that one machine always answers the same.
-    """
-    if precision != "auto":
-        return False
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,32 @@
+"""Which device computes, and with which numbers. Knows nothing about what is computed."""
+
+import torch
+
+from numerals.errors import InputError
+
+
+def choose_device(device: str) -> torch.device:
+    """The device of that name; "auto" is CUDA where there is one.
+
+    Raises:
+        InputError: unknown, or not on this machine.
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {device}: must be auto, cpu or cuda")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            "device cuda: there is none on this machine, or this torch is built without it; use --device cpu"
+        )
+    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether the network multiplies in bfloat16: where "auto" finds a matrix unit for it (AMX, or a GPU's).
+
+    It asks what the processor has, not how fast it was just now, so that one machine always answers the same.
+    """
+    if precision != "auto":
+        return False
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cpu.get_capabilities().get("amx_bf16", False))

@@ -1,0 +1,86 @@
+"""Who may import whom, from the syntax tree: imports inside functions count too. `violations` takes any source folder.
+
+spec, errors, files  <-  learn  <-  app        never upward
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floor and those below
+GROUND = {
+    "spec",
+    "errors",
+    "results",
+    "files",
+    "__init__",
+}  # modules at the top of the package that stand on the ground
+HEAVY = {  # package -> the modules that may import it
+    "torch": {
+        *("learn.augment", "learn.synthesis", "learn.model", "learn.kernel", "learn.optimizer", "learn.device"),
+        "learn.train",
+        *("learn.callbacks", "learn.checkpoint", "learn.adapt", "learn.distributed", "learn.explain", "learn.export"),
+    },
+    "ray": {"app.read_many", "app.sweep", "learn.distributed"},
+    "onnxruntime": {"read.recognise"},
+    "keras": set(),
+    "tensorflow": set(),
+}
+NOT_LEARN = {"app.serve", "app.read_many", "app.corrections"}  # they read, and need no PyTorch
+LAZY = {"app.cli"}  # imports what a command needs inside that command
+
+
+def violations(source: Path) -> list[str]:
+    """Every import that breaks a rule, as "module imports target: why"."""
+    found = []
+    for path in sorted(source.rglob("*.py")):
+        module = ".".join(path.relative_to(source).with_suffix("").parts)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        for target, outermost in imports(tree, module):
+            found += [f"{module} imports {target}: {why}" for why in _broken(module, target, outermost)]
+    return found
+
+
+def imports(tree: ast.Module, module: str) -> Iterator[tuple[str, bool]]:
+    """Each imported module with whether it is imported when the file is; what only the type checker sees is left out."""
+    hidden = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ["numerals", *module.split(".")][: -node.level] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            yield base, id(node) not in inside
+            yield from ((f"{base}.{alias.name}", id(node) not in inside) for alias in node.names)
+
+
+def _broken(module: str, target: str, outermost: bool) -> Iterator[str]:
+    top = target.split(".")[0]
+    if top in HEAVY and module not in HEAVY[top]:
+        yield f"only {', '.join(sorted(HEAVY[top])) or 'nobody'} may"
+    if top != "numerals" or module in ("__init__", "__main__"):
+        return
+    room = target.split(".")[1] if target.count(".") else ""
+    if FLOORS.get(room, 0) > FLOORS[_room(module)]:
+        yield "upward"
+    if module in NOT_LEARN and room == "learn":
+        yield "it must not need what learns"
+    if module in LAZY and outermost and room in FLOORS and room:
+        yield "only inside the command that needs it"
+
+
+def _room(module: str) -> str:
+    return module.split(".")[0] if "." in module else ""

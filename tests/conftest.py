@@ -1,0 +1,64 @@
+"""What several test modules share: a few real digits, the command line in a process of its own, a disk that is full."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numerals.learn.data import load_mnist
+
+NUMERALS = (sys.executable, "-m", "numerals")
+
+# A tmpfs of $1 KiB on $2, seen by this command alone; what is on it in the end is copied to $3.
+ON_TMPFS = (
+    'mount -t tmpfs -o size="$1"k none "$2" || exit 125; disk=$2 kept=$3; shift 3; '
+    '"$@"; code=$?; cp -a "$disk/." "$kept"; exit $code'
+)
+
+
+@pytest.fixture(scope="session")
+def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """600 digits of MNIST to learn from and 100 to be tested on."""
+    (x_train, y_train), (x_test, y_test) = load_mnist()
+    path = tmp_path_factory.mktemp("small") / "small.npz"
+    np.savez(path, x_train=x_train[:600], y_train=y_train[:600], x_test=x_test[:100], y_test=y_test[:100])
+    return path
+
+
+def run_quietly(command: Iterable[object], cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
+    """The command to its end; no colours, no warnings of Python's own turned off."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200", **env}
+    return subprocess.run(
+        list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False
+    )
+
+
+def run_on_full_disk(
+    command: Iterable[object], disk: Path, kept: Path, kibibytes: int
+) -> "subprocess.CompletedProcess[str]":
+    """The command with a disk of so many KiB at `disk`; what it leaves there is afterwards in `kept`.
+
+    The disk is a real one. Where mounting is not permitted, files may not grow beyond that size instead.
+    """
+    disk.mkdir()
+    kept.mkdir()
+    if mounts():
+        script = ("unshare", "--map-root-user", "--mount", "sh", "-c", ON_TMPFS, "sh", kibibytes, disk, kept)
+        return run_quietly((*script, *command))
+    limit = (sys.executable, "-c", "import os, resource, sys; n = int(sys.argv[1]) * 1024; "
+             "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])")
+    done = run_quietly((*limit, kibibytes, *command))
+    shutil.copytree(disk, kept, dirs_exist_ok=True)
+    return done
+
+
+def mounts() -> bool:
+    """Whether this system lets us mount a disk of our own."""
+    if shutil.which("unshare") is None:
+        return False
+    return run_quietly(("unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")).returncode == 0
