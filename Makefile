@@ -39,7 +39,7 @@ notebook: .venv/dev
 	$(BIN)/jupytext --to notebook --output docs/walkthrough.ipynb docs/walkthrough.md
 
 pictures: .venv/dev
-	cd docs && ../$(BIN)/python ../tests/walkthrough.py
+	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
 
 bench: .venv/train .venv-keras-tensorflow/done
 	$(BIN)/python benchmarks/run.py numerals keras-tensorflow
