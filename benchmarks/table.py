@@ -1,7 +1,6 @@
 """The README's tables, made from benchmarks/records. Nothing in them is typed by hand; a test compares.
 
-    python benchmarks/table.py            print them
-    python benchmarks/table.py --write    and put them into the README
+`python benchmarks/table.py` prints them; with --write they go into the README.
 """
 
 import argparse

@@ -8,19 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floor and those below
-GROUND = {
-    "spec",
-    "errors",
-    "results",
-    "files",
-    "__init__",
-}  # modules at the top of the package that stand on the ground
+GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stand on the ground, at the package's top
+TORCH = """augment synthesis model kernel optimizer device train
+           callbacks checkpoint adapt distributed explain export"""
 HEAVY = {  # package -> the modules that may import it
-    "torch": {
-        *("learn.augment", "learn.synthesis", "learn.model", "learn.kernel", "learn.optimizer", "learn.device"),
-        "learn.train",
-        *("learn.callbacks", "learn.checkpoint", "learn.adapt", "learn.distributed", "learn.explain", "learn.export"),
-    },
+    "torch": {f"learn.{name}" for name in TORCH.split()},
     "ray": {"app.read_many", "app.sweep", "learn.distributed"},
     "onnxruntime": {"read.recognise"},
     "keras": set(),
@@ -42,7 +34,7 @@ def violations(source: Path) -> list[str]:
 
 
 def imports(tree: ast.Module, module: str) -> Iterator[tuple[str, bool]]:
-    """Each imported module with whether it is imported when the file is; what only the type checker sees is left out."""
+    """Each imported module, and whether it is imported when the file is; not what only the type checker sees."""
     hidden = {
         id(node)
         for block in ast.walk(tree)

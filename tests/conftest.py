@@ -50,8 +50,12 @@ def run_on_full_disk(
     if mounts():
         script = ("unshare", "--map-root-user", "--mount", "sh", "-c", ON_TMPFS, "sh", kibibytes, disk, kept)
         return run_quietly((*script, *command))
-    limit = (sys.executable, "-c", "import os, resource, sys; n = int(sys.argv[1]) * 1024; "
-             "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])")
+    limit = (
+        sys.executable,
+        "-c",
+        "import os, resource, sys; n = int(sys.argv[1]) * 1024; "
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])",
+    )
     done = run_quietly((*limit, kibibytes, *command))
     shutil.copytree(disk, kept, dirs_exist_ok=True)
     return done
@@ -61,4 +65,6 @@ def mounts() -> bool:
     """Whether this system lets us mount a disk of our own."""
     if shutil.which("unshare") is None:
         return False
-    return run_quietly(("unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")).returncode == 0
+    return (
+        run_quietly(("unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")).returncode == 0
+    )

@@ -50,10 +50,10 @@ def idx(array: npt.NDArray[np.uint8]) -> bytes:
 
 def test_mnist_is_the_official_one() -> None:
     (x_train, y_train), (x_test, y_test) = data.load_mnist()
-    assert (x_train.shape, x_train.dtype) == ((60000, 28, 28), np.uint8)
-    assert (x_test.shape, x_test.dtype) == ((10000, 28, 28), np.uint8)
-    assert (y_train.shape, y_train.dtype) == ((60000,), np.uint8)
-    assert (y_test.shape, y_test.dtype) == ((10000,), np.uint8)
+    assert (x_train.shape, x_train.dtype) == ((60000, 28, 28), np.dtype(np.uint8))
+    assert (x_test.shape, x_test.dtype) == ((10000, 28, 28), np.dtype(np.uint8))
+    assert (y_train.shape, y_train.dtype) == ((60000,), np.dtype(np.uint8))
+    assert (y_test.shape, y_test.dtype) == ((10000,), np.dtype(np.uint8))
     assert (y_train[0], y_test[0]) == (5, 7)
     assert np.bincount(y_train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -123,9 +123,7 @@ def test_several_processes_at_once_fill_one_cache(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["head", "middle", "checksum", "cut", "empty", "missing", "another file"])
-def test_a_damaged_package_is_named(
-    cache: Path, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_damaged_package_is_named(cache: Path, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = data.packaged_file(LABELS).read_bytes()
     packaged = tmp_path / f"{LABELS}.gz"
     at = {"head": 0, "middle": len(whole) // 2, "checksum": len(whole) - 8}.get(damage)
@@ -166,7 +164,7 @@ def test_any_flipped_byte_in_the_package_is_found_or_harmless(
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)))
 def test_idx_is_read_as_it_was_written(array: npt.NDArray[np.uint8]) -> None:
     read = data.parse_idx(idx(array), "file")
-    assert (read.shape, read.dtype) == (array.shape, np.uint8)
+    assert (read.shape, read.dtype) == (array.shape, np.dtype(np.uint8))
     assert np.array_equal(read, array)
 
 
@@ -199,7 +197,7 @@ def test_any_bytes_are_idx_or_a_data_error(content: bytes) -> None:
 
 @given(array=arrays.arrays(np.uint8, (3, 28, 28)), at=st.integers(0, 3 * 784 + 15))
 def test_a_cut_idx_file_is_never_read(array: npt.NDArray[np.uint8], at: int) -> None:
-    with pytest.raises(DataError, match="^file: "):
+    with pytest.raises(DataError, match=r"^file: "):
         data.parse_idx(idx(array)[:at], "file")
 
 
@@ -209,12 +207,12 @@ def test_a_cut_idx_file_is_never_read(array: npt.NDArray[np.uint8], at: int) -> 
 def test_prepare_gives_what_the_article_gives() -> None:
     (images, labels), _ = data.load_mnist()
     x, y = data.prepare(images[:500], labels[:500])
-    assert (x.shape, x.dtype) == ((500, 28, 28, 1), np.float32)
-    assert (y.shape, y.dtype) == ((500, 10), np.float32)
+    assert (x.shape, x.dtype) == ((500, 28, 28, 1), np.dtype(np.float32))
+    assert (y.shape, y.dtype) == ((500, 10), np.dtype(np.float32))
     assert (x.min(), x.max()) == (0, 1)
     assert np.array_equal(x[..., 0], images[:500].astype("float32") / 255)  # the article's own line
     assert np.array_equal(y.argmax(1), labels[:500])
-    assert np.array_equal(np.sort(y, 1), np.tile(np.float32([0] * 9 + [1]), (500, 1)))
+    assert np.array_equal(np.sort(y, 1), np.tile(np.array([0] * 9 + [1]), (500, 1)))
 
 
 def test_prepare_takes_whole_numbers_of_any_type() -> None:
@@ -305,7 +303,9 @@ def test_a_wheel_has_the_digits_their_notice_and_the_recipes(tmp_path: Path) -> 
     if int(metadata.version("setuptools").split(".")[0]) < 77:  # too old to build it: look at what it would take
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
         package = ROOT / "src" / "numerals"
-        taken = {f"numerals/{path.relative_to(package)}" for glob in settings["numerals"] for path in package.glob(glob)}
+        taken = {
+            f"numerals/{path.relative_to(package)}" for glob in settings["numerals"] for path in package.glob(glob)
+        }
         assert wanted <= taken
         return
     shutil.copytree(ROOT / "src" / "numerals", tmp_path / "src" / "numerals")

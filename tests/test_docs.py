@@ -55,7 +55,9 @@ def test_every_option_that_the_readme_uses_is_in_help(command: str) -> None:
 
 def test_nothing_names_this_machine_or_a_registry() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    pattern = re.compile(r"(^|[^\w.])/(home|root|wor" + r"k|tmp/[a-z])/|https?://[\w.-]*(pypi|pythonhosted|npmjs|debian)")
+    pattern = re.compile(
+        r"(^|[^\w.])/(home|root|wor" + r"k|tmp/[a-z])/|https?://[\w.-]*(pypi|pythonhosted|npmjs|debian)"
+    )
     for name in filter(None, tracked.split("\0")):
         path = ROOT / name
         if path.suffix in (".gz", ".png", ".svg") or not path.exists():

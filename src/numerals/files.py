@@ -27,7 +27,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise storage_error(error, path) from error
     finally:
-        temporary.unlink(missing_ok=True)  # there only when something failed
+        with contextlib.suppress(OSError):  # it is there only when something failed
+            temporary.unlink()
     _sync_folder(path.parent)
 
 

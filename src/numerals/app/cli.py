@@ -7,13 +7,16 @@ Results go to stdout, everything else to stderr. Exit codes: 0, 1 a failure, 2 a
 import json
 import os
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import numerals
 from numerals.errors import MissingError, NumeralsError
+from numerals.files import storage_error
 
 if TYPE_CHECKING:
     from numerals.learn.evaluate import Metrics
@@ -21,8 +24,20 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C
 TRAIN_PACKAGES = ("torch", "pydantic", "safetensors", "tensorboard", "tomli_w", "matplotlib")
 
+
+class _Commands(TyperGroup):
+    """Typer by itself ends without a word when it is interrupted."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            _end("interrupted; nothing was kept", INTERRUPTED, error)
+
+
 app = typer.Typer(
     name="numerals",
+    cls=_Commands,
     help="Train the classic MNIST convolutional network, step by step as the article has it, and keep what it learned.",
     epilog="Exit codes: 0 done, 1 a failure, 2 a mistake in the call or the input, 130 interrupted. "
     "NUMERALS_TRACEBACK=1 in the environment shows where an error comes from.",
@@ -142,6 +157,8 @@ def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
 
 def main() -> NoReturn:
     """Run the command line: whatever happens, the user sees one line about it, not a traceback."""
+    if not os.environ.get("NUMERALS_TRACEBACK"):
+        threading.excepthook = lambda _: None  # what fails in TensorBoard's thread is raised again in ours
     try:
         app()
     except NumeralsError as error:
@@ -158,6 +175,9 @@ def main() -> NoReturn:
     ):  # whoever read our output has gone; a second failure while Python closes stdout is nobody's news
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:  # every file of ours is looked after where it is written
+        failure = storage_error(error, Path(error.filename or "standard output"))
+        _end(str(failure), failure.exit_code, error)
     except Exception as error:
         _end(f"a bug: {type(error).__name__}: {error}; set NUMERALS_TRACEBACK=1 to see where, and tell us", 1, error)
     sys.exit(0)

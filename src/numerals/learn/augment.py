@@ -22,7 +22,8 @@ IDENTITY = (0.0, 0.0, 0.0, 1.0, 1.0)
 def draw(count: int, recipe: Augment, chance: np.random.Generator) -> Transforms:
     """One transform for each of `count` digits, uniform within the recipe's ranges: float32 (count, 5).
 
-    The columns are what Keras calls theta, tx, ty, zx and zy, but in the picture's own axes: x along a row, y down.
+    The columns are what Keras calls theta, tx, ty, zx and zy: x runs along a row, y down, and `width_shift` bounds tx.
+    (Keras's own generator crosses the two names: its height_shift_range moves along a row. The article's are equal.)
     """
     reach = np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
     return (np.array(IDENTITY) + chance.uniform(-reach, reach, (count, len(reach)))).astype(np.float32)

@@ -69,7 +69,8 @@ class Plateau:
         if self._wait < self._recipe.patience or rate <= float(np.float32(self._recipe.minimum)):
             return rate
         self._wait = 0
-        return float(np.float32(max(rate * self._recipe.factor, self._recipe.minimum)))
+        held = float(np.float32(rate))  # Keras multiplies what a float32 holds, which shows in the last bit
+        return float(np.float32(max(held * self._recipe.factor, self._recipe.minimum)))
 
 
 def _less(value: float, best: float | None) -> bool:

@@ -130,7 +130,10 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
     if len(content) < start or len(content) - start != math.prod(shape):
         wanted = "x".join(map(str, shape))
         raise DataError(f"{name}: cut or damaged: {max(0, len(content) - start)} bytes where {wanted} were announced")
-    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    try:
+        return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
+    except ValueError as error:  # more dimensions than numpy has, or none of the bytes in a shape beyond any memory
+        raise DataError(f"{name}: damaged, it announces an impossible shape ({error})") from error
 
 
 def check(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> Part:

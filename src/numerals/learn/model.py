@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from numerals.errors import RecipeError
+from numerals.learn import kernel
 from numerals.learn import recipe as recipes
 from numerals.spec import CLASSES, SIDE, WHITE
 
@@ -40,6 +41,20 @@ class Flatten(nn.Module):
         return maps.permute(0, 2, 3, 1).flatten(1)
 
 
+class BatchNorm2d(nn.BatchNorm2d):
+    """As Keras computes it in training: the running variance takes the batch's own, not one corrected by n - 1."""
+
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return super().forward(maps)
+        # bfloat16 would be too coarse for sums
+        normalised, mean, variance = kernel.batch_norm(maps.float(), self.weight, self.bias, self.eps)
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        return normalised
+
+
 def build(recipe: recipes.Model) -> nn.Sequential:
     """The network with Keras's initial weights (Glorot uniform, biases zero), drawn from torch's generator.
 
@@ -60,7 +75,7 @@ def build(recipe: recipes.Model) -> nn.Sequential:
             nn.Conv2d(channels, filters, recipe.kernel),
             nn.ReLU(),
             # torch's momentum is the share that is new, Keras's the share that stays
-            nn.BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum),
+            BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum),
             nn.MaxPool2d(recipe.pool),
         ]
         channels = filters

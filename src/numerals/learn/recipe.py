@@ -5,6 +5,8 @@ own may leave keys out: they keep the article's values. An unknown key or an imp
 """
 
 import difflib
+import os
+import re
 import tomllib
 from importlib import resources
 from pathlib import Path
@@ -98,7 +100,7 @@ class Recipe(_Table):
             RecipeError: no such recipe, not TOML, an unknown key, or an impossible value.
         """
         path = _find(str(recipe))
-        changes = {"name": path.stem} | _parse(path)
+        changes = {"name": re.sub(r"[^\w.-]+", "-", path.stem)} | _parse(path)
         try:
             return cls.model_validate(_merge(_parse(_packaged(BASE)), changes))
         except ValidationError as error:
@@ -115,9 +117,9 @@ def _packaged(name: str) -> Path:
 
 def _find(recipe: str) -> Path:
     """The file that `recipe` names: one in the package by its bare name, else a path."""
-    if recipe == Path(recipe).stem and _packaged(recipe).exists():
+    if recipe == Path(recipe).stem and os.path.isfile(_packaged(recipe)):
         return _packaged(recipe)
-    if Path(recipe).is_file():
+    if os.path.isfile(recipe):  # Path's own is_file raises on a name that is too long
         return Path(recipe)
     names = ", ".join(sorted(path.stem for path in _packaged(BASE).parent.glob("*.toml")))
     raise RecipeError(f"recipe {recipe}: there is none of that name and no such file; the package has {names}")
@@ -128,7 +130,7 @@ def _parse(path: Path) -> dict[str, Any]:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"recipe {path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:  # TOML's and UTF-8's errors are both ValueErrors
+    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are both ValueErrors
         raise RecipeError(f"recipe {path}: not TOML ({error})") from error
 
 

@@ -10,9 +10,11 @@ Where a source names no test part, one in seven of its digits (MNIST's own share
 
 import csv
 import gzip
+import os
+import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +64,8 @@ def load(spec: str | None) -> Dataset:
         return Dataset("mnist", *load_mnist())
     path = Path(spec)
     try:
-        return Dataset(path.resolve().name, *_read(path))
+        with warnings.catch_warnings(action="ignore"):  # of numpy and Pillow about what is refused right after
+            return Dataset(Path(os.path.abspath(path)).name, *_read(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -84,6 +87,8 @@ def _read(path: Path) -> tuple[Part, Part]:
 def _set_aside(part: Raw, path: Path) -> tuple[Part, Part]:
     """A training and a test part from one; checked here, since both come from the same file."""
     images, labels = check(*part, str(path))
+    if len(images) < 2:
+        raise DataError(f"{path}: a single image; at least two are needed, one of them to be tested on")
     kept, aside = split(len(images), TEST_SHARE, TEST_SEED)
     return (images[kept], labels[kept]), (images[aside], labels[aside])
 
@@ -109,8 +114,8 @@ def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
 
 
 def _read_csv(path: Path) -> Raw:
-    with open(path, newline="", encoding="utf-8", errors="replace") as file:
-        header = next(csv.reader(file), [])
+    with open(path, newline="", encoding="latin-1") as file:  # numpy's loadtxt may crash on characters beyond it
+        header = _first_line(file)
         if header[:1] != ["label"] or len(header) != 1 + PIXELS:
             raise DataError(
                 f"{path}: its first line must be label,pixel0,...,pixel{PIXELS - 1}, as in Kaggle's train.csv"
@@ -118,7 +123,7 @@ def _read_csv(path: Path) -> Raw:
         try:
             table = np.loadtxt(file, np.int64, delimiter=",", ndmin=2)
         except ValueError as error:
-            raise DataError(f"{path}: {error}") from error
+            raise DataError(f"{path}: {_line(error)}") from error
     if table.size == 0:
         raise DataError(f"{path}: no images in it")
     if table.shape[1] != len(header):
@@ -126,14 +131,21 @@ def _read_csv(path: Path) -> Raw:
     return table[:, 1:], table[:, 0]
 
 
+def _first_line(file: Iterable[str]) -> list[str]:
+    try:
+        return next(csv.reader(file), [])
+    except csv.Error:  # a line longer than any header
+        return []
+
+
 def _read_npz(path: Path) -> tuple[Part, Part]:
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: cut, damaged, or not an .npz")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, KeyError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: damaged, or not of plain arrays ({error})") from error
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as npz:
+            arrays = {name: array for name in npz.files if isinstance(array := npz[name], np.ndarray)}
+    except Exception as error:  # numpy raises nearly anything on a damaged head
+        raise DataError(f"{path}: damaged, or not of plain arrays ({_line(error)})") from error
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
         train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
         return check(*train, f"{path} (train)"), check(*test, f"{path} (test)")
@@ -185,8 +197,10 @@ def _read_picture(path: Path) -> npt.NDArray[np.uint8]:
             if picture.size != (SIDE, SIDE):
                 raise DataError(f"{path}: {picture.width}x{picture.height} pixels; it must be {SIDE}x{SIDE}")
             return _grey(picture, path)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a picture, cut or damaged ({error})") from error
+    except DataError:
+        raise
+    except Exception as error:  # so does Pillow
+        raise DataError(f"{path}: not a picture, cut or damaged ({_line(error)})") from error
 
 
 def _grey(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
@@ -196,3 +210,8 @@ def _grey(picture: Image.Image, path: Path) -> npt.NDArray[np.uint8]:
     if picture.has_transparency_data:
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "black"), picture.convert("RGBA"))
     return np.asarray(picture.convert("L"))
+
+
+def _line(error: Exception) -> str:
+    """What a library said, in one line."""
+    return " ".join(str(error).split()) or type(error).__name__

@@ -4,6 +4,7 @@ Knows nothing about terminals: whoever wants to watch passes an Observer.
 """
 
 import contextlib
+import math
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from torch import nn
 from torch.nn import functional
 
 import numerals
-from numerals.errors import InputError
+from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
 from numerals.learn import augment, curves, model, randomness, sources
 from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
@@ -167,6 +168,8 @@ def fit(
                 loss.backward()
                 optimizer.step()
 
+                if not math.isfinite(loss.item()):
+                    raise FailureError(_diverged(epoch, step, loss.item(), folder))
                 loss_sum += loss.item() * len(truth)
                 right += int((logits.argmax(1) == truth).sum())
                 seen += len(truth)
@@ -206,6 +209,11 @@ def fit(
             board.close()
     network.load_state_dict(best)
     return Fitted(tuple(history), stopping.best_epoch, ended)
+
+
+def _diverged(epoch: int, step: int, loss: float, folder: RunFolder) -> str:
+    kept = f"the best model so far is kept in {folder.path}" if folder.has_model() else "nothing is kept"
+    return f"epoch {epoch}, step {step}: the loss is {loss}; lower the recipe's learning_rate ({kept})"
 
 
 def batches(

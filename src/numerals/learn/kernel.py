@@ -1,0 +1,76 @@
+"""Steps of our own where torch's are slow or inexact on a processor. Each has a twin in plain torch, and a test.
+
+Knows nothing about networks. The only one so far is batch normalisation in training: torch's kernel for channels_last
+memory adds a channel's 21,632 values one by one in float32, so that its gradients are off by 4e-3 where these are by
+5e-6 (batch 32, the article's first layer, against float64). torch's kernel for contiguous memory is as exact as this,
+at 1.3 times the processor's time for the whole step (16.2 ms against 12.7 ms, median of 120, one thread).
+"""
+
+from typing import Any
+
+import torch
+
+Normalised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # the maps, each channel's mean and variance
+
+
+def batch_norm(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
+    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
+
+    Args:
+        maps: float32 (n, channels, height, width), channels_last for speed.
+        weight, bias: float32 (channels,).
+        epsilon: added to the variance.
+
+    Returns:
+        Maps of the same shape; mean and variance (channels,) of the batch, divided by the number of values, not one
+        less, and not differentiable.
+    """
+    normalised: Normalised = _BatchNorm.apply(maps, weight, bias, epsilon)  # type: ignore[no-untyped-call]
+    return normalised
+
+
+def batch_norm_plain(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
+    """The twin: the same in plain torch, whose gradients torch derives."""
+    variance, mean = torch.var_mean(maps, (0, 2, 3), correction=0)
+    scale = weight * torch.rsqrt(variance + epsilon)
+    return (maps - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None], mean.detach(), variance.detach()
+
+
+class _BatchNorm(torch.autograd.Function):
+    """Over rows of channels, where torch's sums are fast and exact; its own variance is forty times slower there."""
+
+    @staticmethod
+    def forward(
+        context: Any, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+    ) -> Normalised:
+        rows = _rows(maps)
+        mean = rows.sum(0) / len(rows)
+        centred = rows - mean
+        variance = (centred * centred).sum(0) / len(rows)
+        deviation = torch.rsqrt(variance + epsilon)
+        context.save_for_backward(centred, weight, deviation)
+        context.mark_non_differentiable(mean, variance)
+        return _maps(torch.addcmul(bias, centred, weight * deviation), maps), mean, variance
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        centred, weight, deviation = context.saved_tensors
+        rows = _rows(gradient)
+        count = len(rows)
+        of_bias = rows.sum(0)
+        of_weight = (rows * centred).sum(0) * deviation
+        scale = weight * deviation
+        of_rows = torch.addcmul(-scale * of_bias / count, rows, scale)
+        of_rows.addcmul_(centred, -scale * deviation * of_weight / count)
+        return _maps(of_rows, gradient), of_weight, of_bias, None
+
+
+def _rows(maps: torch.Tensor) -> torch.Tensor:
+    """(n, channels, height, width) -> (n * height * width, channels); a view where the memory is channels_last."""
+    return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
+
+
+def _maps(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The way back: rows as channels_last maps of the shape of `like`."""
+    count, channels, height, width = like.shape
+    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)

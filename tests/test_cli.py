@@ -1,0 +1,434 @@
+"""cli.py, from outside: the real command in a process of its own, what it prints, leaves behind and exits with."""
+
+import csv
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+
+import numerals
+from numerals.app import cli
+from numerals.learn.data import TEST_LABELS
+from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
+
+RESULT = re.compile(r"Test Accuracy: 0\.\d{4}, Test Loss: \d+\.\d{4}\n")
+Trained = tuple[Path, "subprocess.CompletedProcess[str]"]
+KEPT = {"recipe.toml", "model.safetensors", "history.csv", "curves.svg", "metrics.json", "test_probabilities.npz"}
+
+
+def assert_one_line(stderr: str, *words: object) -> None:
+    assert stderr.startswith("numerals: ")
+    assert stderr.count("\n") == 1, stderr
+    assert "Traceback" not in stderr
+    for word in words:
+        assert str(word) in stderr
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recipe without TensorBoard, which is a second at every start."""
+    path = tmp_path_factory.mktemp("recipe") / "plain.toml"
+    path.write_text("[tensorboard]\nenabled = false\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny(plain: Path) -> Path:
+    """The same with a network that takes no time."""
+    path = plain.with_name("tiny.toml")
+    path.write_text(plain.read_text() + "[model]\nconvolutions = [4, 4]\ndense = 8\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The article's own recipe for an epoch: the run folder, and what the command printed."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_quietly((*NUMERALS, "train", "--data", small_npz, "--epochs", 1, "--device", "cpu"), cwd=folder)
+    return folder / "runs" / "article-1", done
+
+
+def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    """The command in this process, where PyTorch is loaded once for all of them: exit code, stdout, stderr."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["numerals", *map(str, arguments)])
+        patch.setattr("threading.excepthook", None)  # `main` sets it for good
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, *capfd.readouterr()
+
+
+# Help
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ((), ["train", "evaluate", "doctor", "--version", "--help"]),
+        (
+            ("train",),
+            [
+                "--recipe",
+                "--epochs",
+                "--seed",
+                "--device",
+                "--data",
+                "--out",
+                "--quiet",
+                "--json",
+                "FILE.toml",
+                "auto|cpu|cuda",
+            ],
+        ),
+        (("evaluate",), ["RUN", "--data", "--json", "--help"]),
+        (("doctor",), ["--help"]),
+    ],
+)
+def test_help_names_every_option(command: tuple[str, ...], words: list[str]) -> None:
+    done = run_quietly((*NUMERALS, *command, "--help"))
+    assert (done.returncode, done.stderr) == (0, "")
+    for word in words:
+        assert word in done.stdout
+
+
+def test_the_version() -> None:
+    done = run_quietly((*NUMERALS, "--version"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"numerals {numerals.__version__}\n", "")
+
+
+# Train and evaluate
+
+
+def test_train_prints_one_line_and_shows_the_layers(
+    trained: Trained,
+) -> None:
+    _, done = trained
+    assert done.returncode == 0, done.stderr
+    assert RESULT.fullmatch(done.stdout)
+    for layer, parameters in [("Conv2d", 320), ("Conv2d", 18496), ("Linear", 204928), ("Linear", 1290)]:
+        assert re.search(rf"{layer} .* {parameters:,}\n", done.stderr)
+    assert "225,418 parameters" in done.stderr
+    assert re.search(r"epoch 1/1  loss \d\.\d{4}  accuracy 0\.\d{4}  val_loss", done.stderr)
+    assert "Traceback" not in done.stderr
+
+
+def test_the_run_folder_has_what_its_docstring_lists(
+    trained: Trained,
+) -> None:
+    folder, done = trained
+    assert {path.name for path in folder.iterdir()} == KEPT | {"tensorboard"}
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+    with open(folder / "history.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == ["1"]
+    metrics = json.loads((folder / "metrics.json").read_text())
+    test = metrics["test"]
+    assert done.stdout == f"Test Accuracy: {test['accuracy']:.4f}, Test Loss: {test['loss']:.4f}\n"
+    with np.load(folder / "test_probabilities.npz") as kept:
+        assert kept["probabilities"].shape == (100, 10)
+        assert np.mean(kept["probabilities"].argmax(1) == kept["labels"]) == pytest.approx(test["accuracy"])
+
+
+def test_evaluate_gives_the_line_that_train_gave(trained: Trained, small_npz: Path) -> None:
+    folder, trained_so = trained
+    done = run_quietly((*NUMERALS, "evaluate", folder, "--data", small_npz))
+    assert (done.returncode, done.stdout, done.stderr) == (0, trained_so.stdout, "")
+
+
+def test_quiet_leaves_stderr_empty(
+    small_npz: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    code, stdout, stderr = call(
+        capfd, "train", "--data", small_npz, "--recipe", tiny, "--epochs", 1, "--quiet", "--out", out
+    )
+    assert (code, stderr) == (0, "")
+    assert RESULT.fullmatch(stdout)
+    assert {path.name for path in out.iterdir()} == KEPT
+
+
+def test_json_is_what_the_run_folder_keeps(
+    small_npz: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    code, stdout, stderr = call(
+        capfd, "train", "--data", small_npz, "--recipe", tiny, "--epochs", 1, "--quiet", "--json", "--out", out
+    )
+    assert code == 0
+    assert RESULT.fullmatch(stderr)
+    assert json.loads(stdout) == json.loads((out / "metrics.json").read_text())
+
+
+# Mistakes in the call or the input
+
+
+def test_a_mistake_is_one_line_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+    done = run_quietly((*NUMERALS, "train", "--data", "absent.npz"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "absent.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["folder", "file", "link to nowhere"])
+def test_an_out_that_exists_is_left_as_it_is(
+    kind: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    if kind == "folder":
+        out.mkdir()
+        (out / "kept").write_text("content")
+    elif kind == "file":
+        out.write_text("content")
+    else:
+        out.symlink_to(tmp_path / "absent")
+    before = sorted(map(str, tmp_path.rglob("*")))
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--epochs", 1, "--out", out)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, out, "choose another --out")
+    assert sorted(map(str, tmp_path.rglob("*"))) == before
+
+
+@pytest.mark.parametrize("out", ["/dev/null/run", "/proc/run", "file/run", "x" * 300])
+def test_an_out_that_cannot_be_made(
+    out: str, small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("content")
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--epochs", 1, "--out", out)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, out)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("epoch = 3", "do you mean epochs?"),
+        ("epochs = 0", "epochs = 0"),
+        ("[augment]\nzoom = nan", "augment.zoom = nan"),
+        ("[model]\nconvolutions = [8, 8, 8, 8, 8]", "nothing is left"),
+        ("[split]\nvalidation = 0.9999", "cannot be split"),
+        ("{}", "not TOML"),
+    ],
+)
+def test_a_mistake_in_a_recipe(
+    text: str, words: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    out = tmp_path / "new" / "run"
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--recipe", tmp_path / "mine.toml", "--out", out)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, words)
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+@pytest.mark.parametrize("command", ["train", "evaluate"])
+@pytest.mark.parametrize("mistake", ["absent", "cut", "flipped", "label 10", "27x27", "fewer labels", "empty folder"])
+def test_a_mistake_in_the_data(
+    command: str,
+    mistake: str,
+    small_npz: Path,
+    trained: Trained,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / "some.npz"
+    content = small_npz.read_bytes()
+    if mistake == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    elif mistake == "flipped":
+        path.write_bytes(content[:9999] + bytes([content[9999] ^ 1]) + content[10000:])
+    elif mistake == "empty folder":
+        path.mkdir()
+    elif mistake != "absent":
+        side, count = 27 if mistake == "27x27" else 28, 9 if mistake == "fewer labels" else 10
+        np.savez(path, x=np.zeros((10, side, side), np.uint8), y=np.arange(count) + (mistake == "label 10"))
+    out = tmp_path / "run"
+    arguments = ["train", "--out", out] if command == "train" else ["evaluate", trained[0]]
+    code, stdout, stderr = call(capfd, *arguments, "--data", path)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, path)
+    assert not out.exists()
+
+
+def test_a_run_that_is_none(tmp_path: Path, small_npz: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, stdout, stderr = call(capfd, "evaluate", tmp_path, "--data", small_npz)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, tmp_path, "not a run folder")
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped head", "empty"])
+def test_a_damaged_model(
+    damage: str,
+    trained: Trained,
+    tmp_path: Path,
+    small_npz: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(trained[0], tmp_path / "run")
+    path = tmp_path / "run" / "model.safetensors"
+    content = path.read_bytes()
+    path.write_bytes({"cut": content[:-9], "flipped head": b"\xff" + content[1:], "empty": b""}[damage])
+    code, stdout, stderr = call(capfd, "evaluate", tmp_path / "run", "--data", small_npz)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, path)
+
+
+def test_a_device_that_is_none(small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--device", "tpu", "--out", tmp_path / "run")
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, "auto, cpu or cuda")
+    assert list(tmp_path.iterdir()) == []
+
+
+# A full disk
+
+
+@pytest.mark.parametrize("kibibytes", [4, 64])  # too small for TensorBoard's first line; for the model
+def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path, tmp_path: Path) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    if kibibytes == 4 and not mounts():
+        pytest.skip("needs a disk of its own; the limit on a file's size does not reach so low")
+    done = run_on_full_disk(
+        (*NUMERALS, "train", "--quiet", "--data", small_npz, "--epochs", 1, "--out", disk / "run"),
+        disk,
+        kept,
+        kibibytes,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, disk / "run", "the disk is full" if mounts() else "cannot be written")
+    assert list(kept.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+    """There is room for the first epoch's model and not for a second beside it, which an atomic writer needs."""
+    if not mounts():
+        pytest.skip("needs a disk of its own")
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    arguments = ("--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 9, "--out", disk / "run")
+    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, kept, 1200)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, disk / "run" / "model.safetensors", "the disk is full")
+    assert {path.name for path in (kept / "run").iterdir()} == {"recipe.toml", "model.safetensors", "history.csv"}
+    assert len(safetensors.numpy.load_file(kept / "run" / "model.safetensors")) > 10
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_answer_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*NUMERALS, "doctor"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "standard output: the disk is full")
+
+
+# Ctrl-C
+
+
+def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str]:
+    """The command in a process group of its own, which gets SIGINT, as from a terminal, when a line has those words."""
+    process = subprocess.Popen(
+        [*NUMERALS, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
+    )
+    assert process.stderr
+    try:
+        before = ""
+        while when not in before:
+            line = process.stderr.readline()
+            assert line, before
+            before += line
+        time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        stdout, after = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    return process.returncode, stdout, after
+
+
+def test_ctrl_c_keeps_the_best_model_so_far(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("train", "--data", small_npz, "--recipe", plain, "--epochs", 500, "--out", out)
+    code, stdout, stderr = interrupted(arguments, "epoch   1/500")
+    assert (code, stdout) == (130, "")
+    assert "Traceback" not in stderr
+    assert f"numerals evaluate {out}" in stderr
+    assert f"Kept in {out}" in stderr
+    assert {path.name for path in out.iterdir()} == KEPT - {"test_probabilities.npz"}
+    assert sum(array.size for array in safetensors.numpy.load_file(out / "model.safetensors").values()) >= 225_418
+    with open(out / "history.csv", newline="") as file:
+        epochs = [row["epoch"] for row in csv.DictReader(file)]
+    assert epochs == [str(epoch) for epoch in range(1, len(epochs) + 1)]
+    assert epochs
+    assert f"Interrupted after {len(epochs)} epochs" in stderr
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert (metrics["ended"], metrics["test"], metrics["epochs"]) == ("interrupted", None, len(epochs))
+
+
+def test_ctrl_c_before_the_first_epoch_ended_keeps_nothing(small_npz: Path, tmp_path: Path) -> None:
+    (tmp_path / "long.toml").write_text("batch_size = 1\n[tensorboard]\nenabled = false\n")  # some seconds an epoch
+    out = tmp_path / "run"
+    arguments = ("train", "--data", small_npz, "--recipe", tmp_path / "long.toml", "--out", out)
+    code, stdout, stderr = interrupted(arguments, "Recipe long")
+    assert (code, stdout) == (130, "")
+    assert_one_line(stderr, "interrupted")
+    assert not out.exists()
+
+
+# A part that is missing, a part that is damaged, a reader that has gone
+
+
+def test_without_torch_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    done = run_quietly((*NUMERALS, "train"), cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, "torch", "pip install 'numerals[train]'")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["sitecustomize.py"]
+
+
+def test_the_doctor_finds_nothing() -> None:
+    done = run_quietly((*NUMERALS, "doctor"))
+    assert (done.returncode, done.stderr) == (0, "")
+    for words in ("numerals", "torch", "device", TEST_LABELS, "verified", "cache"):
+        assert words in done.stdout
+    assert "BAD" not in done.stdout
+
+
+def test_the_doctor_finds_a_damaged_file(tmp_path: Path) -> None:
+    shutil.copytree(Path(numerals.__file__).parent, tmp_path / "numerals")
+    path = tmp_path / "numerals" / "mnist" / f"{TEST_LABELS}.gz"
+    content = path.read_bytes()
+    path.write_bytes(content[:2000] + bytes([content[2000] ^ 1]) + content[2001:])
+    done = run_quietly((*NUMERALS, "doctor"), PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stderr) == (1, "")
+    [bad] = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
+    assert str(path) in bad
+    assert "install numerals again" in bad
+
+
+@pytest.mark.parametrize("command", [("--help",), ("--version",)])
+def test_a_reader_that_has_gone_is_no_news(command: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        done = subprocess.run([*NUMERALS, *command], stdout=gone, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")

@@ -1,0 +1,140 @@
+"""The network against a Keras model of the article's layers."""
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from numerals.errors import RecipeError
+from numerals.learn import model
+from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, change, keras, mnist
+
+pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
+
+
+def network_of(seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model.build(ARTICLE.model)
+
+
+def test_layers_shapes_and_parameters() -> None:
+    layers = model.describe(network_of())
+    assert [(layer.name, layer.output, layer.parameters) for layer in layers] == [
+        ("Conv2d", (26, 26, 32), 320),
+        ("ReLU", (26, 26, 32), 0),
+        ("BatchNorm2d", (26, 26, 32), 128),
+        ("MaxPool2d", (13, 13, 32), 0),
+        ("Conv2d", (11, 11, 64), 18_496),
+        ("ReLU", (11, 11, 64), 0),
+        ("BatchNorm2d", (11, 11, 64), 256),
+        ("MaxPool2d", (5, 5, 64), 0),
+        ("Flatten", (1600,), 0),
+        ("Linear", (128,), 204_928),
+        ("ReLU", (128,), 0),
+        ("Dropout", (128,), 0),
+        ("Linear", (10,), 1_290),
+    ]
+    peer = article_network()
+    assert sum(layer.parameters for layer in layers) == peer.count_params() == 225_418
+    assert sum(layer.trained for layer in layers) == sum(int(np.prod(w.shape)) for w in peer.trainable_weights)
+    plain = [layer for layer in layers if layer.name != "ReLU"]  # Keras has it inside of the layer before
+    assert [(layer.output, layer.parameters) for layer in plain] == [
+        (tuple(layer.output.shape[1:]), layer.count_params()) for layer in peer.layers
+    ]
+
+
+def test_same_answers_as_keras_with_the_same_weights() -> None:
+    keras.utils.set_random_seed(0)
+    chance, peer = np.random.default_rng(0), article_network()
+    weights = []
+    for variable in peer.weights:
+        drawn = variable.value.detach().numpy()
+        if variable.name in ("moving_variance", "gamma"):
+            drawn = chance.uniform(0.3, 2, drawn.shape)
+        elif drawn.ndim == 1:  # biases, beta, moving means
+            drawn = chance.normal(0, 0.2, drawn.shape)
+        elif drawn.shape[-1] == 10:  # so that the answers are not all the same
+            drawn = drawn * 4
+        weights.append(drawn.astype(np.float32))
+    peer.set_weights(weights)
+    network = network_of()
+    network.load_state_dict(as_ours(peer.get_weights(), network), strict=False)
+    images = mnist().test[0][:500]
+    theirs = peer.predict(images[..., None].astype(np.float32) / 255, verbose=0)
+    answers = model.predictor(network)(images)
+    assert theirs.std(axis=0).max() > 0.02, "the answers should depend on the digit"
+    assert np.abs(answers - theirs).max() < 1e-5
+
+
+def test_batch_norm_has_kerases_defaults() -> None:
+    peer = keras.layers.BatchNormalization()
+    norms = [layer for layer in network_of() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 2
+    for norm in norms:
+        assert norm.momentum == pytest.approx(1 - peer.momentum) and norm.eps == peer.epsilon
+
+
+def test_initial_weights_are_distributed_as_kerases() -> None:
+    keras.utils.set_random_seed(0)
+    network, peer = network_of(), article_network()
+    theirs = as_ours(peer.get_weights(), network)
+    for name, values in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        mine, other = values.numpy().ravel(), theirs[name].numpy().ravel()
+        assert mine.dtype == np.float32
+        if values.ndim == 1:  # biases, beta, moving means: 0; gamma, moving variances: 1
+            assert (mine == other).all() and set(mine) <= {0, 1}, name
+            continue
+        receptive = int(np.prod(values.shape[2:]))
+        bound = np.sqrt(6 / (receptive * (values.shape[0] + values.shape[1])))
+        assert 0.97 * bound < np.abs(mine).max() <= bound * (1 + 1e-6)
+        assert 0.97 * bound < np.abs(other).max() <= bound * (1 + 1e-6)
+        assert stats.kstest(mine, "uniform", (-bound, 2 * bound)).pvalue > 1e-3, name
+
+
+def test_initial_weights_come_from_torchs_generator() -> None:
+    first, same, other = (network_of(seed).state_dict()["0.weight"].numpy() for seed in (1, 1, 2))
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_too_many_convolutions_are_refused() -> None:
+    many = change(ARTICLE, model={"convolutions": (8, 8, 8, 8)})
+    with pytest.raises(RecipeError, match=r"convolutions = \[8, 8, 8, 8\].*28 pixels") as caught:
+        model.build(many.model)
+    assert "\n" not in str(caught.value)
+    model.build(change(ARTICLE, model={"convolutions": (8, 8, 8)}).model)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1001])
+@pytest.mark.parametrize("training", [True, False])
+def test_predictor_answers_any_number_and_leaves_the_mode(count: int, training: bool) -> None:
+    network = network_of().train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = mnist().test[0][:count]
+    answers = model.predictor(network)(images)
+    assert network.training is training and all(layer.training is training for layer in network)
+    assert answers.shape == (count, 10) and answers.dtype == np.float32
+    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    if count:
+        alone = model.predictor(network)(images[-1:])
+        assert np.allclose(answers[-1:], alone, atol=1e-6), "no digit depends on its neighbours"
+
+
+def test_describing_leaves_the_network_as_it_was() -> None:
+    network = network_of().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model.describe(network)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_input_is_scaled_and_has_its_channel() -> None:
+    images: npt.NDArray[np.uint8] = np.arange(28 * 28, dtype=np.int64).reshape(1, 28, 28).astype(np.uint8)
+    signal = model.as_input(images, torch.device("cpu"))
+    assert signal.shape == (1, 1, 28, 28) and signal.dtype == torch.float32
+    assert np.array_equal(signal[0, 0].numpy(), images[0].astype(np.float32) / np.float32(255))
