@@ -1,6 +1,7 @@
 # Two commands do everything: `make train` and `make test`. They need python3 with venv, and nothing else.
 
 PYTHON ?= python3
+PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -13,7 +14,7 @@ help:
 	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
 	@echo "make notebook  docs/walkthrough.md as a notebook"
 	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
-	@echo "make bench     ours beside Keras on TensorFlow, one line a run into benchmarks/records"
+	@echo "make bench     ours beside Keras on TensorFlow, and the table of both"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -42,8 +43,8 @@ pictures: .venv/dev
 	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
 
 bench: .venv/train .venv-keras-tensorflow/done
-	$(BIN)/python benchmarks/run.py numerals keras-tensorflow
-	$(MAKE) record
+	$(BIN)/python benchmarks/run.py numerals keras-tensorflow --seeds 0 1 2 3 4 --record runs/benchmark.jsonl
+	$(BIN)/python benchmarks/table.py --record runs/benchmark.jsonl
 
 record: .venv/train
 	$(BIN)/python benchmarks/table.py --write
@@ -54,11 +55,11 @@ clean:
 # A file in the environment says what is in it, and is made anew when the wishes change.
 .venv/train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[train]'
 	@touch $@
 
 .venv/dev: .venv/train
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
 .venv-keras-tensorflow/done: benchmarks/peers/keras-tensorflow.txt

@@ -3,7 +3,7 @@
     python benchmarks/run.py numerals keras-tensorflow --seeds 0 1 2
 
 Each run is a whole process from a cold start (MNIST unpacked, page cache warm) and appends one JSON object to
-benchmarks/records/article.jsonl: what ran, seed, accuracy, seconds, peak memory, machine, versions, date, source hash.
+the record: what ran, seed, accuracy, seconds, peak memory, machine, versions, date, source hash.
 `benchmarks/table.py` makes the README's table from them.
 """
 
@@ -24,7 +24,7 @@ import numpy as np
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
-RECORDS = HERE / "records"
+RECORD = HERE / "records" / "article.jsonl"
 PEERS = {"keras-tensorflow": ("tensorflow", ROOT / ".venv-keras-tensorflow" / "bin" / "python")}
 
 
@@ -93,10 +93,11 @@ def main() -> None:
     parser.add_argument("programs", nargs="+", choices=["numerals", *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--recipe", default="article")
+    parser.add_argument("--record", type=Path, default=RECORD, help="the file that a line a run is added to")
     parser.add_argument("--note", default="", help="conditions worth knowing, e.g. what else ran")
     options = parser.parse_args()
 
-    RECORDS.mkdir(exist_ok=True)
+    options.record.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             for program in options.programs:
@@ -112,7 +113,7 @@ def main() -> None:
                     "machine": machine(),
                     "note": options.note,
                 }
-                with open(RECORDS / "article.jsonl", "a") as file:
+                with open(options.record, "a") as file:
                     file.write(json.dumps(result) + "\n")
                 print(f"{result['program']:32s} seed {seed}: {result['test_accuracy']:.4f}", flush=True)
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
+RECORD = HERE / "records" / "article.jsonl"
 README = HERE.parent / "README.md"
 MARKS = re.compile(r"(<!-- records: made by `make record` -->\n).*?(<!-- /records -->)", re.DOTALL)
 
 
-def records() -> list[dict[str, Any]]:
-    """Every run kept so far, oldest first."""
-    return [json.loads(line) for line in (HERE / "records" / "article.jsonl").read_text().splitlines()]
+def records(path: Path = RECORD) -> list[dict[str, Any]]:
+    """The runs kept in that file; of several with the same program and seed, the last."""
+    runs = [json.loads(line) for line in path.read_text().splitlines()]
+    return list({(run["program"], run["seed"]): run for run in runs}.values())
 
 
 def table(runs: list[dict[str, Any]]) -> str:
@@ -35,7 +37,8 @@ def table(runs: list[dict[str, Any]]) -> str:
     machines = {f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs}
     dates = sorted({run["date"] for run in runs})
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
-    return "\n".join(lines) + f"\n\n{'; '.join(sorted(machines))}; {span}.\n"
+    notes = sorted({run["note"] for run in runs if run["note"]})
+    return "\n".join(lines) + f"\n\n{'; '.join([*sorted(machines), span, *notes])}.\n"
 
 
 def _spread(values: list[float], scale: float, places: int) -> str:
@@ -46,9 +49,10 @@ def _spread(values: list[float], scale: float, places: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--record", type=Path, default=RECORD)
     parser.add_argument("--write", action="store_true", help="put the table into the README")
     options = parser.parse_args()
-    made = table(records())
+    made = table(records(options.record))
     print(made)
     if options.write:
         README.write_text(MARKS.sub(lambda marks: marks[1] + made + marks[2], README.read_text()))

@@ -9,8 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from numerals.learn.data import load_mnist
+
+settings.register_profile("numerals", deadline=None)  # machines are shared; a slow moment is no failure
+settings.load_profile("numerals")
 
 NUMERALS = (sys.executable, "-m", "numerals")
 

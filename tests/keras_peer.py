@@ -40,14 +40,6 @@ def digits(train: int, test: int = 100) -> Dataset:
     return Dataset("a few", (x[:train], y[:train]), (a[:test], b[:test]))
 
 
-def change(recipe: Recipe, **tables: Any) -> Recipe:
-    """The recipe with other numbers: `change(recipe, epochs=2, augment={"zoom": 0.5})`."""
-    whole = recipe.model_dump()
-    for name, value in tables.items():
-        whole[name] = whole[name] | value if isinstance(value, dict) else value
-    return Recipe.model_validate(whole)
-
-
 def small(**tables: Any) -> Recipe:
     """The article's recipe with a slim network and two epochs, in float32, without TensorBoard."""
     slim = {
@@ -57,7 +49,7 @@ def small(**tables: Any) -> Recipe:
         "model": {"convolutions": (4, 8), "dense": 16},
         "tensorboard": {"enabled": False},
     }
-    return change(change(ARTICLE, **slim), **tables)
+    return ARTICLE.change(**slim).change(**tables)
 
 
 def article_network(dropout: float = 0.2) -> Any:

@@ -115,7 +115,12 @@ def test_train_prints_one_line_and_shows_the_layers(
     _, done = trained
     assert done.returncode == 0, done.stderr
     assert RESULT.fullmatch(done.stdout)
-    for layer, parameters in [("Conv2d", 320), ("Conv2d", 18496), ("Linear", 204928), ("Linear", 1290)]:
+    for layer, parameters in [
+        ("Conv 32, 3x3", 320),
+        ("Conv 64, 3x3", 18496),
+        ("Dense 128", 204928),
+        ("Dense 10", 1290),
+    ]:
         assert re.search(rf"{layer} .* {parameters:,}\n", done.stderr)
     assert "225,418 parameters" in done.stderr
     assert re.search(r"epoch 1/1  loss \d\.\d{4}  accuracy 0\.\d{4}  val_loss", done.stderr)
@@ -290,6 +295,48 @@ def test_a_device_that_is_none(small_npz: Path, tmp_path: Path, capfd: pytest.Ca
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("train", "--epochs", 0), "--epochs"),
+        (("train", "--seed", -1), "--seed"),
+        (("train", "--epoch", 3), "--epoch"),
+        (("train", "extra"), "extra"),
+        (("trian",), "trian"),
+        (("evaluate",), "RUN"),
+        (("train", "--epochs", 10**12), "epochs"),
+        (("train", "--seed", 2**63), "seed"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_line(
+    arguments: tuple[object, ...], word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, stdout, stderr = call(capfd, *arguments)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, word)
+
+
+def test_without_a_command_the_help_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    code, stdout, _ = call(capfd)
+    assert code == 2 and "train" in stdout and "doctor" in stdout
+
+
+def test_a_path_with_odd_characters_is_shown_as_it_is(
+    small_npz: Path, plain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "an [/1] odd :key: ü run"
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--recipe", plain, "--epochs", 1, "--out", out)
+    assert code == 0 and RESULT.fullmatch(stdout)
+    assert f"Kept in {out}: " in stderr
+
+
+def test_evaluate_uses_the_digits_that_the_run_was_trained_with(
+    trained: Trained, small_npz: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    folder, done = trained
+    assert call(capfd, "evaluate", folder, "--device", "cpu")[:2] == (0, done.stdout)
+
+
 # A full disk
 
 
@@ -297,6 +344,7 @@ def test_a_device_that_is_none(small_npz: Path, tmp_path: Path, capfd: pytest.Ca
 def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path, tmp_path: Path) -> None:
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     if kibibytes == 4 and not mounts():
+        assert "CI" not in os.environ, "CI can mount"
         pytest.skip("needs a disk of its own; the limit on a file's size does not reach so low")
     done = run_on_full_disk(
         (*NUMERALS, "train", "--quiet", "--data", small_npz, "--epochs", 1, "--out", disk / "run"),
@@ -312,6 +360,7 @@ def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path
 def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
     """There is room for the first epoch's model and not for a second beside it, which an atomic writer needs."""
     if not mounts():
+        assert "CI" not in os.environ, "CI can mount"
         pytest.skip("needs a disk of its own")
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     arguments = ("--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 9, "--out", disk / "run")
@@ -372,9 +421,23 @@ def test_ctrl_c_keeps_the_best_model_so_far(small_npz: Path, plain: Path, tmp_pa
         epochs = [row["epoch"] for row in csv.DictReader(file)]
     assert epochs == [str(epoch) for epoch in range(1, len(epochs) + 1)]
     assert epochs
-    assert f"Interrupted after {len(epochs)} epochs" in stderr
+    assert f"Interrupted after {len(epochs)} epoch" in stderr
     metrics = json.loads((out / "metrics.json").read_text())
     assert (metrics["ended"], metrics["test"], metrics["epochs"]) == ("interrupted", None, len(epochs))
+
+
+def test_ctrl_c_says_where_the_model_is_even_quietly(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    arguments = ("train", "--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 500, "--out", out)
+    command = [*NUMERALS, *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "history.csv").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGINT)
+        stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (130, "")
+    assert_one_line(stderr, "interrupted; the best model so far, of epoch", out)
 
 
 def test_ctrl_c_before_the_first_epoch_ended_keeps_nothing(small_npz: Path, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from numerals.learn.data import Dataset, split
 from numerals.learn.train import train
-from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, change, keras, mnist
+from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, keras, mnist
 
 pytestmark = [
     pytest.mark.slow,
@@ -37,7 +37,7 @@ def test_an_epoch_teaches_as_much_as_kerases(tmp_path: Path) -> None:
 
     (images, labels), test = mnist().train, mnist().test
     images, labels = images[:6000], labels[:6000]
-    recipe = change(ARTICLE, epochs=1, precision="float32", tensorboard={"enabled": False})
+    recipe = ARTICLE.change(epochs=1, precision="float32", tensorboard={"enabled": False})
     run = train(recipe, Dataset("6,000", (images, labels), test), out=tmp_path / "run", device="cpu")
     ours = run.history[0].val_accuracy
 

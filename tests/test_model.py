@@ -9,7 +9,7 @@ from torch import nn
 
 from numerals.errors import RecipeError
 from numerals.learn import model
-from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, change, keras, mnist
+from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -23,19 +23,19 @@ def network_of(seed: int = 0) -> nn.Sequential:
 def test_layers_shapes_and_parameters() -> None:
     layers = model.describe(network_of())
     assert [(layer.name, layer.output, layer.parameters) for layer in layers] == [
-        ("Conv2d", (26, 26, 32), 320),
+        ("Conv 32, 3x3", (26, 26, 32), 320),
         ("ReLU", (26, 26, 32), 0),
-        ("BatchNorm2d", (26, 26, 32), 128),
-        ("MaxPool2d", (13, 13, 32), 0),
-        ("Conv2d", (11, 11, 64), 18_496),
+        ("BatchNorm", (26, 26, 32), 128),
+        ("MaxPool 2x2", (13, 13, 32), 0),
+        ("Conv 64, 3x3", (11, 11, 64), 18_496),
         ("ReLU", (11, 11, 64), 0),
-        ("BatchNorm2d", (11, 11, 64), 256),
-        ("MaxPool2d", (5, 5, 64), 0),
+        ("BatchNorm", (11, 11, 64), 256),
+        ("MaxPool 2x2", (5, 5, 64), 0),
         ("Flatten", (1600,), 0),
-        ("Linear", (128,), 204_928),
+        ("Dense 128", (128,), 204_928),
         ("ReLU", (128,), 0),
-        ("Dropout", (128,), 0),
-        ("Linear", (10,), 1_290),
+        ("Dropout 0.2", (128,), 0),
+        ("Dense 10", (10,), 1_290),
     ]
     peer = article_network()
     assert sum(layer.parameters for layer in layers) == peer.count_params() == 225_418
@@ -102,11 +102,11 @@ def test_initial_weights_come_from_torchs_generator() -> None:
 
 
 def test_too_many_convolutions_are_refused() -> None:
-    many = change(ARTICLE, model={"convolutions": (8, 8, 8, 8)})
+    many = ARTICLE.change(model={"convolutions": (8, 8, 8, 8)})
     with pytest.raises(RecipeError, match=r"convolutions = \[8, 8, 8, 8\].*28 pixels") as caught:
         model.build(many.model)
     assert "\n" not in str(caught.value)
-    model.build(change(ARTICLE, model={"convolutions": (8, 8, 8)}).model)
+    model.build(ARTICLE.change(model={"convolutions": (8, 8, 8)}).model)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1001])

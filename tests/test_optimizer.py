@@ -12,7 +12,7 @@ from numerals.learn import model
 from numerals.learn.checkpoint import RunFolder
 from numerals.learn.optimizer import KerasAdam
 from numerals.learn.train import batches, fit
-from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras, as_ours, change, keras, mnist
+from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras, as_ours, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -73,7 +73,7 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
 
 def test_five_steps_of_the_loop_end_with_kerases_weights(tmp_path: Path) -> None:
     """Augmented digits, the last batch smaller than the others; all weights and BatchNorm's moving statistics."""
-    recipe = change(ARTICLE, epochs=1, precision="float32", model={"dropout": 0.0}, tensorboard={"enabled": False})
+    recipe = ARTICLE.change(epochs=1, precision="float32", model={"dropout": 0.0}, tensorboard={"enabled": False})
     images, labels = mnist().train
     training, validation = (images[:144], labels[:144]), (images[144:200], labels[144:200])
     with torch.random.fork_rng():

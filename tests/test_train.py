@@ -18,15 +18,15 @@ import torch
 from torch import nn
 
 from numerals.errors import DataError, InputError, RunError
-from numerals.learn import model
-from numerals.learn.callbacks import Epoch
+from numerals.learn import curves, model
+from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau
 from numerals.learn.checkpoint import RunFolder, snapshot, weights_sha256
 from numerals.learn.data import Dataset, split
 from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import evaluate, score
 from numerals.learn.recipe import Recipe
 from numerals.learn.train import Run, batches, train
-from tests.keras_peer import KERAS_WARNS, digits, keras_rules, small
+from tests.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -447,3 +447,92 @@ def test_precision_is_bfloat16_only_with_a_unit_for_it(
     kept = RunFolder.open(auto.folder).network().state_dict()
     assert all(value.dtype == torch.float32 for name, value in kept.items() if "num_batches" not in name)
     assert auto.history[0].val_loss == pytest.approx(plain.history[0].val_loss, abs=0.2)
+
+
+class Interrupts:
+    """Presses Ctrl-C when the function of that name is called for the n-th time, before it does anything."""
+
+    def __init__(self, owner: object, name: str, time: int, patch: pytest.MonkeyPatch) -> None:
+        self.calls, self.time, self.real = 0, time, getattr(owner, name)
+        patch.setattr(owner, name, self)
+
+    def __call__(self, *arguments: Any) -> Any:
+        self.calls += 1
+        if self.calls == self.time:
+            raise KeyboardInterrupt
+        return self.real(*arguments)
+
+    def __get__(self, instance: object, owner: type) -> Any:
+        return self if instance is None else lambda *arguments: self(instance, *arguments)
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "time", "kept"),
+    [
+        (RunFolder, "write_model", 1, 1),
+        (RunFolder, "write_model", 2, 2),
+        (RunFolder, "write_history", 1, 1),
+        (RunFolder, "write_history", 2, 2),
+        (EarlyStopping, "is_best", 2, 1),
+        (Plateau, "next_rate", 2, 1),
+    ],
+)
+def test_ctrl_c_anywhere_leaves_a_model_that_is_what_it_says(
+    owner: type, name: str, time: int, kept: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each epoch of this training is better than the one before, so the kept one is the last that was judged."""
+    Interrupts(owner, name, time, monkeypatch)
+    run = train(small(epochs=3), digits(600), out=tmp_path / "run")
+    assert (run.test, run.metrics["ended"], run.best_epoch) == (None, "interrupted", kept)
+    network = RunFolder.open(run.folder).network()
+    assert weights_sha256(snapshot(network)) == run.metrics["weights_sha256"]
+    assert len((run.folder / "history.csv").read_text().splitlines()) == 1 + len(run.history)
+
+
+def test_ctrl_c_while_testing_says_where_the_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Interrupts(RunFolder, "write_probabilities", 1, monkeypatch)
+    with pytest.raises(KeyboardInterrupt, match=r"the best model so far is kept in .*run"):
+        train(small(epochs=1), digits(300), out=tmp_path / "run")
+    assert RunFolder.open(tmp_path / "run").network()
+
+
+def test_what_was_made_for_a_run_that_kept_nothing_is_gone(tmp_path: Path) -> None:
+    with pytest.raises(DataError):
+        train(small(), str(tmp_path / "absent.npz"), out=tmp_path / "deep" / "er" / "run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_dropout_is_drawn_anew_in_each_step_and_again_the_same(tmp_path: Path) -> None:
+    class Seeds:
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def started(self, *_: Any) -> None: ...
+        def epoch(self, *_: Any) -> None: ...
+        def step(self, *_: Any) -> None:
+            self.seen.append(torch.initial_seed())
+
+    watched = [Seeds(), Seeds()]
+    for number, seeds in enumerate(watched):
+        train(small(epochs=2), digits(300), out=tmp_path / str(number), observer=seeds)
+    assert len(set(watched[0].seen)) == len(watched[0].seen) == 2 * 8
+    assert watched[0].seen == watched[1].seen
+
+
+def test_same_seed_same_weights_with_two_threads(tmp_path: Path) -> None:
+    torch.set_num_threads(2)
+    runs = [train(small(epochs=1), digits(300), out=tmp_path / name) for name in ("a", "b")]
+    assert runs[0].metrics["weights_sha256"] == runs[1].metrics["weights_sha256"]
+    torch.set_num_threads(1)
+    assert runs[0].metrics["threads"] == 2
+
+
+def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:
+    still = {"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0}
+    moving, plain = ARTICLE, ARTICLE.change(augment=still, model={"dropout": 0.0})
+    assert "rotated and zoomed and shifted, with units dropped" in curves.explanation(moving)
+    assert curves.explanation(plain).startswith("Training is measured as a mean over the epoch")
+    rows = [Epoch(1, 0.5, 0.8, 0.3, 0.9, 1e-3, 1.0), Epoch(2, 0.3, 0.9, 0.35, 0.91, 1e-4, 1.0)]
+    drawn = curves.draw(rows, 1, moving).decode()
+    for text in ("loss", "accuracy", "learning rate", "training", "validation", "kept", "epoch", "rotated"):
+        assert text in drawn, text

@@ -12,8 +12,10 @@ import os
 import resource
 import tempfile
 import time
+from importlib import metadata, util
 from pathlib import Path
 
+PACKAGES = ("keras", "tensorflow", "torch", "numpy", "scipy")  # whose versions are told, where installed
 STARTED = time.perf_counter()
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -91,6 +93,7 @@ def main() -> None:
             {
                 "program": f"Keras {keras.__version__} on {keras.backend.backend()}",
                 "seed": options.seed,
+                "versions": {name: metadata.version(name) for name in PACKAGES if util.find_spec(name)},
                 "epochs": len(history.history["loss"]),
                 "test_accuracy": float(accuracy),
                 "test_loss": float(loss),

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from numerals.learn.evaluate import Metrics
 
 INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C
-TRAIN_PACKAGES = ("torch", "pydantic", "safetensors", "tensorboard", "tomli_w", "matplotlib")
 
 
 class _Commands(TyperGroup):
@@ -32,7 +31,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _end("interrupted; nothing was kept", INTERRUPTED, error)
+            _end(f"interrupted; {error or 'nothing was kept'}", INTERRUPTED, error)
 
 
 app = typer.Typer(
@@ -41,9 +40,9 @@ app = typer.Typer(
     help="Train the classic MNIST convolutional network, step by step as the article has it, and keep what it learned.",
     epilog="Exit codes: 0 done, 1 a failure, 2 a mistake in the call or the input, 130 interrupted. "
     "NUMERALS_TRACEBACK=1 in the environment shows where an error comes from.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -66,11 +65,14 @@ DeviceOption = Annotated[
 
 @app.callback(invoke_without_command=True)
 def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
 ) -> None:
     if version:
         print(f"numerals {numerals.__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -86,7 +88,11 @@ def train(
     data: DataOption = "mnist",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The run folder, which must not exist. [default: runs/RECIPE-1, -2, ...]"),
+        typer.Option(
+            metavar="DIR",
+            help="The run folder, which must not exist. Left out, it is runs/RECIPE-1, or -2, and so on.",
+            show_default=False,
+        ),
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
     as_json: JsonOption = False,
@@ -106,29 +112,36 @@ def train(
 
     chosen = Recipe.load(recipe)
     if epochs is not None:
-        chosen = chosen.model_copy(update={"epochs": epochs})
+        chosen = chosen.change(epochs=epochs)
     with Show(quiet) as show:
         run = run_training(chosen, data, out=out, seed=seed, device=device, observer=show)
         show.ended(run)
     if run.test is None:
-        raise typer.Exit(INTERRUPTED)
+        kept = f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}"
+        raise KeyboardInterrupt(kept)
     _print_result(run.test, run.metrics if as_json else None)
 
 
 @app.command()
 def evaluate(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train keeps it.")],
-    data: DataOption = "mnist",
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SPEC", help="As train takes it. Left out: what the run was trained on."),
+    ] = None,
+    device: DeviceOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
-    """Evaluate a kept run on the test digits; with --data, on the test part of other data."""
+    """Evaluate a kept run on the test digits of what it was trained on; with --data, of other data."""
     from numerals.learn import evaluate as evaluation
     from numerals.learn import sources
     from numerals.learn.checkpoint import RunFolder
+    from numerals.learn.device import choose_device
     from numerals.learn.model import predictor
 
-    network = RunFolder.open(run).network()
-    metrics = evaluation.evaluate(predictor(network), *sources.load(data).test)
+    folder = RunFolder.open(run)
+    network = folder.network().to(choose_device(device))
+    metrics = evaluation.evaluate(predictor(network), *sources.load(data or folder.data_source()).test)
     _print_result(metrics, metrics.to_dict() if as_json else None)
 
 
@@ -160,27 +173,22 @@ def main() -> NoReturn:
     if not os.environ.get("NUMERALS_TRACEBACK"):
         threading.excepthook = lambda _: None  # what fails in TensorBoard's thread is raised again in ours
     try:
-        app()
+        sys.exit(app(standalone_mode=False) or 0)
     except NumeralsError as error:
         _end(str(error), error.exit_code, error)
     except ModuleNotFoundError as error:
-        if error.name not in TRAIN_PACKAGES:
-            _end(f"a bug, or a broken installation: {error}", 1, error)
         missing = MissingError(f"training needs {error.name}, which is not installed; pip install 'numerals[train]'")
         _end(str(missing), missing.exit_code, error)
-    except KeyboardInterrupt as error:
-        _end("interrupted; nothing was kept", INTERRUPTED, error)
-    except (
-        BrokenPipeError
-    ):  # whoever read our output has gone; a second failure while Python closes stdout is nobody's news
+    except BrokenPipeError:  # whoever read our output has gone; a second failure at Python's end is nobody's news
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:  # every file of ours is looked after where it is written
         failure = storage_error(error, Path(error.filename or "standard output"))
         _end(str(failure), failure.exit_code, error)
     except Exception as error:
+        if isinstance(error, typer.TyperException):  # an unknown option, a value out of its range
+            _end(f"{error.format_message()} (numerals --help)", error.exit_code, error)
         _end(f"a bug: {type(error).__name__}: {error}; set NUMERALS_TRACEBACK=1 to see where, and tell us", 1, error)
-    sys.exit(0)
 
 
 def _end(message: str, code: int, error: BaseException) -> NoReturn:

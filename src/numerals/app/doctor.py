@@ -1,15 +1,15 @@
 """What is installed, which device trains, whether the data verifies. Knows nothing about training itself."""
 
+import hashlib
 import os
 import platform
+import re
 from dataclasses import dataclass
 from importlib import metadata, util
 
 import numerals
 from numerals.errors import DataError
 from numerals.learn import data
-
-TRAINING = ("torch", "pydantic", "tensorboard", "safetensors", "matplotlib", "tomli-w")
 
 
 @dataclass(frozen=True)
@@ -27,18 +27,30 @@ def examine() -> list[Finding]:
             True,
             f"{numerals.__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         ),
-        *(_package(name) for name in TRAINING),
+        *(_package(name, hint) for name, hint in _wishes()),
         _device(),
         *(_file(name) for name in data.SHA256),
         _cache(),
     ]
 
 
-def _package(name: str) -> Finding:
+def _wishes() -> list[tuple[str, str]]:
+    """Every package that the installed numerals asks for, and what to do without it; those for its developers aside."""
+    wishes = []
+    for line in metadata.requires("numerals") or []:
+        name = re.split(r"[^\w.-]", line)[0]
+        if "extra ==" not in line:
+            wishes.append((name, "needed always; install numerals again"))
+        elif re.search(r"extra == .train.", line):
+            wishes.append((name, "training needs it: pip install 'numerals[train]'"))
+    return wishes
+
+
+def _package(name: str, hint: str) -> Finding:
     try:
         return Finding(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, False, "not installed; training needs it: pip install 'numerals[train]'")
+        return Finding(name, False, f"not installed; {hint}")
 
 
 def _device() -> Finding:
@@ -61,8 +73,11 @@ def _file(name: str) -> Finding:
 
 
 def _cache() -> Finding:
+    """What is unpacked is verified as a start would; a damaged file would be written anew then."""
     folder = data.cache_folder()
-    there = [name for name in data.SHA256 if (folder / name).exists()]
-    return Finding(
-        "cache", True, f"{folder}: {len(there)} of {len(data.SHA256)} files unpacked; it may be deleted at any time"
-    )
+    there = [name for name in data.SHA256 if (folder / name).is_file()]
+    good = [name for name in there if hashlib.sha256((folder / name).read_bytes()).hexdigest() == data.SHA256[name]]
+    says = f"{folder}: {len(good)} of {len(data.SHA256)} files unpacked and verified"
+    if len(good) < len(there):
+        says += f"; {len(there) - len(good)} damaged, the next start unpacks them again"
+    return Finding("cache", True, f"{says}; it may be deleted at any time")

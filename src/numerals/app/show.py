@@ -3,6 +3,7 @@
 Where there is no terminal the bar is left out; with `quiet` everything is. All of it goes to stderr.
 """
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -21,13 +22,13 @@ class Show:
     """An Observer for `train`; use it as a context, so that the bar goes when the training does."""
 
     def __init__(self, quiet: bool) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True)
+        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
         columns = (
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(compact=True),
             TextColumn("left at most"),
+            BarColumn(20),
+            TextColumn("{task.fields[figures]}"),
         )
         self._bar = Progress(
             *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
@@ -43,19 +44,26 @@ class Show:
 
     def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
-        self._console.print(_table(layers))
+        self._print(_table(layers))
         still = sum(layer.parameters - layer.trained for layer in layers)
-        self._console.print(
+        self._print(
             f"{sum(layer.parameters for layer in layers):,} parameters ({still} of them BatchNorm's running means and "
             "variances, not trained); softmax is in the loss"
         )
         precision = "bfloat16" if facts["bfloat16"] else "float32"
-        self._console.print(
+        self._print(
             f"Recipe {recipe.name}: {facts['digits']:,} digits to learn from, "
             f"{facts['validation']:,} to validate with; "
             f"{precision} on {facts['device']}, batches of {recipe.batch_size}"
         )
         self._bar.start()
+
+    def _print(self, what: "str | Table") -> None:
+        """Whoever watched may have gone; that is no reason to end a training."""
+        try:
+            self._console.print(what)
+        except OSError:
+            self._console.quiet = True
 
     def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
         if self._bar.disable:
@@ -68,7 +76,7 @@ class Show:
         )
 
     def epoch(self, row: "Epoch", best: bool) -> None:
-        self._console.print(
+        self._print(
             f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}  loss {row.loss:.4f}  "
             f"accuracy {row.accuracy:.4f}  val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
             f"rate {row.learning_rate:.0e}  {row.seconds:.1f} s"
@@ -79,19 +87,25 @@ class Show:
         self._bar.stop()
         how = {
             "early": f"Stopped early after epoch {len(run.history)}, since val_loss had ceased to fall.",
-            "all epochs": f"All {len(run.history)} epochs done.",
-            "interrupted": f"Interrupted after {len(run.history)} epochs, so the test digits were not used; "
-            f"to use them: numerals evaluate {run.folder}.",
+            "all epochs": f"{_epochs(len(run.history))} done.",
+            "interrupted": f"Interrupted after {_epochs(len(run.history))}, so the test digits were not used; "
+            f"to use them: numerals evaluate {shlex.quote(str(run.folder))}.",
         }
-        self._console.print(f"{how[run.metrics['ended']]} The weights of epoch {run.best_epoch} are kept.")
-        self._console.print(f"Kept in {run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
+        self._print(f"{how[run.metrics['ended']]} The weights of epoch {run.best_epoch} are kept.")
+        self._print(f"Kept in {run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
         if (run.folder / "tensorboard").is_dir():
-            self._console.print(f"To look: curves.svg there, and tensorboard --logdir {run.folder / 'tensorboard'}")
+            self._print(
+                f"To look: curves.svg there, and tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}"
+            )
+
+
+def _epochs(count: int) -> str:
+    return "1 epoch" if count == 1 else f"{count} epochs"
 
 
 def _table(layers: "Sequence[Layer]") -> Table:
     table = Table("layer", "output", box=None, pad_edge=False, header_style="bold")
     table.add_column("parameters", justify="right")
     for layer in layers:
-        table.add_row(layer.name, " × ".join(map(str, layer.output)), f"{layer.parameters:,}")
+        table.add_row(layer.name, " x ".join(map(str, layer.output)), f"{layer.parameters:,}")
     return table

@@ -41,8 +41,9 @@ Weights = dict[str, torch.Tensor]
 class RunFolder:
     """One training's folder. `create` makes a new one, `open` takes one that is there."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
         self.path = path
+        self._made = made  # the folders above it that were not there before, the innermost first
 
     @classmethod
     def create(cls, out: str | Path | None, recipe_name: str) -> "RunFolder":
@@ -56,8 +57,9 @@ class RunFolder:
             number += 1
             path = Path(out) if out is not None else Path("runs") / f"{recipe_name}-{number}"
             try:
+                made = [parent for parent in path.parents if not parent.exists()]
                 path.mkdir(parents=True)
-                return cls(path)
+                return cls(path, made)
             except FileExistsError as error:
                 if out is not None or not path.is_dir():
                     raise RunError(f"{path}: exists already; choose another --out") from error
@@ -78,9 +80,11 @@ class RunFolder:
         return folder
 
     def discard(self) -> None:
-        """Remove the folder and all in it, as far as the system lets us."""
+        """Remove the folder and all in it, and those above it that were made for it and are empty."""
         with contextlib.suppress(OSError):
             shutil.rmtree(self.path)
+            for parent in self._made:
+                parent.rmdir()
 
     def has_model(self) -> bool:
         return (self.path / "model.safetensors").exists()
@@ -106,6 +110,13 @@ class RunFolder:
 
     def write_model(self, weights: Weights) -> None:
         self.write("model.safetensors", safetensors.torch.save(weights))
+
+    def data_source(self) -> str | None:
+        """What the run was trained on, as `sources.load` takes it; None for MNIST, or where that is not known."""
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            source = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))["data"]["source"]
+            return source if isinstance(source, str) else None
+        return None
 
     def recipe(self) -> Recipe:
         """Raises RecipeError when recipe.toml is damaged."""

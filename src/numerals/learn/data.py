@@ -44,6 +44,7 @@ class Dataset:
     name: str
     train: Part
     test: Part
+    source: str | None = None  # what --data called it, where it was loaded by that
 
     def sha256(self) -> str:
         """One hash over all pixels and labels: two runs with the same saw the same digits."""

@@ -25,7 +25,7 @@ PREDICT_BATCH = 1000  # digits at a time: large enough to be fast, small enough 
 class Layer:
     """A row of the table that `train` shows."""
 
-    name: str
+    name: str  # as the article calls it: "Conv 32, 3x3"
     output: tuple[int, ...]  # height, width, channels, or units
     parameters: int
     trained: int  # BatchNorm's running mean and variance are counted as parameters, and not trained
@@ -129,6 +129,22 @@ def describe(network: nn.Sequential) -> list[Layer]:
             shape = (*signal.shape[2:], signal.shape[1]) if signal.ndim == 4 else tuple(signal.shape[1:])
             trained = sum(math.prod(parameter.shape) for parameter in layer.parameters())
             running = sum(math.prod(buffer.shape) for buffer in layer.buffers() if buffer.is_floating_point())
-            layers.append(Layer(type(layer).__name__, shape, trained + running, trained))
+            layers.append(Layer(_name(layer), shape, trained + running, trained))
     network.train(was_training)
     return layers
+
+
+def _name(layer: nn.Module) -> str:
+    """As the article calls it."""
+    match layer:
+        case nn.Conv2d():
+            return f"Conv {layer.out_channels}, {layer.kernel_size[0]}x{layer.kernel_size[1]}"
+        case nn.BatchNorm2d():
+            return "BatchNorm"
+        case nn.MaxPool2d():
+            return f"MaxPool {layer.kernel_size}x{layer.kernel_size}"
+        case nn.Linear():
+            return f"Dense {layer.out_features}"
+        case nn.Dropout():
+            return f"Dropout {layer.p:g}"
+    return type(layer).__name__

@@ -78,7 +78,7 @@ class TensorBoard(_Table):
 
 
 class Recipe(_Table):
-    """All of it. `Recipe.load("article")` is the article's; `recipe.model_copy(update={...})` changes a number."""
+    """All of it. `Recipe.load("article")` is the article's; `recipe.change(epochs=2)` changes a number."""
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]  # a part of the run folder's name
     epochs: Count
@@ -105,6 +105,17 @@ class Recipe(_Table):
             return cls.model_validate(_merge(_parse(_packaged(BASE)), changes))
         except ValidationError as error:
             raise RecipeError(f"recipe {path}: {_explain(error.errors()[0])}") from error
+
+    def change(self, **changes: Any) -> "Recipe":
+        """The recipe with other numbers, checked: `recipe.change(epochs=2, augment={"zoom": 0.0})`.
+
+        Raises:
+            RecipeError: an unknown key or an impossible value.
+        """
+        try:
+            return Recipe.model_validate(_merge(self.model_dump(), changes))
+        except ValidationError as error:
+            raise RecipeError(f"recipe {self.name}: {_explain(error.errors()[0])}") from error
 
     def to_toml(self) -> str:
         """The whole recipe as TOML that `load` reads back the same."""

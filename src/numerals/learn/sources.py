@@ -39,6 +39,7 @@ from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
 Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images and labels before `check`
 
+BYTE_ORDER_MARK = "\xef\xbb\xbf"  # what spreadsheets begin a file with, as latin-1 reads it
 TEST_SHARE, TEST_SEED = 1 / 7, 42  # where the source has no test part of its own
 PICTURES = {
     ".png": "PNG",
@@ -61,11 +62,11 @@ def load(spec: str | None) -> Dataset:
         DataError: nothing there, or not digits of ours; the message names the file.
     """
     if spec is None or spec == "mnist":
-        return Dataset("mnist", *load_mnist())
+        return Dataset("mnist", *load_mnist(), source="mnist")
     path = Path(spec)
     try:
         with warnings.catch_warnings(action="ignore"):  # of numpy and Pillow about what is refused right after
-            return Dataset(Path(os.path.abspath(path)).name, *_read(path))
+            return Dataset(Path(os.path.abspath(path)).name, *_read(path), source=os.path.abspath(path))
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
@@ -73,11 +74,12 @@ def load(spec: str | None) -> Dataset:
 def _read(path: Path) -> tuple[Part, Part]:
     if not path.exists():
         raise DataError(f"{path}: there is nothing there; --data takes {FORMS}")
-    if path.suffix == ".csv" and path.is_file():
+    suffix = path.suffix.lower()
+    if suffix == ".csv" and path.is_file():
         return _set_aside(_read_csv(path), path)
-    if path.suffix == ".npz" and path.is_file():
+    if suffix == ".npz" and path.is_file():
         return _read_npz(path)
-    if path.is_dir() and any(path.glob("*-idx3-ubyte*")):
+    if path.is_dir() and any(path.glob("*[-.]idx3-ubyte*")):
         return _read_idx_folder(path)
     if path.is_dir():
         return _read_class_folders(path)
@@ -94,18 +96,26 @@ def _set_aside(part: Raw, path: Path) -> tuple[Part, Part]:
 
 
 def _read_idx_folder(folder: Path) -> tuple[Part, Part]:
-    def part(images: str, labels: str) -> Part:
-        return check(_read_idx(folder, images), _read_idx(folder, labels), str(folder / images))
+    train = _read_idx(folder, TRAIN_IMAGES), _read_idx(folder, TRAIN_LABELS)
+    if not _idx_file(folder, TEST_IMAGES).exists() and not _idx_file(folder, TEST_LABELS).exists():
+        return _set_aside(train, folder)
+    test = _read_idx(folder, TEST_IMAGES), _read_idx(folder, TEST_LABELS)
+    return check(*train, str(folder / TRAIN_IMAGES)), check(*test, str(folder / TEST_IMAGES))
 
-    return part(TRAIN_IMAGES, TRAIN_LABELS), part(TEST_IMAGES, TEST_LABELS)
+
+def _idx_file(folder: Path, name: str) -> Path:
+    """The file of that name, plain or gzipped; some write train-images.idx3-ubyte."""
+    dotted = name.replace("-idx", ".idx")
+    choices = [folder / f"{each}{end}" for each in (name, dotted) for end in ("", ".gz")]
+    return next((path for path in choices if path.exists()), choices[0])
 
 
 def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
-    plain, packed = folder / name, folder / f"{name}.gz"
-    if plain.exists():
-        return parse_idx(plain.read_bytes(), str(plain))
+    packed = _idx_file(folder, name)
     if not packed.exists():
         raise DataError(f"{folder}: no {name} in it, gzipped or not")
+    if packed.suffix != ".gz":
+        return parse_idx(packed.read_bytes(), str(packed))
     try:
         content = gzip.decompress(packed.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
@@ -133,9 +143,10 @@ def _read_csv(path: Path) -> Raw:
 
 def _first_line(file: Iterable[str]) -> list[str]:
     try:
-        return next(csv.reader(file), [])
+        header = next(csv.reader(file), [])
     except csv.Error:  # a line longer than any header
         return []
+    return [header[0].removeprefix(BYTE_ORDER_MARK), *header[1:]] if header else []
 
 
 def _read_npz(path: Path) -> tuple[Part, Part]:

@@ -6,6 +6,7 @@ Knows nothing about terminals: whoever wants to watch passes an Observer.
 import contextlib
 import math
 import platform
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -73,7 +74,7 @@ def train(
         recipe: a name ("article"), a TOML file, or a Recipe.
         data: None or "mnist" for MNIST, a path as `sources.load` takes it, or a Dataset.
         out: the run folder, which must not exist; by default runs/NAME-1, runs/NAME-2, ...
-        seed: 0 or more; the same seed on the same machine gives the same weights, bit for bit.
+        seed: 0 or more; the same seed on the same processor, with as many threads, gives the same weights bit for bit.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
         observer: is told of every step and epoch.
 
@@ -89,26 +90,41 @@ def train(
     place = choose_device(device)
     if not 0 <= seed < 2**63:
         raise InputError(f"seed {seed}: must be 0 or more, and under 2^63")
+    folder = RunFolder.create(out, recipe.name)
+    try:
+        with torch.random.fork_rng():
+            return _train(recipe, data, folder, seed, place, observer, stages)
+    except BaseException as error:
+        kept = f"the best model so far is kept in {folder.path}" if folder.has_model() else "nothing was kept"
+        if not folder.has_model():
+            folder.discard()
+        if isinstance(error, OSError):  # TensorBoard's files are not written by our writer
+            raise storage_error(error, folder.path) from error
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(kept) from error
+        raise
+
+
+def _train(
+    recipe: Recipe,
+    data: str | Dataset | None,
+    folder: RunFolder,
+    seed: int,
+    device: torch.device,
+    observer: Observer | None,
+    stages: Stages,
+) -> Run:
+    folder.write("recipe.toml", recipe.to_toml())
     with stages("load"):
         dataset = data if isinstance(data, Dataset) else sources.load(data)
         images, labels = dataset.train
         kept, held_out = split(len(images), recipe.split.validation, recipe.split.random_state)
         training, validation = (images[kept], labels[kept]), (images[held_out], labels[held_out])
-    with torch.random.fork_rng():
-        torch.manual_seed(randomness.torch_seed(seed, randomness.INITIAL))
-        network = model.build(recipe.model).to(place)
-        folder = RunFolder.create(out, recipe.name)
-        try:
-            folder.write("recipe.toml", recipe.to_toml())
-            with stages("fit"):
-                fitted = fit(network, recipe, training, validation, folder, seed, observer)
-            return _conclude(network, recipe, dataset, folder, fitted, seed, place, stages)
-        except BaseException as error:
-            if not folder.has_model():
-                folder.discard()
-            if isinstance(error, OSError):  # TensorBoard's files are not written by our writer
-                raise storage_error(error, folder.path) from error
-            raise
+    torch.manual_seed(randomness.torch_seed(seed, randomness.INITIAL))
+    network = model.build(recipe.model).to(device)
+    with stages("fit"):
+        fitted = fit(network, recipe, training, validation, folder, seed, observer)
+    return _conclude(network, recipe, dataset, folder, fitted, seed, device, stages)
 
 
 @dataclass(frozen=True)
@@ -134,64 +150,30 @@ def fit(
     Afterwards the network, and model.safetensors in the folder, have the weights of the epoch with the least val_loss.
     """
     device = next(network.parameters()).device
-    bfloat16 = uses_bfloat16(recipe.precision, device)
     optimizer = KerasAdam(network, recipe.optimizer)
     stopping, plateau = EarlyStopping(recipe.early_stopping), Plateau(recipe.plateau)
-    board = TensorBoard(folder.path / "tensorboard") if recipe.tensorboard.enabled else None
     predict = model.predictor(network)
     history: list[Epoch] = []
-    best: Weights = {}
+    best: tuple[int, Weights] | None = None  # epoch and weights together, so that no interruption parts them
     ended = "all epochs"
-    if observer:
-        facts = {
-            "digits": len(training[0]),
-            "validation": len(validation[0]),
-            "device": str(device),
-            "bfloat16": bfloat16,
-        }
-        observer.started(recipe, model.describe(network), facts)
-    if board:
-        board.add_digits("augmented digits", _samples(training, recipe, seed, device))
-
+    board = TensorBoard(folder.path / "tensorboard") if recipe.tensorboard.enabled else None
     try:
+        if board:
+            board.add_digits("augmented digits", _samples(training, recipe, seed, device))
+        if observer:
+            observer.started(recipe, model.describe(network), _facts(training, validation, recipe, device))
         for epoch in range(1, recipe.epochs + 1):
-            clock = Stages()
-            loss_sum, right, seen = 0.0, 0, 0
-            steps = -(-len(training[0]) // recipe.batch_size)
-            network.train()
-            for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device), 1):
-                torch.manual_seed(randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
-                with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-                    logits = network(digits)
-                loss = functional.cross_entropy(logits.float(), truth)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-                if not math.isfinite(loss.item()):
-                    raise FailureError(_diverged(epoch, step, loss.item(), folder))
-                loss_sum += loss.item() * len(truth)
-                right += int((logits.argmax(1) == truth).sum())
-                seen += len(truth)
-                if observer:
-                    observer.step(epoch, step, steps, loss_sum / seen, right / seen)
-
+            started, rate = time.perf_counter(), optimizer.rate
+            loss, accuracy = _learn(network, optimizer, recipe, training, seed, epoch, folder, observer)
             scored = score(predict(validation[0]), validation[1])
-            row = Epoch(
-                epoch,
-                loss_sum / seen,
-                right / seen,
-                scored.loss,
-                scored.accuracy,
-                optimizer.rate,
-                clock.to_dict()["seconds"],
-            )
+            seconds = round(time.perf_counter() - started, 3)
+            row = Epoch(epoch, loss, accuracy, scored.loss, scored.accuracy, rate, seconds)
             history.append(row)
             is_best = stopping.is_best(epoch, row.val_loss)
-            optimizer.rate = plateau.next_rate(row.val_loss, optimizer.rate)
+            optimizer.rate = plateau.next_rate(row.val_loss, rate)
             if is_best:
-                best = snapshot(network)
-                folder.write_model(best)
+                best = epoch, snapshot(network)
+                folder.write_model(best[1])
             folder.write_history(history)
             if board:
                 board.add_epoch(row, network)
@@ -201,14 +183,67 @@ def fit(
                 ended = "early"
                 break
     except KeyboardInterrupt:
-        if not best:
+        if best is None:
             raise
         ended = "interrupted"
+        folder.write_model(best[1])
+        folder.write_history(history)
     finally:
         if board:
             board.close()
-    network.load_state_dict(best)
-    return Fitted(tuple(history), stopping.best_epoch, ended)
+    assert best is not None  # the first epoch always is the best so far
+    network.load_state_dict(best[1])
+    return Fitted(tuple(history), best[0], ended)
+
+
+def _learn(
+    network: nn.Sequential,
+    optimizer: KerasAdam,
+    recipe: Recipe,
+    training: Part,
+    seed: int,
+    epoch: int,
+    folder: RunFolder,
+    observer: Observer | None,
+) -> tuple[float, float]:
+    """One epoch: every training digit once. The mean loss and accuracy on the way, augmented and with dropout.
+
+    Raises:
+        FailureError: the loss is no number any more.
+    """
+    device = next(network.parameters()).device
+    bfloat16 = uses_bfloat16(recipe.precision, device)
+    loss_sum, right, seen = 0.0, 0, 0
+    steps = math.ceil(len(training[0]) / recipe.batch_size)
+    network.train()
+    for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device), 1):
+        torch.manual_seed(randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
+        with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+            logits = network(digits)
+        loss = functional.cross_entropy(logits.float(), truth)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+        value = loss.item()
+        if not math.isfinite(value):
+            raise FailureError(_diverged(epoch, step, value, folder))
+        loss_sum += value * len(truth)
+        right += int((logits.argmax(1) == truth).sum())
+        seen += len(truth)
+        if observer:
+            observer.step(epoch, step, steps, loss_sum / seen, right / seen)
+    return loss_sum / seen, right / seen
+
+
+def _facts(training: Part, validation: Part, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+    """What an observer may want to say at the start."""
+    return {
+        "digits": len(training[0]),
+        "validation": len(validation[0]),
+        "device": str(device),
+        "bfloat16": uses_bfloat16(recipe.precision, device),
+    }
 
 
 def _diverged(epoch: int, step: int, loss: float, folder: RunFolder) -> str:
@@ -253,23 +288,18 @@ def _conclude(
     """Evaluate on the test digits, once, and write down what the run was."""
     predict = model.predictor(network)
     test: Metrics | None = None
+    with stages("draw"):
+        folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch, recipe))
     if fitted.ended != "interrupted":
         with stages("test"):
             probabilities = predict(dataset.test[0])
             test = score(probabilities, dataset.test[1])
             folder.write_probabilities(probabilities, dataset.test[1])
-    with stages("draw"):
-        folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch))
     kept = fitted.history[fitted.best_epoch - 1]
     metrics = {
         "recipe": recipe.name,
         "seed": seed,
-        "data": {
-            "name": dataset.name,
-            "sha256": dataset.sha256(),
-            "train": len(dataset.train[0]),
-            "test": len(dataset.test[0]),
-        },
+        "data": _data(dataset),
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
         "ended": fitted.ended,
@@ -285,6 +315,11 @@ def _conclude(
     }
     folder.write_metrics(metrics)
     return Run(folder.path, recipe, fitted.history, fitted.best_epoch, test, metrics, predict)
+
+
+def _data(dataset: Dataset) -> dict[str, Any]:
+    counts = {"train": len(dataset.train[0]), "test": len(dataset.test[0])}
+    return {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256(), **counts}
 
 
 def versions() -> dict[str, str]:
