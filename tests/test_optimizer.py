@@ -9,9 +9,10 @@ import torch
 from torch import nn
 
 from numerals.learn import model
+from numerals.learn.batches import batches
 from numerals.learn.checkpoint import RunFolder
 from numerals.learn.optimizer import KerasAdam
-from numerals.learn.train import batches, fit
+from numerals.learn.train import fit
 from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras, as_ours, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)

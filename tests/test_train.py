@@ -19,13 +19,14 @@ from torch import nn
 
 from numerals.errors import DataError, InputError, RunError
 from numerals.learn import curves, model
+from numerals.learn.batches import batches
 from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau
 from numerals.learn.checkpoint import RunFolder, snapshot, weights_sha256
 from numerals.learn.data import Dataset, split
 from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import evaluate, score
 from numerals.learn.recipe import Recipe
-from numerals.learn.train import Run, batches, train
+from numerals.learn.train import Run, train
 from tests.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)

@@ -1,10 +1,17 @@
-"""Seconds and peak memory of each stage of a training. Knows nothing about what the stages do."""
+"""What a run says of itself: seconds and peak memory by stage, versions. Knows nothing about what the stages do."""
 
+import contextlib
+import platform
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import metadata
 from typing import Any
+
+import numerals
+
+PACKAGES = ("torch", "numpy", "safetensors", "tensorboard")  # whose versions a run keeps
 
 
 class Stages:
@@ -43,3 +50,12 @@ def peak_mebibytes() -> float | None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+
+
+def versions() -> dict[str, str]:
+    """What a run was made with."""
+    found = {"numerals": numerals.__version__, "python": platform.python_version()}
+    for package in PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found

@@ -3,26 +3,21 @@
 Knows nothing about terminals: whoever wants to watch passes an Observer.
 """
 
-import contextlib
 import math
-import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
 
-import numerals
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
-from numerals.learn import augment, curves, model, randomness, sources
+from numerals.learn import curves, model, randomness, sources
+from numerals.learn.batches import batches, samples
 from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
 from numerals.learn.data import Dataset, Part, split
@@ -30,12 +25,7 @@ from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import Metrics, score
 from numerals.learn.optimizer import KerasAdam
 from numerals.learn.recipe import Recipe
-from numerals.learn.stages import Stages
-from numerals.spec import WHITE
-
-CHUNK = 2048  # digits augmented at a time: large enough to be fast, small enough for 50 MB
-SAMPLES = 8  # augmented digits in a row of TensorBoard's picture
-PACKAGES = ("torch", "numpy", "safetensors", "tensorboard")  # whose versions a run keeps
+from numerals.learn.stages import Stages, versions
 
 
 class Observer(Protocol):
@@ -159,7 +149,7 @@ def fit(
     board = TensorBoard(folder.path / "tensorboard") if recipe.tensorboard.enabled else None
     try:
         if board:
-            board.add_digits("augmented digits", _samples(training, recipe, seed, device))
+            board.add_digits("augmented digits", samples(training, recipe, seed, device))
         if observer:
             observer.started(recipe, model.describe(network), _facts(training, validation, recipe, device))
         for epoch in range(1, recipe.epochs + 1):
@@ -251,30 +241,6 @@ def _diverged(epoch: int, step: int, loss: float, folder: RunFolder) -> str:
     return f"epoch {epoch}, step {step}: the loss is {loss}; lower the recipe's learning_rate ({kept})"
 
 
-def batches(
-    training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The epoch's batches, shuffled and augmented: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
-    images, labels = training
-    order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
-    transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
-    chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
-    for start in range(0, len(order), chunk):
-        chosen = order[start : start + chunk]
-        digits = augment.apply(model.as_input(images[chosen], device), transforms[chosen])
-        digits = digits.contiguous(memory_format=torch.channels_last)
-        truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-        yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
-
-
-def _samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:
-    """The first augmented digits as one picture, uint8 (height, width), SAMPLES in a row."""
-    digits, _ = next(batches(training, recipe, seed, 1, device))
-    shown = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
-    shown = shown[: max(1, len(shown) // SAMPLES) * SAMPLES]
-    return np.vstack([np.hstack(list(shown[at : at + SAMPLES])) for at in range(0, len(shown), SAMPLES)])
-
-
 def _conclude(
     network: nn.Sequential,
     recipe: Recipe,
@@ -320,12 +286,3 @@ def _conclude(
 def _data(dataset: Dataset) -> dict[str, Any]:
     counts = {"train": len(dataset.train[0]), "test": len(dataset.test[0])}
     return {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256(), **counts}
-
-
-def versions() -> dict[str, str]:
-    """What a run was made with."""
-    found = {"numerals": numerals.__version__, "python": platform.python_version()}
-    for package in PACKAGES:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[package] = metadata.version(package)
-    return found

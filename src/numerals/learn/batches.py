@@ -1,0 +1,43 @@
+"""The batches of an epoch: shuffled, augmented, on the device. Knows nothing about networks.
+
+Chance is derived from (seed, epoch), so that any epoch can be drawn again.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from numerals.learn import augment, randomness
+from numerals.learn.data import Part
+from numerals.learn.model import as_input
+from numerals.learn.recipe import Recipe
+from numerals.spec import WHITE
+
+CHUNK = 2048  # digits augmented at a time: large enough to be fast, small enough for 50 MB
+SAMPLES = 8  # augmented digits in a row of `samples`
+
+
+def batches(
+    training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """The epoch's batches, shuffled and augmented: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
+    images, labels = training
+    order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
+    transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
+    chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
+    for start in range(0, len(order), chunk):
+        chosen = order[start : start + chunk]
+        digits = augment.apply(as_input(images[chosen], device), transforms[chosen])
+        digits = digits.contiguous(memory_format=torch.channels_last)
+        truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
+        yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
+
+
+def samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:
+    """The first augmented digits of the training as one picture, uint8 (height, width), SAMPLES in a row."""
+    digits, _ = next(batches(training, recipe, seed, 1, device))
+    shown = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
+    shown = shown[: max(1, len(shown) // SAMPLES) * SAMPLES]
+    return np.vstack([np.hstack(list(shown[at : at + SAMPLES])) for at in range(0, len(shown), SAMPLES)])
