@@ -31,15 +31,24 @@ def test_the_articles_recipe_ends_at_99_2_percent(tmp_path: Path) -> None:
     assert answer.stderr.splitlines()[-1] == f"Test Accuracy: {test['accuracy']:.4f}, Test Loss: {test['loss']:.4f}"
 
 
-def test_an_epoch_teaches_as_much_as_kerases(tmp_path: Path) -> None:
-    """6,000 digits, augmented; both should be far from chance and near to each other."""
+def test_five_small_epochs_teach_as_much_as_kerases(tmp_path: Path) -> None:
+    """6,000 digits, augmented; both should be far from chance and near to each other.
+
+    Fewer steps would compare BatchNorm's running variance, of which 0.99 ** steps is still the 1 that it began with.
+    """
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     (images, labels), test = mnist().train, mnist().test
     images, labels = images[:6000], labels[:6000]
-    recipe = ARTICLE.change(epochs=1, precision="float32", tensorboard={"enabled": False})
+    recipe = ARTICLE.change(
+        epochs=5,
+        early_stopping={"patience": 9},
+        plateau={"patience": 9},
+        precision="float32",
+        tensorboard={"enabled": False},
+    )
     run = train(recipe, Dataset("6,000", (images, labels), test), out=tmp_path / "run", device="cpu")
-    ours = run.history[0].val_accuracy
+    ours = run.history[-1].val_accuracy
 
     keras.utils.set_random_seed(0)
     pixels, truth = images[..., None].astype(np.float32) / 255, np.eye(10, dtype=np.float32)[labels]
@@ -49,7 +58,7 @@ def test_an_epoch_teaches_as_much_as_kerases(tmp_path: Path) -> None:
     peer.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     for at, (digits, answers) in enumerate(generator.flow(pixels[kept], truth[kept], batch_size=32), 1):
         peer.train_on_batch(digits, answers)
-        if at == 150:
+        if at == 5 * 150:
             break
     theirs = float((peer.predict(pixels[held_out], verbose=0).argmax(1) == labels[held_out]).mean())
-    assert ours > 0.85 and theirs > 0.85 and abs(ours - theirs) < 0.05
+    assert ours > 0.9 and theirs > 0.9 and abs(ours - theirs) < 0.04
