@@ -9,14 +9,16 @@ if TYPE_CHECKING:
     from numerals.learn.data import load_mnist, prepare
     from numerals.learn.evaluate import evaluate
     from numerals.learn.train import train
+    from numerals.read.reader import Reader
 
-__all__ = ["__version__", "evaluate", "load_mnist", "prepare", "train"]
+__all__ = ["Reader", "__version__", "evaluate", "load_mnist", "prepare", "train"]
 
 _HOMES = {
     "load_mnist": "numerals.learn.data",
     "prepare": "numerals.learn.data",
     "train": "numerals.learn.train",
     "evaluate": "numerals.learn.evaluate",
+    "Reader": "numerals.read.reader",
 }
 
 

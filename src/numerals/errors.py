@@ -4,7 +4,9 @@ NumeralsError
 ├── InputError          a mistake in the call or the input: the command line exits with 2
 │   ├── DataError           digits or labels that cannot be used
 │   ├── RecipeError         an unknown key or an impossible value in a recipe
-│   └── RunError            a run folder that exists already, or is not one
+│   ├── RunError            a run folder that exists already, or is not one
+│   ├── PictureError        a picture that cannot be read
+│   └── ModelError          an exported model that is none, or not the one its card names
 └── FailureError        nobody's mistake, it did not work: the command line exits with 1
     ├── StorageError        the disk is full or refuses
     └── MissingError        a part of numerals that is not installed
@@ -33,6 +35,14 @@ class RecipeError(InputError):
 
 class RunError(InputError):
     """A run folder that exists already, cannot be made, or is not one."""
+
+
+class PictureError(InputError):
+    """A picture that cannot be read."""
+
+
+class ModelError(InputError):
+    """An exported model that is none, or not the one that its card names."""
 
 
 class FailureError(NumeralsError):

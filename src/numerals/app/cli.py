@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 import numerals
-from numerals.errors import MissingError, NumeralsError
+from numerals.errors import InputError, MissingError, NumeralsError
 from numerals.files import storage_error
 
 if TYPE_CHECKING:
@@ -143,6 +143,50 @@ def evaluate(
     network = folder.network().to(choose_device(device))
     metrics = evaluation.evaluate(predictor(network), *sources.load(data or folder.data_source()).test)
     _print_result(metrics, metrics.to_dict() if as_json else None)
+
+
+@app.command()
+def read(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PICTURE...", help="Pictures, PDFs (with the extra pdf), folders of them, or - for stdin."
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|json|csv", help="What is printed; json and csv have the boxes.")
+    ] = "text",
+    annotated: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotate", metavar="DIR", help="Keep each picture there with boxes, digits and what the network saw."
+        ),
+    ] = None,
+) -> None:
+    """Read handwritten digits in photographs, scans and drawings: rows from top to bottom, a line each.
+
+    A picture without digits prints nothing, and stderr says so. A picture that cannot be read is reported, the others
+    are read, and the exit code is 1.
+    """
+    from numerals.app import reading
+    from numerals.app.show import track
+    from numerals.read.reader import Reader
+
+    if form not in reading.FORMS:
+        raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
+    names = reading.sources(pictures)
+    found = list(track(reading.read_all(Reader(), names, annotated), len(names)))
+    printed = reading.FORMS[form](found)
+    if printed:
+        print(printed)
+    failed = [each.error for each in found if each.error]
+    if failed and len(found) == 1:
+        raise InputError(failed[0])
+    for each in found:
+        if each.error or (each.page and not each.page.rows):
+            print(f"numerals: {each.error or f'{each.picture}: no digits found'}", file=sys.stderr)
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

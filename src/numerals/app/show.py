@@ -4,9 +4,10 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 """
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from numerals.learn.model import Layer
     from numerals.learn.recipe import Recipe
     from numerals.learn.train import Run
+
+Item = TypeVar("Item")
 
 
 class Show:
@@ -97,6 +100,13 @@ class Show:
             self._print(
                 f"To look: curves.svg there, and tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}"
             )
+
+
+def track(items: Iterable[Item], total: int) -> Iterator[Item]:
+    """The items, with a progress bar on stderr where it is a terminal and there are several of them."""
+    console = Console(stderr=True)
+    hidden = total < 2 or not console.is_terminal
+    yield from rich.progress.track(items, "reading", total, console=console, transient=True, disable=hidden)
 
 
 def _epochs(count: int) -> str:

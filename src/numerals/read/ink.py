@@ -1,0 +1,114 @@
+"""A picture -> how much ink is at each pixel, whatever the light, the paper's tint and the ink's colour."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from numerals.read.rules import without_rules
+from numerals.read.strips import Grey, Ink
+
+SIDE = 1120  # longest side of the picture that is looked at; larger ones are reduced
+COARSE = 160  # longest side at which the paper is judged
+FAINTEST = 7.0  # grey levels, of 255: less than this is never ink
+NOISES = 5.0  # and no less than so many times the paper's own noise
+SURE = 2.0  # ink must somewhere be so many times that; the rest of the stroke need not
+HALO = 0.3  # of the strongest ink within a few pixels: less is blur
+
+Picture = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The ink, float32 (h, w), 0 on paper, and its mask, uint8 0 or 1."""
+
+    ink: Ink
+    mask: Grey
+
+    def turned(self, quarters: int) -> "Sheet":
+        """The same after quarter turns against the clock."""
+        ink = np.ascontiguousarray(np.rot90(self.ink, quarters), np.float32)
+        return Sheet(ink, np.ascontiguousarray(np.rot90(self.mask, quarters), np.uint8))
+
+
+def reduced(picture: Picture) -> tuple[Picture, float]:
+    """The picture, no longer than SIDE, and how many of its pixels are one of the picture's."""
+    scale = min(1.0, SIDE / max(picture.shape[:2]))
+    if scale == 1:
+        return picture, scale
+    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
+
+
+def sheet_of(picture: Picture) -> Sheet:
+    """The ink in a picture."""
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
+    planes = [np.asarray(plane, np.uint8) for plane in (cv2.split(picture) if picture.ndim == 3 else [picture])]
+    if is_light(grey):
+        planes = [np.asarray(cv2.bitwise_not(plane), np.uint8) for plane in planes]
+    ink = together([contrast(plane) for plane in planes])
+    return Sheet(ink, without_rules(mask_of(ink)))
+
+
+def is_light(grey: Grey) -> bool:
+    """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides."""
+    small = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if max(grey.shape) > 700 else grey
+    around = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
+    paper = cv2.resize(around, small.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    apart = small - paper
+    return float(np.mean(apart**3)) > 0
+
+
+def contrast(plane: Grey) -> Grey:
+    """How much darker than the paper around it each pixel is, as a share of that paper's brightness, times 255."""
+    step = max(max(plane.shape) / COARSE, 1.0)
+    small = cv2.resize(plane, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    kernel, edge = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)), 20
+    small = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+    paper = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel), (0, 0), 3)[edge:-edge, edge:-edge]
+    paper = np.maximum(cv2.resize(np.ascontiguousarray(paper), plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16)
+    return np.asarray(cv2.bitwise_not(cv2.divide(plane, paper, scale=255)), np.uint8)
+
+
+def together(planes: list[Grey]) -> Ink:
+    """The planes of a coloured picture as one, each weighted by how strongly the ink shows in it."""
+    strengths = np.array([float(np.percentile(plane[::4, ::4], 99)) for plane in planes]) + 1e-3
+    weights = strengths**2 / np.sum(strengths**2)
+    ink = np.zeros(planes[0].shape, np.float32)
+    for plane, weight in zip(planes, weights.tolist(), strict=True):
+        cv2.scaleAdd(plane.astype(np.float32), weight, ink, ink)
+    return ink
+
+
+def mask_of(ink: Ink) -> Grey:
+    """Which pixels are ink: those that stand out from the noise around and belong to something that does so clearly.
+
+    Faint writing beside bold is kept: there is no share of the boldest that all ink must reach, but near a bold stroke
+    its own halo is not taken for ink.
+    """
+    soft = np.asarray(cv2.GaussianBlur(ink, (0, 0), 1.0), np.float32)
+    level, least = paper_levels(soft)
+    around = cv2.dilate(soft, np.ones((15, 15), np.uint8))
+    mask = (soft > np.maximum(level + least, HALO * around)).astype(np.uint8)
+    count, labels = cv2.connectedComponents(mask, connectivity=8)
+    sure = np.zeros(count, np.uint8)
+    sure[labels[soft >= level + SURE * least]] = 1
+    return np.asarray(sure[labels] * mask, np.uint8)
+
+
+def paper_levels(soft: Ink) -> tuple[Ink, Ink]:
+    """For each pixel the paper's level and how far above it ink must be, by medians of blocks: float32 (h, w) each."""
+    height, width = soft.shape
+    block = max(round(max(height, width) / 40), 8)
+    step = max(block // 8, 1)
+    padded = np.pad(soft, ((0, -height % block), (0, -width % block)), mode="edge")[::step, ::step]
+    side = -(-block // step)
+    padded = padded[: padded.shape[0] // side * side, : padded.shape[1] // side * side]
+    blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
+    level = np.median(blocks, axis=(1, 3)).astype(np.float32)
+    noise = np.median(np.abs(blocks - level[:, None, :, None]), axis=(1, 3)).astype(np.float32)
+    least = np.maximum(NOISES * 1.4826 * noise, FAINTEST)
+    kernel = 5 if min(level.shape) >= 5 else 1
+    smooth = [cv2.medianBlur(plane, kernel) for plane in (level, least)]
+    maps = [np.asarray(cv2.resize(plane, (width, height)), np.float32) for plane in smooth]
+    return maps[0], maps[1]
