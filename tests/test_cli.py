@@ -382,6 +382,11 @@ def test_an_answer_that_cannot_be_written_is_one_line() -> None:
 # Ctrl-C
 
 
+def heeds_sigint() -> None:
+    """A shell starts what runs in its background with SIGINT ignored, the tests too; not so a command at a terminal."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str]:
     """The command in a process group of its own, which gets SIGINT, as from a terminal, when a line has those words."""
     process = subprocess.Popen(
@@ -390,6 +395,7 @@ def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=heeds_sigint,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     assert process.stderr
@@ -430,7 +436,9 @@ def test_ctrl_c_says_where_the_model_is_even_quietly(small_npz: Path, plain: Pat
     out = tmp_path / "run"
     arguments = ("train", "--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 500, "--out", out)
     command = [*NUMERALS, *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_sigint
+    ) as process:
         deadline = time.monotonic() + 120
         while not (out / "history.csv").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
