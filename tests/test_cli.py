@@ -16,7 +16,7 @@ import pytest
 import safetensors.numpy
 
 import numerals
-from numerals.app import cli
+from numerals.app import cli, doctor
 from numerals.learn.data import TEST_LABELS
 from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
 
@@ -484,16 +484,23 @@ def test_the_doctor_finds_nothing() -> None:
     assert "BAD" not in done.stdout
 
 
-def test_the_doctor_finds_a_damaged_file(tmp_path: Path) -> None:
+def test_the_doctor_tells_a_light_installation_from_a_broken_one() -> None:
+    missing = [doctor.package("no-such-package", always) for always in (False, True)]
+    assert [finding.ok for finding in missing] == [True, False]
+    assert "only training needs it" in missing[0].says and "install numerals again" in missing[1].says
+
+
+@pytest.mark.parametrize("damaged", [f"mnist/{TEST_LABELS}.gz", "weights/reader.onnx"])
+def test_the_doctor_finds_a_damaged_file(damaged: str, tmp_path: Path) -> None:
     shutil.copytree(Path(numerals.__file__).parent, tmp_path / "numerals")
-    path = tmp_path / "numerals" / "mnist" / f"{TEST_LABELS}.gz"
+    path = tmp_path / "numerals" / damaged
     content = path.read_bytes()
     path.write_bytes(content[:2000] + bytes([content[2000] ^ 1]) + content[2001:])
     done = run_quietly((*NUMERALS, "doctor"), PYTHONPATH=str(tmp_path))
     assert (done.returncode, done.stderr) == (1, "")
     [bad] = [line for line in done.stdout.splitlines() if line.startswith("BAD")]
     assert str(path) in bad
-    assert "install numerals again" in bad
+    assert re.search("install (numerals|it) again", bad)
 
 
 @pytest.mark.parametrize("command", [("--help",), ("--version",)])

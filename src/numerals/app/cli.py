@@ -191,7 +191,7 @@ def read(
 
 @app.command()
 def doctor() -> None:
-    """Say what is installed, which device trains, and whether the data verifies. Exits with 1 if something is wrong."""
+    """Say what is installed, which device trains, whether data and model verify. Exits with 1 if something is wrong."""
     from numerals.app.doctor import examine
 
     findings = examine()

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import metadata, util
 
 import numerals
-from numerals.errors import DataError
+from numerals.errors import DataError, ModelError
 from numerals.learn import data
+from numerals.read import weights
 
 
 @dataclass(frozen=True)
@@ -27,40 +28,52 @@ def examine() -> list[Finding]:
             True,
             f"{numerals.__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         ),
-        *(_package(name, hint) for name, hint in _wishes()),
+        *(package(name, always) for name, always in _wishes()),
         _device(),
+        _model(),
         *(_file(name) for name in data.SHA256),
         _cache(),
     ]
 
 
-def _wishes() -> list[tuple[str, str]]:
-    """Every package that the installed numerals asks for, and what to do without it; those for its developers aside."""
+def _wishes() -> list[tuple[str, bool]]:
+    """Every package that the installed numerals asks for, and whether always or for training only."""
     wishes = []
     for line in metadata.requires("numerals") or []:
         name = re.split(r"[^\w.-]", line)[0]
         if "extra ==" not in line:
-            wishes.append((name, "needed always; install numerals again"))
+            wishes.append((name, True))
         elif re.search(r"extra == .train.", line):
-            wishes.append((name, "training needs it: pip install 'numerals[train]'"))
+            wishes.append((name, False))
     return wishes
 
 
-def _package(name: str, hint: str) -> Finding:
+def package(name: str, always: bool) -> Finding:
+    """A package's version; that one for training is missing is no fault, since reading does without."""
     try:
         return Finding(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        return Finding(name, False, f"not installed; {hint}")
+        hint = "install numerals again" if always else "only training needs it: pip install 'numerals[train]'"
+        return Finding(name, not always, f"not installed; {hint}")
 
 
 def _device() -> Finding:
     if util.find_spec("torch") is None:
-        return Finding("device", False, "no PyTorch, so nothing can be trained")
+        return Finding("device", True, "no PyTorch, so nothing can be trained; reading does without")
     from numerals.learn.device import choose_device, uses_bfloat16
 
     device = choose_device("auto")
     precision = "bfloat16" if uses_bfloat16("auto", device) else "float32"
     return Finding("device", True, f"{device}, {os.cpu_count()} cores; precision auto means {precision} here")
+
+
+def _model() -> Finding:
+    """Whether the model that ships is the one of its card."""
+    try:
+        card = weights.load().card
+    except ModelError as error:
+        return Finding("model", False, str(error))
+    return Finding("model", True, f"reader.onnx, SHA-256 {card['sha256'][:12]}... verified")
 
 
 def _file(name: str) -> Finding:
