@@ -87,6 +87,7 @@ class Writer:
     lift_spread: float
     climb: float
     zeros: float  # how large zeros are beside the other digits
+    wide_zeros: float  # how wide zeros are beside the other digits
     tails: float  # how far below the line 4, 7 and 9 reach
     joins: float  # share of neighbours joined by a stroke
     european: bool  # MNIST's sevens get a bar, its ones an upstroke
@@ -97,15 +98,15 @@ def writer(chance: np.random.Generator) -> Writer:
     height = chance.uniform(20, 52)
     gap = chance.choice(
         [chance.uniform(-0.1, 0.02), chance.uniform(0, 0.15), chance.uniform(0.1, 0.4), chance.uniform(0.3, 1.1)],
-        p=[0.25, 0.33, 0.3, 0.12],
+        p=[0.18, 0.34, 0.34, 0.14],
     )
     return Writer(
         height=height,
         slant=float(np.clip(chance.normal(0.18, 0.28), -0.45, 0.9)),
-        aspect=float(np.clip(np.exp(chance.normal(0, 0.22)), 0.55, 1.7)),
+        aspect=float(np.clip(np.exp(chance.normal(0, 0.22)), 0.6, 1.7)),
         pen=max(chance.uniform(0.035, 0.17), 1.2 / height),
         thin=chance.random() < 0.6,
-        drawn=chance.choice([0.0, 0.15, 0.5, 1.0], p=[0.18, 0.25, 0.35, 0.22]),
+        drawn=chance.choice([0.0, 0.15, 0.5, 1.0], p=[0.16, 0.22, 0.38, 0.24]),
         gap=float(gap),
         gap_spread=chance.uniform(0.0, 0.12) + 0.2 * max(float(gap), 0),
         kern=chance.uniform(0.3, 1),
@@ -114,8 +115,9 @@ def writer(chance: np.random.Generator) -> Writer:
         lift_spread=chance.uniform(0, 0.08),
         climb=chance.normal(0, 0.04),
         zeros=chance.uniform(0.55, 1.0) if chance.random() < 0.4 else 1.0,
+        wide_zeros=chance.uniform(1.0, 1.7) if chance.random() < 0.3 else 1.0,
         tails=chance.uniform(0, 0.3) if chance.random() < 0.3 else 0.0,
-        joins=chance.uniform(0.1, 0.7) if chance.random() < 0.15 else 0.0,
+        joins=chance.uniform(0.1, 0.7) if chance.random() < 0.2 else 0.0,
         european=chance.random() < 0.5,
     )
 

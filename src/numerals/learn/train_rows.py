@@ -1,7 +1,7 @@
 """The row network's training: `python -m numerals.learn.train_rows --out DIR`. Rows are drawn while it learns.
 
-In round r it learns from the rows of that round and of those before it (`uses`), while a process beside it draws the
-next. All chance comes from (seed, round, row), so the processes' speed changes nothing.
+Every row is seen once: while the network learns from a round's rows, a process beside it draws the next round's. All
+chance comes from (seed, round, row), so the processes' speed changes nothing.
 """
 
 import argparse
@@ -42,7 +42,6 @@ class RowRecipe:
     seed: int
     rounds: int
     rows: int
-    uses: int
     batch_size: int
     learning_rate: float
     weight_decay: float
@@ -191,12 +190,11 @@ def _contiguous(network: RowNet) -> dict[str, torch.Tensor]:
 
 def _rounds(beside: ProcessPoolExecutor, recipe: RowRecipe) -> Iterator[list[Row]]:
     """The rows of each round; the next ones are being drawn meanwhile."""
-    kept: list[list[Row]] = []
     coming: Future[list[Row]] = beside.submit(_draw, recipe.seed, 0, recipe.rows)
     for place in range(recipe.rounds):
-        kept = [*kept, coming.result()][-recipe.uses :]
+        drawn = coming.result()
         coming = beside.submit(_draw, recipe.seed, (place + 1) * recipe.rows, recipe.rows)
-        yield [drawn for part in kept for drawn in part]
+        yield drawn
 
 
 @torch.no_grad()

@@ -84,10 +84,10 @@ def write(digits: list[int], glyphs: Glyphs, hand: Writer, chance: np.random.Gen
         _separator(sheet, marks[place], chance)
         own = np.random.default_rng([same, digit]) if same is not None else chance
         size = np.exp(chance.normal(0, hand.size_spread))
-        size *= chance.uniform(1.1, 1.5) if place == 0 and chance.random() < 0.12 else 1
+        size *= chance.uniform(1.1, 1.9) if place == 0 and chance.random() < 0.12 else 1
         size *= 0.62 if place >= small_from else 1
         size *= hand.zeros if digit == 0 else 1
-        patch = glyph(digit, glyphs, hand, float(np.clip(size, 0.45, 1.7)), own, chance)
+        patch = glyph(digit, glyphs, hand, float(np.clip(size, 0.45, 1.9)), own, chance)
         lift = hand.height * (chance.normal(0, hand.lift_spread) + (0.19 if place >= small_from else 0))
         lower = hand.tails * (digit in (4, 7, 9)) + 0.5 * (1 - hand.zeros) * (digit == 0)
         lift += hand.climb * sheet.left + hand.height * lower
@@ -120,7 +120,8 @@ def glyph(
         if hand.european and digit in (1, 7):
             source = with_stroke(source, digit, 1 if thin else 4, form)
     scale = size * hand.height / TALL
-    return turned(inked(source, thin, hand.pen * hand.height / scale), hand, scale, chance)
+    wide = hand.wide_zeros if digit == 0 else 1.0
+    return turned(inked(source, thin, hand.pen * hand.height / scale), hand, scale, wide, chance)
 
 
 def with_stroke(
@@ -163,10 +164,12 @@ def inked(source: npt.NDArray[np.uint8], thin: bool, width: float) -> npt.NDArra
     return source
 
 
-def turned(source: npt.NDArray[np.uint8], hand: Writer, scale: float, chance: np.random.Generator) -> Alpha:
-    """The source as the hand leans, stretches and turns it, `scale` times as large: float32 in 0..1."""
+def turned(
+    source: npt.NDArray[np.uint8], hand: Writer, scale: float, wide: float, chance: np.random.Generator
+) -> Alpha:
+    """The source as the hand leans, stretches and turns it, `scale` times as large, `wide` times as wide: in 0..1."""
     turn, slant = chance.normal(0, hand.turn_spread), hand.slant + chance.normal(0, 0.05)
-    wide = scale * hand.aspect * np.exp(chance.normal(0, 0.08))
+    wide *= scale * hand.aspect * np.exp(chance.normal(0, 0.08))
     cos, sin = np.cos(turn), np.sin(turn)
     matrix = np.array([[wide, -slant * scale], [0, scale]]) @ np.array([[cos, -sin], [sin, cos]])
     reach = np.abs(matrix) @ [24, 24]
@@ -199,7 +202,7 @@ def _separator(sheet: Sheet, mark: str, chance: np.random.Generator) -> None:
         return
     size = hand.height * chance.uniform(0.7, 1.2)
     patch = np.zeros((round(1.7 * size), round(1.3 * size)), np.uint8)
-    turn = float(chance.normal(0, 0.2))
+    turn = float(chance.normal(0, 0.25))
     for line in SEPARATORS[mark]:
         points = np.array(line) + chance.normal(0, 0.03, (len(line), 2))
         points[:, 1] -= turn * (points[:, 0] - points[0, 0])
