@@ -43,7 +43,7 @@ pictures: .venv/dev
 	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
 
 bench: .venv/train .venv-keras-tensorflow/done
-	$(BIN)/python benchmarks/run.py numerals keras-tensorflow --seeds 0 1 2 3 4 --record runs/benchmark.jsonl
+	$(BIN)/python -m benchmarks.run numerals keras-tensorflow --seeds 0 1 2 3 4 --record runs/benchmark.jsonl
 	$(BIN)/python benchmarks/table.py --record runs/benchmark.jsonl
 
 record: .venv/train

@@ -1,6 +1,6 @@
 """Run ours and the peers in turn, each in its own environment, and keep one line for every run.
 
-    python benchmarks/run.py numerals keras-tensorflow --seeds 0 1 2
+    python -m benchmarks.run numerals keras-tensorflow --seeds 0 1 2
 
 Each run is a whole process from a cold start (MNIST unpacked, page cache warm) and appends one JSON object to
 the record: what ran, seed, accuracy, seconds, peak memory, machine, versions, date, source hash.
@@ -8,11 +8,8 @@ the record: what ran, seed, accuracy, seconds, peak memory, machine, versions, d
 """
 
 import argparse
-import datetime
-import hashlib
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -22,36 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.machine import RECORDS, ROOT, conditions, keep
+
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parent
-RECORD = HERE / "records" / "article.jsonl"
+RECORD = RECORDS / "article.jsonl"
 PEERS = {"keras-tensorflow": ("tensorflow", ROOT / ".venv-keras-tensorflow" / "bin" / "python")}
-
-
-def machine() -> dict[str, Any]:
-    """What the runs ran on, as far as Linux tells."""
-    model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            model = line.split(":", 1)[1].strip()
-    flags = Path("/proc/cpuinfo").read_text()
-    return {
-        "processor": model,
-        "cores": os.cpu_count(),
-        "amx": "amx_bf16" in flags,
-        "avx512_bf16": "avx512_bf16" in flags,
-        "system": platform.system(),
-        "python": platform.python_version(),
-    }
-
-
-def source_hash() -> str:
-    """SHA-256 over the package's own source, so that a record names the code that it measured."""
-    digest = hashlib.sha256()
-    for path in sorted((ROOT / "src").rglob("*")):
-        if path.suffix in (".py", ".toml"):
-            digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
 
 
 def run_numerals(recipe: str, seed: int, scratch: Path) -> dict[str, Any]:
@@ -97,7 +69,6 @@ def main() -> None:
     parser.add_argument("--note", default="", help="conditions worth knowing, e.g. what else ran")
     options = parser.parse_args()
 
-    options.record.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         for seed in options.seeds:
             for program in options.programs:
@@ -107,14 +78,8 @@ def main() -> None:
                 else:
                     result = run_peer(program, seed, Path(folder))
                 result["process_seconds"] = round(time.perf_counter() - started, 2)
-                result |= {
-                    "date": datetime.date.today().isoformat(),
-                    "source": source_hash(),
-                    "machine": machine(),
-                    "note": options.note,
-                }
-                with open(options.record, "a") as file:
-                    file.write(json.dumps(result) + "\n")
+                result |= conditions(options.note)
+                keep(options.record, result)
                 print(f"{result['program']:32s} seed {seed}: {result['test_accuracy']:.4f}", flush=True)
 
 
