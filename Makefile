@@ -2,10 +2,11 @@
 
 PYTHON ?= python3
 PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
+READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow lint types check notebook pictures bench record clean
+.PHONY: help train test slow lint types check notebook pictures bench bench-read record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
@@ -15,6 +16,7 @@ help:
 	@echo "make notebook  docs/walkthrough.md as a notebook"
 	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
 	@echo "make bench     ours beside Keras on TensorFlow, and the table of both"
+	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR --run RUN' for more"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -46,11 +48,14 @@ bench: .venv/train .venv-keras-tensorflow/done
 	$(BIN)/python -m benchmarks.run numerals keras-tensorflow --seeds 0 1 2 3 4 --record runs/benchmark.jsonl
 	$(BIN)/python benchmarks/table.py --record runs/benchmark.jsonl
 
+bench-read: .venv/train .venv-rapidocr/done .venv-keras-tensorflow/done
+	$(BIN)/python -m benchmarks.read --record runs/reading.jsonl $(READ)
+
 record: .venv/train
 	$(BIN)/python benchmarks/table.py --write
 
 clean:
-	rm -rf .venv .venv-keras-tensorflow .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-keras-tensorflow .venv-rapidocr .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
 
 # A file in the environment says what is in it, and is made anew when the wishes change.
 .venv/train: pyproject.toml constraints.txt
@@ -62,7 +67,7 @@ clean:
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[dev]'
 	@touch $@
 
-.venv-keras-tensorflow/done: benchmarks/peers/keras-tensorflow.txt
-	$(PYTHON) -m venv .venv-keras-tensorflow
-	.venv-keras-tensorflow/bin/pip install --quiet --disable-pip-version-check -r $<
+.venv-%/done: benchmarks/peers/%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/pip install --quiet --disable-pip-version-check -r $<
 	@touch $@

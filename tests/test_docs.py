@@ -51,9 +51,9 @@ def test_the_readmes_recipe_is_one(tmp_path: Path) -> None:
 
 
 def test_every_make_target_and_file_that_the_pages_name_exists() -> None:
-    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page in PAGES:
-        for target in re.findall(r"(?:`|^    )make ([a-z]+)", page.read_text(), re.MULTILINE):
+        for target in re.findall(r"(?:`|^    )make ([a-z-]+)", page.read_text(), re.MULTILINE):
             assert target in targets, f"{page.name}: make {target}"
 
 
