@@ -56,6 +56,8 @@ def _speed_cells(line: Line) -> Iterable[list[str]]:
     measure = line["measure"]
     if measure == "reading" and line["set"] == PHOTOGRAPH and line["engine"] == "numerals":
         measured = f"{line['median_ms']:.0f} ms, {line['peak_mebibytes']:.0f} MiB"
+        if line["errors"]:  # what is not found takes no time
+            measured += f"; errors: {line['errors']} of {line['digits']} digits"
         yield ["photograph of 12 megapixels, from path to Page", measured, GOALS["photograph"]]
     elif measure == "recognise":
         yield [f"recognise, {line['pictures']}", f"{line['per_second']:,} a second", GOALS[measure]]

@@ -265,6 +265,11 @@ def test_the_table() -> None:
         {"measure": "recognise", "pictures": "any", "per_second": 16000},
     ]
     made = table([line | told for line in lines])
-    for cell in ("| 100.0 % | 25.0 % | 201 | 300 | - |", "201 ms, 300 MiB", "(5.0 times); Keras 1,000", "16,000 a"):
+    for cell in (
+        "| 100.0 % | 25.0 % | 201 | 300 | - |",
+        "201 ms, 300 MiB; errors: 1 of 4 digits",
+        "(5.0 times); Keras 1,000",
+        "16,000 a",
+    ):
         assert cell in made
     assert made.endswith("P, 2 cores; 2026-01-01; quiet.\n")
