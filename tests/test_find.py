@@ -82,6 +82,15 @@ def test_rows_that_climb_stay_apart() -> None:
     assert len(found(page.grey)) == 3
 
 
+def test_a_long_smear_above_does_not_hide_the_taller_digits() -> None:
+    page = pages.blank(700, 1100)
+    cv2.rectangle(page.picture, (100, 60), (680, 108), 150.0, -1)
+    pages.write(page, "2357", 60, 360, 130)
+    pages.write(page, "8", 560, 340, 155)
+    ends = [row.to_picture(0, 0, row.strip.shape[1], STRIP)[2] for row in found(page.grey)]
+    assert any(abs(end - page.boxes[1][0][2]) < 99 for end in ends)
+
+
 def test_a_tall_neighbour_row_is_not_in_the_strip() -> None:
     page = pages.blank()
     pages.write(page, "111111", 60, 100, 60)

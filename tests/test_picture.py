@@ -137,7 +137,22 @@ def test_a_turned_photograph_is_turned_upright(orientation: int) -> None:
 def test_a_large_photograph_is_brought_down() -> None:
     found = load_sized(encoded(np.zeros((3000, 4000), np.uint8), "JPEG"))
     assert (found.width, found.height) == (4000, 3000)
-    assert max(found.pixels.shape) == LONGEST
+    assert found.pixels.shape == (1500, 2000)
+    assert max(load(np.zeros((3000, 4000), np.uint8)).shape) == LONGEST
+
+
+@pytest.mark.parametrize("size", [(4032, 3024), (3024, 4032), (6000, 400), (8200, 200)])
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+def test_a_jpeg_decoded_small_is_the_same_picture(size: tuple[int, int], mode: str) -> None:
+    """JPEG decodes to a half or less by itself; the whole picture brought down afterwards must be nearly equal."""
+    smooth = Image.fromarray(COLOURS).resize(size, Image.Resampling.BICUBIC)
+    file = io.BytesIO()
+    smooth.convert(mode).save(file, "JPEG", quality=95)
+    found = load_sized(file.getvalue())
+    assert (found.width, found.height) == size and 0.9 * LONGEST < max(found.pixels.shape) <= LONGEST
+    whole = Image.open(file).convert("L" if mode == "L" else "RGB")
+    expected = np.asarray(whole.resize(found.pixels.shape[1::-1], Image.Resampling.BOX)).astype(int)
+    assert np.abs(found.pixels - expected).mean() < 2
 
 
 def bomb(width: int, height: int) -> bytes:

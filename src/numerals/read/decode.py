@@ -46,18 +46,26 @@ def best_readings(probabilities: Probabilities) -> list[tuple[tuple[int, ...], f
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}  # ended by a blank, by its last digit
     for step in probabilities.astype(np.float64).tolist():
         following = [digit for digit, share in enumerate(step[1:]) if share > LEAST]
+        if not following:  # as at most steps: the readings stay the same, and need no sorting
+            beam = {prefix: _unspoken(step, prefix, *parts) for prefix, parts in beam.items()}
+            continue
         grown: dict[tuple[int, ...], list[float]] = {}
         for prefix, (blank, spoken) in beam.items():
             same = grown.setdefault(prefix, [0.0, 0.0])
-            same[0] += (blank + spoken) * step[BLANK]
-            if prefix:
-                same[1] += spoken * step[prefix[-1] + 1]
+            still = _unspoken(step, prefix, blank, spoken)
+            same[0] += still[0]
+            same[1] += still[1]
             for digit in following:
                 before = blank if prefix and prefix[-1] == digit else blank + spoken
                 grown.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * step[digit + 1]
         best = sorted(grown.items(), key=lambda item: -sum(item[1]))[:BEAM]
         beam = {prefix: (ended, spoken) for prefix, (ended, spoken) in best}
     return sorted(((reading, sum(parts)) for reading, parts in beam.items()), key=lambda item: -item[1])
+
+
+def _unspoken(step: list[float], prefix: tuple[int, ...], blank: float, spoken: float) -> tuple[float, float]:
+    """A reading's two shares after a step that says no further digit: a blank, or its last digit still."""
+    return (blank + spoken) * step[BLANK], spoken * step[prefix[-1] + 1] if prefix else 0.0
 
 
 def likelihoods(probabilities: Probabilities, readings: list[tuple[int, ...]]) -> list[float]:
@@ -91,14 +99,17 @@ def align(probabilities: Probabilities, reading: tuple[int, ...]) -> tuple[int, 
         return ()
     shares, may_skip = _states(probabilities, reading)
     scores = np.log(np.maximum(shares, 1e-12))
-    best = np.full(scores.shape[1], -np.inf)
-    best[:2] = scores[0, :2]
-    came = np.zeros(scores.shape, np.int64)
+    skip = np.where(may_skip, 0, -np.inf)
+    reached = np.full(scores.shape[1] + 2, -np.inf)  # two states before the first, never reached
+    reached[2:4] = scores[0, :2]
+    came = np.zeros(scores.shape, np.int64)  # how many states before this one the path was
     for step in range(1, len(scores)):
-        once, twice = np.r_[-np.inf, best[:-1]], np.r_[-np.inf, -np.inf, best[:-2]]
-        ways = np.stack([best, once, np.where(may_skip, twice, -np.inf)])
-        came[step] = ways.argmax(axis=0)
-        best = ways.max(axis=0) + scores[step]
+        stayed, once, twice = reached[2:], reached[1:-1], reached[:-2] + skip
+        best = np.maximum(stayed, once)
+        came[step] = once > stayed
+        came[step][twice > best] = 2
+        reached[2:] = np.maximum(best, twice) + scores[step]
+    best = reached[2:]
     path = [len(best) - 1 if best[-1] >= best[-2] else len(best) - 2]
     for step in range(len(probabilities) - 1, 0, -1):
         path.append(path[-1] - int(came[step, path[-1]]))

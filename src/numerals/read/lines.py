@@ -1,6 +1,7 @@
 """A mask of ink -> lines of writing: which pieces of ink belong together, and how each line runs. Knows only shapes."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -11,6 +12,7 @@ from numerals.read.strips import Grey
 SMALLEST = 7  # pixels: lower pieces are specks, dots or dashes, never a digit
 NEAR = 5.0  # heights of a digit between neighbours in a line, at most
 STEEPEST = 0.35  # how far a line may climb, per length
+TOUCHING = 4.0  # heights that a piece of touching digits is wide, at most
 OFF_LINE = 0.55  # heights that a neighbour's middle may lie above or below where the line leads
 
 
@@ -22,15 +24,15 @@ class Pieces:
     areas: npt.NDArray[np.float64]
     labels: npt.NDArray[np.int32]
 
-    @property
+    @cached_property
     def heights(self) -> npt.NDArray[np.float64]:
         return self.boxes[:, 3] - self.boxes[:, 1]
 
-    @property
+    @cached_property
     def widths(self) -> npt.NDArray[np.float64]:
         return self.boxes[:, 2] - self.boxes[:, 0]
 
-    @property
+    @cached_property
     def middles(self) -> npt.NDArray[np.float64]:
         """The middles of the boxes, (n, 2) as x, y."""
         return (self.boxes[:, :2] + self.boxes[:, 2:]) / 2
@@ -102,10 +104,13 @@ def at_edge(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
 
 
 def typical_height(pieces: Pieces, chosen: npt.NDArray[np.int64]) -> float:
-    """The height of most of the ink: the median of the pieces' heights, each counted with its box's longest side."""
+    """The height of most of the ink: the median of the pieces' heights, each counted with its box's longest side.
+
+    A long smear or shadow counts as no more than a few touching digits would.
+    """
     chosen = chosen[pieces.heights[chosen] >= min(SMALLEST, pieces.heights[chosen].max())]
     heights = pieces.heights[chosen]
-    weights = np.maximum(heights, pieces.widths[chosen]) ** 1.5
+    weights = np.clip(pieces.widths[chosen], heights, TOUCHING * heights) ** 1.5
     order = np.argsort(heights)
     return float(heights[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)])
 

@@ -6,16 +6,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from numerals.errors import PictureError
 from numerals.spec import WHITE
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 100_000_000
-LONGEST = 2000  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, as JPEG halves it
+LONGEST = 2048  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, 4000 to 4096 wide
+NEARLY = 0.95  # of that is left, at least, where a JPEG is decoded at a half, a fourth or an eighth of its size
+ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
+CLOCKWISE, HALF, BACK = cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE
+TURNS = {  # orientation -> the turn that undoes it, and whether it is then mirrored
+    2: (None, True), 3: (HALF, False), 4: (HALF, True), 5: (CLOCKWISE, True), 6: (CLOCKWISE, False),
+    7: (BACK, True), 8: (BACK, False),
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)
 DEEP = 65535  # white in 16 bits
 MOSTLY = 0.5  # share of opaque pixels over which the opaque part is paper, and not ink
 
@@ -81,10 +90,10 @@ def _decode(file: Any, name: str, longest: int, frame: int = 0) -> Loaded:
                 image.seek(frame)
             if image.width * image.height > MOST_PIXELS:
                 raise PictureError(f"{name}: {image.width}x{image.height} pixels; at most {MOST_PIXELS:,} are read")
-            turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-            width, height = (image.height, image.width) if turned else image.size
-            image.draft(None, (longest, longest))
-            return Loaded(_bounded(ImageOps.exif_transpose(image), longest), width, height)
+            upright, (width, height) = _orientation(image), image.size
+            image.draft(None, _drafted(width, height, longest))
+            pixels = _turned(_bounded(image, longest), upright)
+            return Loaded(pixels, *((height, width) if upright in SIDEWAYS else (width, height)))
     except PictureError:
         raise
     except Image.DecompressionBombError as error:
@@ -95,6 +104,24 @@ def _decode(file: Any, name: str, longest: int, frame: int = 0) -> Loaded:
         raise PictureError(f"{name}: too large for this machine's memory") from error
     except Exception as error:
         raise PictureError(f"{name}: damaged or cut off ({_line(error)})") from error
+
+
+def _drafted(width: int, height: int, longest: int) -> tuple[int, int]:
+    """The size to decode a JPEG at: divided as often as JPEG can, while nearly `longest` pixels are left."""
+    part = next((part for part in (8, 4, 2) if max(width, height) >= part * NEARLY * longest), 1)
+    return max(1, width // part), max(1, height // part)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's orientation, 1 to 8; 1 is upright. A TIFF is turned by Pillow itself, and its size is the turned one."""
+    return 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+
+
+def _turned(pixels: Pixels, orientation: int) -> Pixels:
+    """The pixels turned upright; an orientation that EXIF does not have means upright."""
+    turn, mirrored = TURNS.get(orientation, (None, False))
+    turned = pixels if turn is None else cv2.rotate(pixels, turn)
+    return np.asarray(cv2.flip(turned, 1) if mirrored else turned, np.uint8)
 
 
 def _bounded(image: Image.Image, longest: int) -> Pixels:
