@@ -7,32 +7,16 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pypdfium2
 import pytest
 from PIL import Image
 
 import numerals
 from numerals.errors import PictureError
-from numerals.learn.data import load_mnist
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
 from tests.conftest import NUMERALS, run_quietly
-
-Grey = npt.NDArray[np.uint8]
-
-
-def written(*rows: str, height: int = 400, width: int = 700) -> Grey:
-    """Rows of MNIST's test digits in black on white paper, each digit twice its size, well apart."""
-    _, (images, labels) = load_mnist()
-    page = np.full((height, width), 235, np.uint8)
-    for line, row in enumerate(rows):
-        for column, digit in enumerate(row):
-            image = images[np.flatnonzero(labels == int(digit))[line + 30]].repeat(2, 0).repeat(2, 1)
-            top, left = 60 + 120 * line, 60 + 70 * column
-            place = page[top : top + 56, left : left + 56]
-            place[:] = np.minimum(place, 255 - image)
-    return page
+from tests.kinds import written
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +82,7 @@ def test_pages_of_a_tiff_and_of_a_pdf(reader: numerals.Reader, tmp_path: Path) -
         assert texts == ["0571", "3390", "2457"], name
 
 
-def test_a_pdf_behind_a_password_or_damaged_is_refused(tmp_path: Path) -> None:
+def test_a_damaged_pdf_is_refused() -> None:
     document = pypdfium2.PdfDocument.new()
     document.new_page(100, 100)
     buffer = io.BytesIO()

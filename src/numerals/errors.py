@@ -12,6 +12,15 @@ NumeralsError
     └── MissingError        a part of numerals that is not installed
 """
 
+import unicodedata
+
+BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of what ends a line, moves the cursor or cannot be printed
+
+
+def printable(text: str) -> str:
+    """The text in one line, whatever it holds, as a file's name may: a newline as \\n."""
+    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in BREAKING else c for c in text)
+
 
 class NumeralsError(Exception):
     """The root: catch this to catch all of them."""
@@ -39,6 +48,9 @@ class RunError(InputError):
 
 class PictureError(InputError):
     """A picture that cannot be read."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message))
 
 
 class ModelError(InputError):

@@ -4,10 +4,12 @@ Results go to stdout, everything else to stderr. Exit codes: 0, 1 a failure, 2 a
 130 interrupted.
 """
 
+import io
 import json
 import os
 import sys
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -15,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import numerals
-from numerals.errors import InputError, MissingError, NumeralsError
+from numerals.errors import InputError, MissingError, NumeralsError, printable
 from numerals.files import storage_error
 
 if TYPE_CHECKING:
@@ -167,6 +169,8 @@ def read(
 
     A picture without digits prints nothing, and stderr says so. A picture that cannot be read is reported, the others
     are read, and the exit code is 1.
+
+    Of an animation the first picture is read, of TIFF and PDF every page. At most 100 megapixels (WebP: 40).
     """
     from numerals.app import reading
     from numerals.app.show import track
@@ -174,6 +178,7 @@ def read(
 
     if form not in reading.FORMS:
         raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
+    warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
     names = reading.sources(pictures)
     found = list(track(reading.read_all(Reader(), names, annotated), len(names)))
     printed = reading.FORMS[form](found)
@@ -184,7 +189,7 @@ def read(
         raise InputError(failed[0])
     for each in found:
         if each.error or (each.page and not each.page.rows):
-            print(f"numerals: {each.error or f'{each.picture}: no digits found'}", file=sys.stderr)
+            print(f"numerals: {each.error or f'{printable(each.picture)}: no digits found'}", file=sys.stderr)
     if failed:
         raise typer.Exit(1)
 
@@ -216,6 +221,8 @@ def main() -> NoReturn:
     """Run the command line: whatever happens, the user sees one line about it, not a traceback."""
     if not os.environ.get("NUMERALS_TRACEBACK"):
         threading.excepthook = lambda _: None  # what fails in TensorBoard's thread is raised again in ours
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have what the terminal cannot show
     try:
         sys.exit(app(standalone_mode=False) or 0)
     except NumeralsError as error:

@@ -6,21 +6,38 @@ Knows nothing about how a picture is read, nor about printing.
 import csv
 import io
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numerals.errors import InputError, NumeralsError, PictureError, StorageError
+from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
+from numerals.read.picture import MOST_BYTES
 from numerals.read.reader import Reader
 from numerals.results import Page
 
 STDIN = "-"
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm", ".pbm", ".pdf"}
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".mpo",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pdf",
+}
 COLUMNS = ("picture", "page", "row", "text", "confidence", "left", "top", "width", "height", "error")
 
 
@@ -46,14 +63,22 @@ def sources(given: Sequence[str]) -> list[str]:
     """
     found = []
     for name in given:
-        if name != STDIN and Path(name).is_dir():
-            inside = sorted(str(path) for path in Path(name).iterdir() if path.suffix.lower() in SUFFIXES)
-            if not inside:
-                raise InputError(f"{name}: no pictures in this folder; pictures end in {', '.join(sorted(SUFFIXES))}")
-            found += inside
+        if name != STDIN and os.path.isdir(name):
+            found += _inside(name)
         else:
             found.append(name)
     return found
+
+
+def _inside(folder: str) -> list[str]:
+    try:
+        inside = sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+    except OSError as error:
+        raise InputError(f"{printable(folder)}: cannot be read ({error.strerror})") from error
+    if not inside:
+        suffixes = ", ".join(sorted(SUFFIXES))
+        raise InputError(f"{printable(folder)}: no pictures in this folder; pictures end in {suffixes}")
+    return inside
 
 
 def read_all(reader: Reader, names: Sequence[str], annotated: Path | None) -> Iterator[Reading]:
@@ -65,17 +90,24 @@ def read_all(reader: Reader, names: Sequence[str], annotated: Path | None) -> It
     for name in names:
         number = 0
         try:
-            for number, loaded in enumerate(pages(sys.stdin.buffer.read() if name == STDIN else name), 1):
+            for number, loaded in enumerate(pages(_standard_input() if name == STDIN else name), 1):
                 page = reader.read_loaded(loaded)
                 if annotated:
                     _write(annotate(loaded.pixels, page), annotated / f"{_stem(name)}-{number}.png")
                 yield Reading(name, number, page)
-            if number == 0:
-                raise PictureError(f"{name}: no pages in it")
         except StorageError:
             raise
         except NumeralsError as error:
             yield Reading(name, number + 1, None, str(error))
+
+
+def _standard_input() -> bytes:
+    if sys.stdin is None:
+        raise PictureError("standard input is closed; give a file")
+    content = sys.stdin.buffer.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise PictureError(f"standard input: more than {MOST_BYTES:,} bytes; at most so many are read")
+    return content
 
 
 def as_json(readings: Sequence[Reading]) -> str:
@@ -103,7 +135,7 @@ def as_text(readings: Sequence[Reading]) -> str:
     lines, named = [], len(readings) > 1
     for reading in readings:
         for row in reading.page.rows if reading.page else ():
-            lines.append(f"{reading.picture}: {row.text}" if named else row.text)
+            lines.append(f"{printable(reading.picture)}: {row.text}" if named else row.text)
     return "\n".join(lines)
 
 

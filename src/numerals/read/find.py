@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.ink import Picture, Sheet, is_light
+from numerals.read.ink import Picture, Sheet, is_light, smaller
 from numerals.read.lines import Line, Pieces, lines_of, pieces_of
 from numerals.read.strips import STRIP, Grey, Ink, band_of, darkness, ink_mask, strip_of
 
@@ -66,7 +66,7 @@ def whole_row(picture: Picture) -> FoundRow | None:
         return None
     scale = min(1.0, TIGHT_HEIGHT / height)
     if scale < 1:
-        picture = np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8)
+        picture = smaller(picture, scale)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
     if is_light(grey):
         grey = np.asarray(cv2.bitwise_not(grey), np.uint8)

@@ -37,7 +37,13 @@ def reduced(picture: Picture) -> tuple[Picture, float]:
     scale = min(1.0, SIDE / max(picture.shape[:2]))
     if scale == 1:
         return picture, scale
-    return np.asarray(cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA), np.uint8), scale
+    return smaller(picture, scale), scale
+
+
+def smaller(picture: Picture, scale: float) -> Picture:
+    """The picture at so many times its size, and a pixel at least."""
+    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def sheet_of(picture: Picture) -> Sheet:
@@ -52,7 +58,7 @@ def sheet_of(picture: Picture) -> Sheet:
 
 def is_light(grey: Grey) -> bool:
     """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides."""
-    small = cv2.resize(grey, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) if max(grey.shape) > 700 else grey
+    small = smaller(grey, 0.5) if max(grey.shape) > 700 else grey
     around = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
     paper = cv2.resize(around, small.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
     apart = small - paper
@@ -62,10 +68,10 @@ def is_light(grey: Grey) -> bool:
 def contrast(plane: Grey) -> Grey:
     """How much darker than the paper around it each pixel is, as a share of that paper's brightness, times 255."""
     step = max(max(plane.shape) / COARSE, 1.0)
-    small = cv2.resize(plane, None, fx=1 / step, fy=1 / step, interpolation=cv2.INTER_AREA)
+    small = smaller(plane, 1 / step)
     kernel, edge = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)), 20
-    small = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-    paper = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, kernel), (0, 0), 3)[edge:-edge, edge:-edge]
+    wider = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
+    paper = cv2.GaussianBlur(cv2.morphologyEx(wider, cv2.MORPH_CLOSE, kernel), (0, 0), 3)[edge:-edge, edge:-edge]
     paper = np.maximum(cv2.resize(np.ascontiguousarray(paper), plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16)
     return np.asarray(cv2.bitwise_not(cv2.divide(plane, paper, scale=255)), np.uint8)
 

@@ -1,20 +1,22 @@
 """A file of one or several pages -> its pictures, one after the other. Knows nothing about digits.
 
-PDF needs pypdfium2 (`pip install 'numerals[pdf]'`); pages of a TIFF and everything else are Pillow's.
+PDF needs pypdfium2 (`pip install 'numerals[pdf]'`); pages of a TIFF and everything else are Pillow's. Of an animation
+the first picture counts.
 """
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from numerals.errors import MissingError, PictureError
-from numerals.read.picture import Loaded, count_frames, load_sized
+from numerals.read.picture import MOST_BYTES, PDF, Loaded, load_file, load_sized, opened
+from numerals.read.pixels import MOST_PIXELS
+from numerals.read.tiff import MOST_PAGES, count_pages
 
-PDF = b"%PDF-"
 DOTS = 200  # an inch: a page of A4 becomes 1654 x 2339 pixels
-MOST_PAGES = 1000
+NESTED = 15  # forms within forms in which a PDF's pictures are looked for
 
 
 def pages(source: str | Path | bytes) -> Iterator[Loaded]:
@@ -27,55 +29,53 @@ def pages(source: str | Path | bytes) -> Iterator[Loaded]:
         PictureError: no picture, damaged, behind a password, or too large.
         MissingError: a PDF, and pypdfium2 is not installed.
     """
-    name = str(source) if isinstance(source, str | Path) else f"{len(source)} bytes"
-    content = _content(source)
-    if content[:1024].lstrip().startswith(PDF):
-        yield from _pdf(content, name)
-    elif content[:4] in (b"II*\0", b"MM\0*"):
-        count = count_frames(content)
-        _check_count(count, name)
-        yield from (load_sized(content, name=name, frame=frame) for frame in range(count))
-    else:
-        yield load_sized(content, name=name)
+    with opened(source) as (file, name):
+        if file.read(1024).lstrip().startswith(PDF):
+            yield from _pdf(file, name)
+        else:
+            yield from (load_file(file, name, frame=frame) for frame in range(min(count_pages(file), MOST_PAGES)))
 
 
-def _content(source: str | Path | bytes) -> bytes:
-    if isinstance(source, bytes):
-        return source
-    try:
-        return Path(source).read_bytes()
-    except OSError as error:
-        raise PictureError(f"{source}: cannot be read ({error.strerror or error})") from error
-
-
-def _pdf(content: bytes, name: str) -> Iterator[Loaded]:
+def _pdf(file: BinaryIO, name: str) -> Iterator[Loaded]:
     try:
         import pypdfium2
     except ModuleNotFoundError as error:
         raise MissingError(f"{name}: reading PDF needs pypdfium2; pip install 'numerals[pdf]'") from error
+    file.seek(0)
     try:
-        document = pypdfium2.PdfDocument(content)
+        document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
-        why = "it needs a password" if "password" in str(error).lower() else f"damaged ({error})"
-        raise PictureError(f"{name}: {why}") from error
+        file.seek(0)
+        locked = b"/Encrypt" in file.read(MOST_BYTES)  # pdfium's own error may be that of the document before
+        raise PictureError(f"{name}: {'it needs a password' if locked else 'damaged, or without a page'}") from error
     try:
-        _check_count(len(document), name)
-        for page in document:
-            yield load_sized(_drawn(page, name))
+        if not 0 < len(document) <= MOST_PAGES:
+            raise PictureError(f"{name}: {len(document)} pages; 1 to {MOST_PAGES} are read")
+        for number in range(len(document)):
+            yield load_sized(_drawn(document, number, name))
     finally:
         document.close()
 
 
-def _check_count(count: int, name: str) -> None:
-    if count > MOST_PAGES:
-        raise PictureError(f"{name}: {count} pages; at most {MOST_PAGES} are read")
-
-
-def _drawn(page: Any, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
+def _drawn(document: Any, number: int, name: str) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """A page as RGB uint8 (h, w, 3), finer than DOTS an inch only as far as its size stays bounded."""
-    width, height = page.get_size()  # points, 72 an inch
-    scale = min(DOTS / 72, 4000 / max(width, height, 1))
     try:
+        page = document[number]
+        _check_pictures(page)
+        width, height = page.get_size()  # points, 72 an inch
+        scale = min(DOTS / 72, 4000 / max(width, height, 1))
         return np.asarray(page.render(scale=scale).to_numpy()[..., :3][..., ::-1])
+    except PictureError as error:
+        raise PictureError(f"{name}: page {number + 1}: {error}") from error
     except Exception as error:  # pdfium's own errors, of several kinds
-        raise PictureError(f"{name}: a page of it cannot be drawn ({error})") from error
+        raise PictureError(f"{name}: page {number + 1} cannot be drawn ({error})") from error
+
+
+def _check_pictures(page: Any) -> None:
+    """Pdfium unpacks every picture of a page whole, however small it is drawn."""
+    import pypdfium2.raw
+
+    for found in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=NESTED):
+        width, height = found.get_px_size()
+        if width * height > MOST_PIXELS:
+            raise PictureError(f"a picture of {width}x{height} pixels; at most {MOST_PIXELS:,} are read")

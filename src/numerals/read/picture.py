@@ -2,20 +2,28 @@
 
 import io
 import os
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from numerals.errors import PictureError
+from numerals.read.pixels import MOST_PIXELS, Pixels, bounded, from_array, has_deep_colours
+from numerals.read.tiff import MOST_PAGES, count_pages
 from numerals.spec import WHITE
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-MOST_PIXELS = 100_000_000
+PDF = b"%PDF-"
+MOST_BYTES = 320_000_000  # of a file: a hundred megapixels in colour, not compressed
+LARGEST_WEBP = 40_000_000  # pixels: WebP's decoder holds four copies of its picture
 LONGEST = 2048  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, 4000 to 4096 wide
 NEARLY = 0.95  # of that is left, at least, where a JPEG is decoded at a half, a fourth or an eighth of its size
 ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
@@ -25,10 +33,8 @@ TURNS = {  # orientation -> the turn that undoes it, and whether it is then mirr
     7: (BACK, True), 8: (BACK, False),
 }  # fmt: skip
 SIDEWAYS = (5, 6, 7, 8)
-DEEP = 65535  # white in 16 bits
-MOSTLY = 0.5  # share of opaque pixels over which the opaque part is paper, and not ink
 
-Pixels = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
+_quiet = threading.Lock()  # Python's filters of warnings are one for all threads
 
 
 @dataclass(frozen=True)
@@ -45,7 +51,7 @@ def load(source: Any, longest: int = LONGEST) -> Pixels:
 
     Args:
         source: a path, the bytes of a picture file, or an array: (h, w), (h, w, 1), RGB (h, w, 3) or RGBA (h, w, 4);
-            whole numbers to 255 or 65535, truth values, or floats in [0, 1] or [0, 255].
+            whole numbers of 8 to 16 bits, truth values, or floats in [0, 1] or [0, 255].
 
     Raises:
         PictureError: no picture, damaged, of a format or a shape that is not read, or over 100 megapixels.
@@ -55,55 +61,97 @@ def load(source: Any, longest: int = LONGEST) -> Pixels:
     return load_sized(source, longest).pixels
 
 
-def load_sized(source: Any, longest: int = LONGEST, name: str | None = None, frame: int = 0) -> Loaded:
-    """As `load`, with the size of the original; `name` is what a message calls bytes, `frame` which page of a TIFF."""
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _decode(io.BytesIO(bytes(source)), name or f"{len(source)} bytes", longest, frame)
-    if isinstance(source, str | os.PathLike):
-        return _open(Path(source), longest)
+def load_sized(source: Any, longest: int = LONGEST) -> Loaded:
+    """As `load`, with the size of the original. Of a file of several pages or an animation, the first."""
+    if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
+        with opened(source) as (file, name):
+            return load_file(file, name, longest)
     pixels = from_array(np.asarray(source))
-    return Loaded(_bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
+    return Loaded(bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
 
 
-def _open(path: Path, longest: int) -> Loaded:
+@contextmanager
+def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """A path's file, or bytes as one, and what messages call it.
+
+    Raises:
+        PictureError: there is none, it is empty, or no plain file: reading a pipe or a device may never end.
+    """
+    if isinstance(source, bytes | bytearray | memoryview):
+        yield io.BytesIO(source), f"{len(source)} bytes"
+        return
+    name = str(Path(source))
     try:
-        with open(path, "rb") as file:
-            return _decode(file, str(path), longest)
-    except OSError as error:
-        raise PictureError(f"{path}: cannot be read ({error.strerror or error})") from error
+        mode = os.stat(name).st_mode
+        if stat.S_ISDIR(mode):
+            raise PictureError(f"{name}: a folder; give a picture")
+        if not stat.S_ISREG(mode):
+            raise PictureError(f"{name}: a pipe or a device, not a file; `numerals read -` reads standard input")
+        file = open(name, "rb")  # noqa: SIM115 (errors of reading are not those of opening)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else None
+        raise PictureError(f"{name}: cannot be read ({why or error})") from error
+    with file:
+        yield file, name
 
 
-def count_frames(content: bytes) -> int:
-    """How many pictures a TIFF holds; 1 where that cannot be told."""
-    try:
-        with Image.open(io.BytesIO(content), formats=("TIFF",)) as image:
-            return int(getattr(image, "n_frames", 1))
-    except (OSError, ValueError, SyntaxError):  # damaged: decoding says how
-        return 1
+def load_file(file: BinaryIO, name: str, longest: int = LONGEST, frame: int = 0) -> Loaded:
+    """The picture in an open file, of a TIFF its page `frame`, from 0; `name` is what messages call it.
+
+    Raises:
+        PictureError: as `load`.
+    """
+    size = file.seek(0, os.SEEK_END)
+    if size == 0:
+        raise PictureError(f"{name}: empty")
+    if size > MOST_BYTES:
+        raise PictureError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read")
+    pages = count_pages(file)
+    if pages > MOST_PAGES:
+        raise PictureError(f"{name}: over {MOST_PAGES} pages; at most {MOST_PAGES} are read")
+    file.seek(0)
+    return _decode(file, name, longest, frame)
 
 
-def _decode(file: Any, name: str, longest: int, frame: int = 0) -> Loaded:
+def _decode(file: BinaryIO, name: str, longest: int, frame: int) -> Loaded:
     """Pillow's formats name their faults by errors of every kind, so all of them mean: damaged."""
     try:
-        with Image.open(file, formats=FORMATS) as image:
+        with _image(file) as image:
             if frame:
                 image.seek(frame)
-            if image.width * image.height > MOST_PIXELS:
-                raise PictureError(f"{name}: {image.width}x{image.height} pixels; at most {MOST_PIXELS:,} are read")
+            most = LARGEST_WEBP if image.format == "WEBP" else MOST_PIXELS
+            if image.width * image.height > most:
+                raise PictureError(f"{image.width}x{image.height} pixels; at most {most:,} are read")
+            deep = has_deep_colours(image)
             upright, (width, height) = _orientation(image), image.size
             image.draft(None, _drafted(width, height, longest))
-            pixels = _turned(_bounded(image, longest), upright)
+            pixels = _turned(bounded(image, longest, deep), upright)
             return Loaded(pixels, *((height, width) if upright in SIDEWAYS else (width, height)))
-    except PictureError:
-        raise
+    except PictureError as error:
+        raise PictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name}: at most {MOST_PIXELS:,} pixels are read, and it has more") from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: not a picture that is read; give {', '.join(FORMATS)}") from error
+        raise PictureError(f"{name}: {_stranger(file)}") from error
     except MemoryError as error:
         raise PictureError(f"{name}: too large for this machine's memory") from error
     except Exception as error:
         raise PictureError(f"{name}: damaged or cut off ({_line(error)})") from error
+
+
+def _stranger(file: BinaryIO) -> str:
+    """What a file is that Pillow does not know."""
+    file.seek(0)
+    if file.read(1024).lstrip().startswith(PDF):
+        return "a PDF; `numerals read` reads its pages, and numerals.read.pages gives them to Reader.read_loaded"
+    return f"not a picture that is read; give {', '.join(FORMATS)} or PDF"
+
+
+def _image(file: BinaryIO) -> Image.Image:
+    """The file opened by Pillow, whose warnings of large and odd pictures nobody needs: what is bad is refused."""
+    with _quiet, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return Image.open(file, formats=FORMATS)
 
 
 def _drafted(width: int, height: int, longest: int) -> tuple[int, int]:
@@ -113,79 +161,24 @@ def _drafted(width: int, height: int, longest: int) -> tuple[int, int]:
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 is upright. A TIFF is turned by Pillow itself, and its size is the turned one."""
-    return 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+    """EXIF's orientation, 1 to 8; 1 is upright, and what is meant where EXIF cannot be read.
+
+    A TIFF is turned by Pillow itself, and its size is the turned one.
+    """
+    try:
+        with _quiet, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 (EXIF is a TIFF in the picture, with all that can be wrong with one)
+        found = 1
+    return found if found in TURNS else 1
 
 
 def _turned(pixels: Pixels, orientation: int) -> Pixels:
-    """The pixels turned upright; an orientation that EXIF does not have means upright."""
+    """The pixels turned upright."""
     turn, mirrored = TURNS.get(orientation, (None, False))
     turned = pixels if turn is None else cv2.rotate(pixels, turn)
     return np.asarray(cv2.flip(turned, 1) if mirrored else turned, np.uint8)
-
-
-def _bounded(image: Image.Image, longest: int) -> Pixels:
-    """Any mode of Pillow's as uint8 (h, w) or (h, w, 3), shrunk to the bound."""
-    image = _eight_bits(image)
-    share = longest / max(image.size)
-    if share < 1:
-        image = image.resize([max(1, round(s * share)) for s in image.size], Image.Resampling.BOX, reducing_gap=2)
-    return on_paper(np.asarray(image)) if image.mode == "RGBA" else np.asarray(image)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """As mode L, RGB or RGBA."""
-    if image.mode in ("L", "RGB", "RGBA"):
-        return image.convert("RGBA") if "transparency" in image.info and image.mode != "RGBA" else image
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode.startswith(("I", "F")):
-        return Image.fromarray(from_array(np.asarray(image)))
-    if image.mode in ("LA", "La", "PA", "RGBa") or "transparency" in image.info:
-        return image.convert("RGBA")
-    return image.convert("RGB")
-
-
-def on_paper(pixels: Pixels) -> Pixels:
-    """RGBA uint8 (h, w, 4) laid on white; on black where what is opaque is little and bright, as white ink is."""
-    alpha = pixels[..., 3:].astype(np.float32) / np.float32(WHITE)
-    share = float(alpha.mean())
-    bright = float((pixels[..., :3] * alpha).mean()) > 0.5 * WHITE * share
-    paper = 0 if bright and 0 < share < MOSTLY else WHITE
-    return (pixels[..., :3] * alpha + paper * (1 - alpha)).round().astype(np.uint8)  # type: ignore[no-any-return]
-
-
-def from_array(array: npt.NDArray[Any]) -> Pixels:
-    """An array as `load` takes it -> uint8 (h, w) or (h, w, 3).
-
-    Raises:
-        PictureError: another shape or type, empty, or values that are no pixels.
-    """
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (3, 4)):
-        raise PictureError(f"an array of shape {array.shape} is no picture; give (h, w), (h, w, 3) or (h, w, 4)")
-    if array.size == 0:
-        raise PictureError(f"an array of shape {array.shape} has no pixels")
-    if array.shape[0] * array.shape[1] > MOST_PIXELS:
-        raise PictureError(f"an array of {array.shape[1]}x{array.shape[0]} pixels; at most {MOST_PIXELS:,} are read")
-    if array.dtype.kind not in "buif":
-        raise PictureError(f"an array of type {array.dtype} is no picture; give whole numbers, floats or truth values")
-    levels = _levels(array)
-    return on_paper(levels) if levels.ndim == 3 and levels.shape[2] == 4 else levels
-
-
-def _levels(array: npt.NDArray[Any]) -> npt.NDArray[np.uint8]:
-    """Values as uint8 in [0, 255]; their range tells which white they mean: 1, 255 or 65535."""
-    low, high = float(array.min()), float(array.max())
-    if not 0 <= low <= high <= DEEP:  # NaN fails too
-        raise PictureError(f"pixels from {low:g} to {high:g}; give 0 to 1, 0 to {WHITE} or 0 to {DEEP}")
-    if array.dtype == np.uint16 and high > WHITE:
-        return (array // 257).astype(np.uint8)
-    white = 1 if high <= 1 else WHITE if high <= WHITE else DEEP
-    if white == WHITE and array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    return np.round(array.astype(np.float32) * np.float32(WHITE / white)).astype(np.uint8)
 
 
 def _line(error: BaseException) -> str:
