@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.ink import Picture, Sheet, is_light, smaller
+from numerals.read.ink import Picture, Sheet, is_light
+from numerals.read.light import smaller
 from numerals.read.lines import Line, Pieces, lines_of, pieces_of
 from numerals.read.strips import STRIP, Grey, Ink, band_of, darkness, ink_mask, strip_of
 

@@ -1,4 +1,9 @@
-"""A picture -> how much ink is at each pixel, whatever the light, the paper's tint and the ink's colour."""
+"""A page -> how much ink is at each pixel, whatever the light, the paper's tint and the ink's colour.
+
+Unlike one digit's picture (`paper`), a page is mostly paper, and its writing may be of any size and strength: which
+side is ink is told by the rarer one, the threshold by the noise of each block, and the contrast is kept as it
+is, since a faint row beside a bold one must stay.
+"""
 
 from dataclasses import dataclass
 
@@ -6,6 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from numerals.read.light import smaller, taken, without_ink
 from numerals.read.rules import without_rules
 from numerals.read.strips import Grey, Ink
 
@@ -40,12 +46,6 @@ def reduced(picture: Picture) -> tuple[Picture, float]:
     return smaller(picture, scale), scale
 
 
-def smaller(picture: Picture, scale: float) -> Picture:
-    """The picture at so many times its size, and a pixel at least."""
-    size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    return np.asarray(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), np.uint8)
-
-
 def sheet_of(picture: Picture) -> Sheet:
     """The ink in a picture."""
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
@@ -69,11 +69,11 @@ def contrast(plane: Grey) -> Grey:
     """How much darker than the paper around it each pixel is, as a share of that paper's brightness, times 255."""
     step = max(max(plane.shape) / COARSE, 1.0)
     small = smaller(plane, 1 / step)
-    kernel, edge = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13)), 20
+    edge = 20
     wider = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-    paper = cv2.GaussianBlur(cv2.morphologyEx(wider, cv2.MORPH_CLOSE, kernel), (0, 0), 3)[edge:-edge, edge:-edge]
-    paper = np.maximum(cv2.resize(np.ascontiguousarray(paper), plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16)
-    return np.asarray(cv2.bitwise_not(cv2.divide(plane, paper, scale=255)), np.uint8)
+    closed = without_ink(np.asarray(wider, np.uint8), 13, cv2.MORPH_ELLIPSE)
+    paper = np.ascontiguousarray(cv2.GaussianBlur(closed, (0, 0), 3)[edge:-edge, edge:-edge])
+    return taken(plane, np.maximum(cv2.resize(paper, plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16))
 
 
 def together(planes: list[Grey]) -> Ink:

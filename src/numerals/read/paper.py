@@ -1,4 +1,8 @@
-"""Ink apart from paper: uneven light, either polarity, colour. Knows nothing about digits.
+"""The ink of one digit's picture, at full contrast: uneven light, either polarity, colour. Knows nothing about digits.
+
+Unlike a page (`ink`), the picture is about as large as its one piece of ink: the paper is told by edge and corners, on
+a copy so small that a stroke may take a third of it, and there are no blocks of mere paper to tell the noise by. Three
+kinds of paper are told apart, so that a doubtful digit may be looked at in other ways.
 
 A picture is uint8 (h, w) or (h, w, 3). Ink is float32 (h, w) in [0, 1], 1 where the pen went. In between, everything is
 uint8 with bright paper, since OpenCV is fastest on bytes: twelve megapixels of them fit in a page's time.
@@ -10,6 +14,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from numerals.read.light import shrink, taken, without_ink
 from numerals.spec import WHITE
 
 Picture = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
@@ -46,10 +51,11 @@ def ink(picture: Picture, paper: Paper = "uneven", bright_paper: bool | None = N
     if paper == "striped":
         picture = WHITE - cv2.absdiff(picture, light).astype(np.uint8)
         light = np.full_like(light, WHITE)
-    seen = cv2.divide(picture, light, scale=WHITE)  # the share of the light that comes back; a shadow takes from both
-    if seen.ndim == 3:
-        seen = cv2.min(cv2.min(seen[..., 0], seen[..., 1]), seen[..., 2])  # coloured ink takes most from some colour
-    return stretch(WHITE - seen.astype(np.uint8))
+    levels = taken(picture, light)
+    if levels.ndim == 3:
+        strongest = cv2.max(cv2.max(levels[..., 0], levels[..., 1]), levels[..., 2])  # coloured ink takes most from one
+        levels = np.asarray(strongest, np.uint8)
+    return stretch(levels)
 
 
 def paper_is_dark(picture: Picture) -> bool:
@@ -111,16 +117,6 @@ def quantile(count: npt.NDArray[np.int64], share: float) -> int:
     return int(total.searchsorted(share * total[-1])) if len(total) and total[-1] else 0
 
 
-def shrink(picture: Picture, side: int) -> Picture:
-    """The picture with no edge longer than `side` pixels."""
-    height, width = picture.shape[:2]
-    share = side / max(height, width)
-    if share >= 1:
-        return picture
-    size = max(1, round(width * share)), max(1, round(height * share))
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)  # type: ignore[return-value]
-
-
 def _without_needless_colour(picture: Picture) -> Picture:
     """(h, w) where the three colours are the same."""
     if picture.ndim == 2:
@@ -137,9 +133,8 @@ def _light(small: Picture, paper: Paper) -> npt.NDArray[Any]:
         return np.full_like(small, _paper_colour(small))
     if paper == "striped":
         return cv2.medianBlur(small, side)
-    calm = cv2.blur(small, (3, 3)) if min(small.shape[:2]) > 2 * side else small
-    closed = cv2.morphologyEx(calm, cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
-    return cv2.blur(closed, (3, 3))
+    calm = np.asarray(cv2.blur(small, (3, 3)), np.uint8) if min(small.shape[:2]) > 2 * side else small
+    return cv2.blur(without_ink(calm, side), (3, 3))
 
 
 def _paper_colour(small: Picture) -> npt.NDArray[np.uint8]:

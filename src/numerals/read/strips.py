@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from numerals.read.light import without_ink
+
 STRIP = 40  # rows of a strip
 DIGIT = 24  # of them the digits' height, as far as it can be told
 OVER = 1.2  # of the strip's height that what is taller than the digits may reach, beyond it too
@@ -36,8 +38,7 @@ def darkness(grey: Grey, reach: int) -> Ink:
         grey: uint8 (h, w).
         reach: pixels within which there is paper around any ink: more than the widest stroke.
     """
-    kernel = cv2.getStructuringElement(cv2.MORPH_RECT, (reach | 1, reach | 1))
-    paper = cv2.blur(cv2.morphologyEx(grey, cv2.MORPH_CLOSE, kernel), (reach | 1, reach | 1))
+    paper = cv2.blur(without_ink(grey, reach | 1), (reach | 1, reach | 1))
     return cv2.subtract(paper, grey).astype(np.float32)
 
 
