@@ -47,25 +47,23 @@ def best_readings(probabilities: Probabilities) -> list[tuple[tuple[int, ...], f
     for step in probabilities.astype(np.float64).tolist():
         following = [digit for digit, share in enumerate(step[1:]) if share > LEAST]
         if not following:  # as at most steps: the readings stay the same, and need no sorting
-            beam = {prefix: _unspoken(step, prefix, *parts) for prefix, parts in beam.items()}
+            beam = {
+                prefix: ((blank + spoken) * step[BLANK], spoken * step[prefix[-1] + 1] if prefix else 0.0)
+                for prefix, (blank, spoken) in beam.items()
+            }
             continue
         grown: dict[tuple[int, ...], list[float]] = {}
         for prefix, (blank, spoken) in beam.items():
             same = grown.setdefault(prefix, [0.0, 0.0])
-            still = _unspoken(step, prefix, blank, spoken)
-            same[0] += still[0]
-            same[1] += still[1]
+            same[0] += (blank + spoken) * step[BLANK]
+            if prefix:
+                same[1] += spoken * step[prefix[-1] + 1]
             for digit in following:
                 before = blank if prefix and prefix[-1] == digit else blank + spoken
                 grown.setdefault((*prefix, digit), [0.0, 0.0])[1] += before * step[digit + 1]
         best = sorted(grown.items(), key=lambda item: -sum(item[1]))[:BEAM]
         beam = {prefix: (ended, spoken) for prefix, (ended, spoken) in best}
     return sorted(((reading, sum(parts)) for reading, parts in beam.items()), key=lambda item: -item[1])
-
-
-def _unspoken(step: list[float], prefix: tuple[int, ...], blank: float, spoken: float) -> tuple[float, float]:
-    """A reading's two shares after a step that says no further digit: a blank, or its last digit still."""
-    return (blank + spoken) * step[BLANK], spoken * step[prefix[-1] + 1] if prefix else 0.0
 
 
 def likelihoods(probabilities: Probabilities, readings: list[tuple[int, ...]]) -> list[float]:

@@ -132,8 +132,9 @@ def _miss(pieces: Pieces, chain: list[int], digit: int, size: float) -> float:
     """How far, in heights, the digit lies off where the chain leads; infinite where it cannot be its next."""
     x, y = pieces.middles[digit]
     recent = pieces.middles[chain[-4:]]
-    gap = pieces.boxes[digit, 0] - max(pieces.boxes[member, 2] for member in chain[-4:])
-    if gap > NEAR * size or any(_stacked(pieces.boxes[digit], pieces.boxes[member]) for member in chain[-4:]):
+    box, others = pieces.boxes[digit].tolist(), pieces.boxes[chain[-4:]].tolist()
+    gap = box[0] - max(other[2] for other in others)
+    if gap > NEAR * size or any(_stacked(box, other) for other in others):
         return float("inf")
     span = recent[-1, 0] - recent[0, 0]
     climb = 0.0
@@ -145,11 +146,11 @@ def _miss(pieces: Pieces, chain: list[int], digit: int, size: float) -> float:
     return float(abs(y - expected) / unit + 0.03 * max(gap, 0) / size)
 
 
-def _stacked(box: npt.NDArray[np.float64], other: npt.NDArray[np.float64]) -> bool:
+def _stacked(box: list[float], other: list[float]) -> bool:
     """Whether one box stands above the other, so that they cannot be neighbours in a line."""
-    overlap = np.minimum(box[2:], other[2:]) - np.maximum(box[:2], other[:2])
-    smaller = np.minimum(box[2:] - box[:2], other[2:] - other[:2])
-    return bool(overlap[0] > 0.3 * smaller[0] and overlap[1] < 0.3 * smaller[1])
+    overlap = [min(box[end], other[end]) - max(box[end - 2], other[end - 2]) for end in (2, 3)]
+    smaller = [min(box[end] - box[end - 2], other[end] - other[end - 2]) for end in (2, 3)]
+    return overlap[0] > 0.3 * smaller[0] and overlap[1] < 0.3 * smaller[1]
 
 
 def _line(pieces: Pieces, members: npt.NDArray[np.int64], size: float) -> Line:
