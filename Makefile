@@ -43,6 +43,7 @@ notebook: .venv/dev
 
 pictures: .venv/dev
 	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
+	$(BIN)/python -m docs.annotated docs/pictures/read.jpg
 
 bench: .venv/train .venv-keras-tensorflow/done
 	$(BIN)/python -m benchmarks.run numerals keras-tensorflow --seeds 0 1 2 3 4 --record runs/benchmark.jsonl

@@ -59,7 +59,7 @@ def made_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str,
     chance = generator(seed, STREAM[ROWS], index)
     hand = replace(writer(chance), drawn=0.0)  # with MNIST's digits alone
     digits = _digits(chance)
-    return photographed(digits, glyphs, hand, chance), (_text(digits),)
+    return photographed(write(digits, glyphs, hand, chance), hand, chance), (_text(digits),)
 
 
 def made_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:

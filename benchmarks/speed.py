@@ -21,6 +21,7 @@ import numerals
 from benchmarks.engines import run, where
 from benchmarks.machine import ROOT
 from numerals.errors import FailureError
+from numerals.read import weights
 from numerals.read.recognise import BATCH, Recogniser
 from numerals.spec import WHITE
 
@@ -72,7 +73,7 @@ def predict(model: Path, runs: int) -> Iterator[dict[str, Any]]:
     Raises:
         FailureError: Keras does not run.
     """
-    recogniser = Recogniser(model)
+    recogniser = Recogniser(weights.load(model))
     images = digits()
     with keras(images) as (versions, keras_seconds):
         for batch, count in BATCHES.items():

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerals.read.decode import BLANK, Probabilities, align, best_readings, decode, likelihoods
+from numerals.read.decode import BLANK, Probabilities, align, best_readings, candidates, likelihoods
 
 
 def some(seed: int, steps: int, classes: int = 3) -> Probabilities:
@@ -58,8 +58,8 @@ def test_a_digit_twice_needs_a_blank_between() -> None:
     said = np.full((5, 11), 1e-4, np.float32)
     for step, c in enumerate((8, 8, BLANK, 8, BLANK)):
         said[step, c] = 0.999
-    assert decode([said]).digits == (7, 7)
-    assert decode([said]).steps in ((0, 3), (1, 3))
+    assert candidates([said])[0].digits == (7, 7)
+    assert candidates([said])[0].steps in ((0, 3), (1, 3))
 
 
 def test_looks_that_agree_win() -> None:
@@ -67,11 +67,25 @@ def test_looks_that_agree_win() -> None:
     one[1, 2], one[1, 3], other[1, 2], other[1, 5] = 0.5, 0.45, 0.45, 0.5
     for view in (one, other):
         view[[0, 2], BLANK] = 0.99
-    assert decode([one, other]).digits == (1,)
+    assert candidates([one, other])[0].digits == (1,)
 
 
 def test_nothing_said_is_no_digit() -> None:
     silent = np.zeros((4, 11), np.float32)
     silent[:, BLANK] = 1
-    assert decode([silent]).digits == ()
-    assert decode([silent]).confidence == pytest.approx(1)
+    assert candidates([silent])[0].digits == ()
+    assert candidates([silent])[0].share == pytest.approx(1)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), steps=st.integers(1, 6))
+def test_candidates_are_the_most_probable_readings_best_first(seed: int, steps: int) -> None:
+    views = [some(seed, steps), some(seed + 1, steps)]
+    exact = [by_definition(view) for view in views]
+    found = candidates(views)
+    shares = [each.share for each in found]
+    assert shares == sorted(shares, reverse=True)
+    assert len({each.digits for each in found}) == len(found)
+    for each in found:
+        mean = sum(view.get(each.digits, 0.0) for view in exact) / 2
+        assert each.share == pytest.approx(mean, abs=1e-6)

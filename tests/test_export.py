@@ -1,8 +1,7 @@
-"""The network as ONNX answers as torch does, or the export fails."""
+"""A kept run as ONNX answers as torch does, or the export fails."""
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,72 +9,119 @@ import numpy.typing as npt
 import onnx
 import pytest
 import torch
+from torch import nn
 
-from numerals.errors import FailureError
-from numerals.learn import export
-from numerals.learn.reader_network import ReaderNetwork, ReaderRecipe, answers
+from numerals.errors import FailureError, InputError, RunError
+from numerals.learn import checkpoint, export, export_rows, graph, model
+from numerals.learn import recipe as recipes
+from numerals.learn.evaluate import evaluate
+from numerals.learn.reader_network import ReaderNetwork, answers
+from numerals.learn.rownet import RowNet
 from numerals.read import weights
-from numerals.read.recognise import Answer, Recogniser
+from numerals.read.recognise import Recogniser, RowRecogniser
+from numerals.read.strips import STRIP
 from numerals.spec import CLASSES
 from tests.pictures import some_digits
 
 
-@pytest.fixture
-def network() -> Iterator[ReaderNetwork]:
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    yield ReaderNetwork().eval()
+    yield
     torch.set_num_threads(threads)
 
 
-def test_the_graph_answers_as_torch_does(
-    network: ReaderNetwork, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(export, "MADE", 200)
-    path = tmp_path / "r.onnx"
-    card = export.export(network, ReaderRecipe.load(), path)
+def kept(folder: Path, name: str, network: nn.Module) -> Path:
+    """A run folder with that network, untrained."""
+    run = checkpoint.RunFolder.create(folder / name, name)
+    run.write("recipe.toml", recipes.load(name).to_toml())
+    run.write_model(checkpoint.snapshot(network))
+    return run.path
+
+
+def test_the_articles_network(tmp_path: Path) -> None:
+    network = model.build(recipes.Recipe.load("article").model)
+    path, card = export.export(kept(tmp_path, "article", network))
+    assert path == tmp_path / "article" / "model.onnx"
     onnx.checker.check_model(onnx.load(path))
     assert card == json.loads(path.with_suffix(".json").read_text())
-    assert card["recipe"]["seed"] == 0 and card["classes"] == list(CLASSES)
+    assert (card["reads"], card["classes"], card["recipe"]["epochs"]) == ("digits", list(CLASSES), 10)
+    images, _ = some_digits()
+    probabilities, is_digit = Recogniser(weights.load(path))(images)
+    logits = np.log(model.predictor(network.eval())(images)) / card["temperature"]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(probabilities, shares, atol=1e-4)
+    untempered = model.predictor(network)(images).max(axis=1)
+    assert np.allclose(is_digit, untempered, atol=1e-4)
+
+
+def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export, "MADE", 200)
+    network = ReaderNetwork().eval()
+    path, card = export.export(kept(tmp_path, "reader", network), tmp_path / "mine.onnx")
+    assert path == tmp_path / "mine.onnx"
+    onnx.checker.check_model(onnx.load(path))
     images, _ = some_digits()
     logits, being = answers(network, images)
-    probabilities, is_digit = Recogniser(path)(images)
+    probabilities, is_digit = Recogniser(weights.load(path))(images)
     scaled = np.exp(logits / card["temperature"])
     assert np.allclose(probabilities, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-4)
     assert np.allclose(is_digit, 1 / (1 + np.exp(-being)), atol=1e-4)
 
 
-def test_disagreement_fails(network: ReaderNetwork) -> None:
-    images, _ = some_digits()
-    exported = export.Exported(network, 1.0)
+def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(export_rows, "JUDGED", 12)
+    monkeypatch.setattr(export_rows, "STRANGE", 3)
+    path, card = export.export(kept(tmp_path, "rows", RowNet()))
+    assert card["reads"] == "rows"
+    answer = RowRecogniser(weights.load(path))(np.zeros((2, 1, STRIP, 51), np.uint8))
+    assert answer.shape == (2, 26, 11)
+    assert np.allclose(answer.sum(axis=2), 1, atol=1e-5)
 
-    def other(digits: npt.NDArray[np.uint8]) -> Answer:
-        with torch.inference_mode():
-            probabilities, being = exported(torch.tensor(digits))
-        return probabilities.numpy() + np.float32(0.001), being.numpy()
+
+def test_disagreement_fails() -> None:
+    images, _ = some_digits()
+    exported = export.Exported(ReaderNetwork().eval(), 1.0).eval()
+
+    def other(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        probabilities, being = answers(exported, digits)
+        return probabilities + np.float32(0.001), being
 
     with pytest.raises(FailureError, match="another class for 0 of 200"):
         export.check_agreement(exported, other, images)
+    another = export_rows.row_graph(RowNet())
+    assert export_rows.difference(export_rows.Probabilities(RowNet().eval()), another) > graph.AGREEMENT
 
 
-def test_the_temperature_is_found() -> None:
-    chance = np.random.default_rng(0)
-    logits = chance.normal(0, 2, (20000, 10)).astype(np.float32)
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    labels = (shares.cumsum(axis=1) > chance.random((20000, 1))).argmax(axis=1).astype(np.uint8)
-    assert abs(export.fit_temperature(logits * 2, labels) - 2) < 0.1
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"recipe\.toml"):
+        export.export(tmp_path)
+    run = kept(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
+    with pytest.raises(InputError, match=r"\.onnx"):
+        export.export(run, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match=r"metrics\.json is there and no model's card"):
+        export.export(run, tmp_path / "metrics.onnx")
+    assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
-def test_the_threshold_turns_few_digits_away() -> None:
-    being = np.random.default_rng(0).normal(4, 2, 10_000).astype(np.float32)
-    shares = 1 / (1 + np.exp(-being))
-    assert abs((shares < export.choose_threshold(being)).mean() - export.REJECTED) < 0.001
+def test_the_shipped_models_are_those_of_their_cards_and_of_the_recipes() -> None:
+    for name, recipe, network in (
+        (weights.DIGITS, "reader", ReaderNetwork()),
+        (weights.ROWS, "rows", RowNet()),
+    ):
+        shipped = weights.load(name=name)
+        assert type(recipes.load(recipe))(**shipped.card["recipe"]) == recipes.load(recipe)
+        assert shipped.card["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+        assert len(shipped.content) < 1.5e6
 
 
-def test_the_shipped_model_is_the_one_of_its_card_and_of_the_recipe() -> None:
+def test_the_shipped_digit_model_is_as_good_as_its_card_says() -> None:
     shipped = weights.load()
-    recipe = ReaderRecipe.load()
-    assert ReaderRecipe(**shipped.card["recipe"]) == replace(recipe)
-    assert len(shipped.content) < 1.5e6
-    assert shipped.card["accuracy"]["test"] >= 0.993  # what it has now; 99.6 % through `recognise` is the goal
+    images, labels = some_digits(2000)
+    found = evaluate(lambda pictures: Recogniser(shipped)(pictures)[0], images, labels)
+    assert shipped.card["accuracy"]["test"] >= 0.995
+    assert abs(found.accuracy - shipped.card["accuracy"]["test"]) < 0.006

@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 
 from numerals.read.find import FoundRow, find_rows, whole_row
-from numerals.read.ink import sheet_of
+from numerals.read.ink import polarities, sheet_of
 from numerals.read.strips import DIGIT, INK, STRIP, read_row
 from tests import pages
 
@@ -155,3 +155,30 @@ def test_tiny_and_narrow_pictures_are_no_trouble(shape: tuple[int, int]) -> None
     for picture in (noise, np.zeros(shape, np.uint8)):
         whole_row(picture)
         found(picture)
+
+
+@pytest.mark.parametrize("sides", ["left", "left top", "left top right bottom"])
+@pytest.mark.parametrize("inverted", [False, True])
+def test_a_table_around_the_sheet_does_not_turn_its_polarity(sides: str, inverted: bool) -> None:
+    page = pages.blank(600, 900)
+    for place, digits in enumerate(("12345", "6789")):
+        pages.write(page, digits, 120, 120 + 150 * place, 56, seed=place)
+    grey = page.grey.copy()
+    for side in sides.split():
+        edge = {"left": grey[:, :60], "top": grey[:60], "right": grey[:, -60:], "bottom": grey[-60:]}[side]
+        edge[:] = 45
+    assert polarities(255 - grey if inverted else grey)[0] == inverted
+    assert len(find_rows(sheet_of(255 - grey if inverted else grey))) == 2
+
+
+@pytest.mark.parametrize("climb", [0.0, 0.03, 0.07])
+def test_rules_through_the_writing_are_taken_out_also_askew(climb: float) -> None:
+    page = pages.blank(600, 900)
+    for place, digits in enumerate(("12345", "6789")):
+        pages.write(page, digits, 120, 120 + 150 * place, 56, climb=climb, seed=place)
+    before = len(find_rows(sheet_of(page.grey)))
+    for y in range(60, 600, 60):
+        cv2.line(page.picture, (0, y + 20), (900, round(y + 20 + 900 * climb)), 120.0, 2)
+    mask = sheet_of(page.grey).mask
+    assert before == len(find_rows(sheet_of(page.grey))) == 2
+    assert mask[:, 600:].mean() < 0.004

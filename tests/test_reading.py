@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 import numerals
+from numerals.app import reading
 from numerals.errors import PictureError
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
@@ -110,6 +111,16 @@ def test_the_command_reads_and_names_what_it_cannot_read(picture: Path, tmp_path
     assert "bad.png: damaged or cut off" in done.stderr and "blank.png: no digits found" in done.stderr
     assert "Traceback" not in done.stderr
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["blank-png-1.png", "two rows-png-1.png"]
+
+
+def test_pictures_of_the_same_name_are_annotated_apart(reader: numerals.Reader, picture: Path, tmp_path: Path) -> None:
+    names = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "x y\n.png").write_bytes(picture.read_bytes())
+        names.append(str(tmp_path / place / "x y\n.png"))
+    assert len(list(reading.read_all(reader, names, tmp_path / "seen"))) == 2
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["x y--png(2)-1.png", "x y--png-1.png"]
 
 
 @pytest.mark.parametrize("form", ["json", "csv"])

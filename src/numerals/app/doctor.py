@@ -30,7 +30,7 @@ def examine() -> list[Finding]:
         ),
         *(package(name, always) for name, always in _wishes()),
         _device(),
-        _model(),
+        *(_model(name) for name in (weights.DIGITS, weights.ROWS)),
         *(_file(name) for name in data.SHA256),
         _cache(),
     ]
@@ -67,13 +67,13 @@ def _device() -> Finding:
     return Finding("device", True, f"{device}, {os.cpu_count()} cores; precision auto means {precision} here")
 
 
-def _model() -> Finding:
-    """Whether the model that ships is the one of its card."""
+def _model(name: str) -> Finding:
+    """Whether a model that ships is the one of its card."""
     try:
-        card = weights.load().card
+        card = weights.load(name=name).card
     except ModelError as error:
         return Finding("model", False, str(error))
-    return Finding("model", True, f"reader.onnx, SHA-256 {card['sha256'][:12]}... verified")
+    return Finding("model", True, f"{name}, SHA-256 {card['sha256'][:12]}... verified")
 
 
 def _file(name: str) -> Finding:

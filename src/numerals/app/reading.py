@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -87,13 +88,14 @@ def read_all(reader: Reader, names: Sequence[str], annotated: Path | None) -> It
     Raises:
         StorageError: an annotated picture cannot be written.
     """
+    taken: dict[str, int] = {}
     for name in names:
-        number = 0
+        number, stem = 0, _stem(name, taken)
         try:
             for number, loaded in enumerate(pages(_standard_input() if name == STDIN else name), 1):
                 page = reader.read_loaded(loaded)
                 if annotated:
-                    _write(annotate(loaded.pixels, page), annotated / f"{_stem(name)}-{number}.png")
+                    _write(annotate(loaded.pixels, page), annotated / f"{stem}-{number}.png")
                 yield Reading(name, number, page)
         except StorageError:
             raise
@@ -142,8 +144,11 @@ def as_text(readings: Sequence[Reading]) -> str:
 FORMS: dict[str, Callable[[Sequence[Reading]], str]] = {"text": as_text, "json": as_json, "csv": as_csv}
 
 
-def _stem(name: str) -> str:
-    return "stdin" if name == STDIN else Path(name).name.replace(".", "-")
+def _stem(name: str, taken: dict[str, int]) -> str:
+    """What a source's annotated pictures are called; `taken` counts, as several folders may have the same names."""
+    stem = "stdin" if name == STDIN else re.sub(r"[^\w -]", "-", Path(name).name)
+    taken[stem] = taken.get(stem, 0) + 1
+    return stem if taken[stem] == 1 else f"{stem}({taken[stem]})"
 
 
 def _write(picture: Any, path: Path) -> None:

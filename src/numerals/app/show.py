@@ -4,7 +4,7 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 """
 
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import rich.progress
@@ -107,6 +107,12 @@ def track(items: Iterable[Item], total: int) -> Iterator[Item]:
     console = Console(stderr=True)
     hidden = total < 2 or not console.is_terminal
     yield from rich.progress.track(items, "reading", total, console=console, transient=True, disable=hidden)
+
+
+def say(quiet: bool) -> Callable[[str], None]:
+    """Lines to stderr, or into nothing."""
+    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+    return console.print
 
 
 def _epochs(count: int) -> str:

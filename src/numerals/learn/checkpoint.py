@@ -17,8 +17,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +31,9 @@ from torch import nn
 from numerals.errors import RunError
 from numerals.files import write_atomically
 from numerals.learn import model
-from numerals.learn.callbacks import Epoch
-from numerals.learn.recipe import Recipe
+from numerals.learn import recipe as recipes
+from numerals.learn.reader_network import ReaderNetwork
+from numerals.learn.rownet import RowNet
 
 Weights = dict[str, torch.Tensor]
 
@@ -93,11 +93,12 @@ class RunFolder:
         """Raises StorageError when the disk is full or refuses."""
         write_atomically(self.path / name, content.encode() if isinstance(content, str) else content)
 
-    def write_history(self, history: Sequence[Epoch]) -> None:
+    def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
+        """One line for each, of the columns that the first has."""
         text = io.StringIO()
-        writer = csv.DictWriter(text, [each.name for each in fields(Epoch)], lineterminator="\n")
+        writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
         writer.writeheader()
-        writer.writerows(row.to_dict() for row in history)
+        writer.writerows(history)
         self.write("history.csv", text.getvalue())
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
@@ -113,29 +114,50 @@ class RunFolder:
 
     def data_source(self) -> str | None:
         """What the run was trained on, as `sources.load` takes it; None for MNIST, or where that is not known."""
-        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-            source = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))["data"]["source"]
-            return source if isinstance(source, str) else None
-        return None
+        source = self._metrics().get("data", {}).get("source")
+        return source if isinstance(source, str) else None
 
-    def recipe(self) -> Recipe:
+    def seed(self) -> int | None:
+        """What the run's chance came from; None where that is not known."""
+        seed = self._metrics().get("seed")
+        return seed if isinstance(seed, int) else None
+
+    def _metrics(self) -> dict[str, Any]:
+        """metrics.json, empty where it is missing or damaged."""
+        with contextlib.suppress(OSError, ValueError):
+            found = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
+            if isinstance(found, dict) and isinstance(found.get("data", {}), dict):
+                return found
+        return {}
+
+    def recipe(self) -> recipes.AnyRecipe:
         """Raises RecipeError when recipe.toml is damaged."""
-        return Recipe.load(self.path / "recipe.toml")
+        return recipes.load(self.path / "recipe.toml")
 
-    def network(self) -> nn.Sequential:
-        """The kept network, on the CPU, ready to answer.
+    def network(self) -> nn.Module:
+        """The kept network, on the CPU, ready to answer: the article's, a `ReaderNetwork` or a `RowNet`.
 
         Raises:
             RunError: the weights are damaged, or are another network's.
         """
         path = self.path / "model.safetensors"
-        network = model.build(self.recipe().model)
+        network = _build(self.recipe())
         try:
             network.load_state_dict(safetensors.torch.load(path.read_bytes()))
         except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
         return network.eval()
+
+
+def _build(recipe: recipes.AnyRecipe) -> nn.Module:
+    match recipe:
+        case recipes.Recipe():
+            return model.build(recipe.model)
+        case recipes.ReaderRecipe():
+            return ReaderNetwork()
+        case recipes.RowRecipe():
+            return RowNet()
 
 
 def snapshot(network: nn.Module) -> Weights:

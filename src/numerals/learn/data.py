@@ -46,6 +46,17 @@ class Dataset:
     test: Part
     source: str | None = None  # what --data called it, where it was loaded by that
 
+    def parts(self, validation: float, random_state: int) -> tuple[Part, Part]:
+        """The training digits as `split` parts them: those to learn from and those to decide by."""
+        images, labels = self.train
+        kept, held_out = split(len(images), validation, random_state)
+        return (images[kept], labels[kept]), (images[held_out], labels[held_out])
+
+    def facts(self) -> dict[str, str | int | None]:
+        """What a run's metrics say of it."""
+        counts = {"train": len(self.train[0]), "test": len(self.test[0])}
+        return {"name": self.name, "source": self.source, "sha256": self.sha256(), **counts}
+
     def sha256(self) -> str:
         """One hash over all pixels and labels: two runs with the same saw the same digits."""
         digest = hashlib.sha256()

@@ -1,42 +1,59 @@
-"""The reader's network -> ONNX with its preprocessing inside, and its card. Checks that both answer the same.
+"""A kept run -> ONNX with its preprocessing inside, and its card. Checks that both answer the same, or fails.
 
-Temperature and threshold are fitted on validation digits and samples made from them; the test digits are only counted.
+Temperature and threshold are fitted on the validation digits; the test digits are only counted.
 """
 
 import hashlib
-import io
 import json
-import warnings
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.errors import FailureError
-from numerals.files import write_atomically
-from numerals.learn.data import load_mnist
-from numerals.learn.reader_network import ReaderNetwork, ReaderRecipe, answers, parts
+from numerals.errors import FailureError, InputError
+from numerals.files import storage_error, write_atomically
+from numerals.learn import sources
+from numerals.learn.calibration import choose_threshold, expected_calibration_error, fit_temperature
+from numerals.learn.checkpoint import RunFolder
+from numerals.learn.data import Dataset, Part
+from numerals.learn.export_rows import row_card, row_graph
+from numerals.learn.graph import AGREEMENT, to_onnx
+from numerals.learn.model import Images
+from numerals.learn.reader_network import ReaderNetwork, answers
+from numerals.learn.recipe import RowRecipe
+from numerals.learn.rownet import RowNet
 from numerals.learn.stages import versions
 from numerals.learn.synthesis import NO_DIGIT, Synthesis
 from numerals.read.normalise import normalise
 from numerals.read.recognise import Answer, Recogniser
-from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS, SIDE
+from numerals.read.weights import Weights
+from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS, SIDE, WHITE
 
-OPSET = 17
-AGREEMENT = 1e-4  # of any probability, between torch and ONNX
-REJECTED = 0.004  # share of the digits that the threshold may turn away
-MADE = 12_000  # samples made to choose the threshold by
+REJECTED = 0.004  # share of the validation digits that the threshold may turn away
+MADE = 12_000  # samples made anew, on which the reader's card says how good it is
+LIKE_MNIST = "uint8 (n, 28, 28) in [0, 255], white ink on black, in MNIST's form"
+
+
+class Doubting(nn.Module):
+    """A network of classes alone, with a logit of being a digit: of its own best probability (Hendrycks 2017)."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, digits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        logits = self.network(digits.unsqueeze(1).float() / WHITE)
+        ranked = logits.topk(len(CLASSES), dim=1).values
+        return logits, ranked[:, 0] - ranked[:, 1:].logsumexp(1)
 
 
 class Exported(nn.Module):
-    """The network as it answers: uint8 (n, 28, 28) -> calibrated probabilities and is_digit."""
+    """A network as it answers: uint8 (n, 28, 28) -> calibrated probabilities (n, 10) and is_digit (n,)."""
 
-    def __init__(self, network: ReaderNetwork, temperature: float) -> None:
+    def __init__(self, network: nn.Module, temperature: float) -> None:
         super().__init__()
         self.network, self.temperature = network, temperature
 
@@ -45,112 +62,105 @@ class Exported(nn.Module):
         return (logits / self.temperature).softmax(1), being.sigmoid()
 
 
-def export(network: ReaderNetwork, recipe: ReaderRecipe, path: Path) -> dict[str, Any]:
-    """Write `path` (.onnx) and its card beside it (.json); the card is returned too.
+def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, dict[str, Any]]:
+    """Write the run's network as `out`, RUN/model.onnx by default, and its card beside it (.json).
+
+    Returns:
+        The path, and the card.
 
     Raises:
-        FailureError: ONNX answers other than torch on the test digits.
-        StorageError: as `write_atomically`.
+        RunError, RecipeError, DataError, InputError: a mistake in what was passed.
+        FailureError: ONNX answers other than torch; nothing was written.
+        StorageError: the disk is full.
     """
-    network.eval()
-    (_, _), (images, labels) = load_mnist()
-    (held_images, held_labels) = parts(recipe)[1]
-    made, truth = Synthesis((held_images, held_labels)).batch(recipe.seed + 1, np.arange(MADE))
-    logits, being = answers(network, normalise(held_images))
-    temperature, threshold = fit_temperature(logits, held_labels), choose_threshold(being)
-    exported = Exported(network, temperature).eval()
-    content = to_onnx(exported)
-    card = {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "classes": list(CLASSES),
-        "input": f"{MODEL_INPUT}: uint8 (n, {SIDE}, {SIDE}) in [0, 255], white ink on black, in MNIST's form",
+    folder = RunFolder.open(run)
+    path = Path(out) if out is not None else folder.path / "model.onnx"
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {path}: a model's file ends in .onnx")
+    _check_place(path)
+    recipe, network, dataset = folder.recipe(), folder.network(), sources.load(folder.data_source())
+    validation = dataset.parts(recipe.split.validation, recipe.split.random_state)[1]
+    if isinstance(network, RowNet) and isinstance(recipe, RowRecipe):
+        content = row_graph(network)
+        card = row_card(content, validation)
+    else:
+        content, card = _digit_model(network, dataset, validation)
+    made = {"recipe": recipe.model_dump(mode="json"), "seed": folder.seed(), "versions": versions()}
+    common = {"sha256": hashlib.sha256(content).hexdigest(), "classes": list(CLASSES), "data": dataset.name}
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    card = {**common, **card, "parameters": parameters, **made}
+    write_atomically(path, content)
+    write_atomically(path.with_suffix(".json"), (json.dumps(card, indent=1) + "\n").encode())
+    return path, card
+
+
+def _check_place(path: Path) -> None:
+    """Whether both files may be written, before minutes are spent on them."""
+    card = path.with_suffix(".json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        known = not card.exists() or {"sha256", "reads"} <= set(json.loads(card.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        known = False
+    except OSError as error:
+        raise storage_error(error, path.parent) from error
+    if not known:
+        raise InputError(f"--out {path}: {card} is there and no model's card; choose another name")
+
+
+def _digit_model(network: nn.Module, dataset: Dataset, validation: Part) -> tuple[bytes, dict[str, Any]]:
+    """The graph of a network that reads one digit a picture, checked, and what its card says."""
+    reads = isinstance(network, ReaderNetwork)
+    answering = network.eval() if reads else Doubting(network).eval()
+    in_form = normalise if reads else np.asarray  # another data set's pictures would not survive it
+    images, labels = validation
+    logits, being = answers(answering, in_form(images))
+    temperature, threshold = fit_temperature(logits, labels), choose_threshold(being, REJECTED)
+    exported = Exported(answering, temperature).eval()
+    axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
+    example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
+    content = to_onnx(exported, example, [MODEL_INPUT], MODEL_OUTPUTS, axes)
+    recogniser = Recogniser(Weights(content, {}, "the export"))
+    check_agreement(exported, recogniser, dataset.test[0])
+    probabilities, _ = recogniser(in_form(images))
+    right = probabilities.argmax(axis=1) == labels
+    accuracy = {
+        "validation": float(right.mean()),
+        "test": float((recogniser(in_form(dataset.test[0]))[0].argmax(axis=1) == dataset.test[1]).mean()),
+    }
+    if reads:
+        accuracy |= _made_anew(recogniser, validation, threshold)
+    return content, {
+        "reads": "digits",
+        "input": f"{MODEL_INPUT}: {LIKE_MNIST}",
         "outputs": "probabilities: float32 (n, 10), calibrated; is_digit: float32 (n,) in [0, 1]",
         "preprocessing": "inside the model: divided by 255",
         "temperature": temperature,
         "threshold": threshold,
-        "data": "MNIST's training digits, 48,000 to learn from and 12,000 to decide by; strangers made by strangers.py",
-        "parameters": sum(p.numel() for p in network.parameters()),
-        "recipe": asdict(recipe),
-        "versions": versions(),
+        "accuracy": accuracy,
+        "calibration_error": expected_calibration_error(probabilities.max(axis=1), right),
     }
-    write_atomically(path, content)
-    write_atomically(path.with_suffix(".json"), _json(card))
-    recogniser = Recogniser(path)
-    check_agreement(exported, recogniser, images)
-    card["accuracy"] = {
-        "validation": accuracy(recogniser, held_images, held_labels),
-        "test": accuracy(recogniser, images, labels),
-        **_made_anew(recogniser, made, truth, threshold),
-    }
-    write_atomically(path.with_suffix(".json"), _json(card))
-    return card
 
 
-def to_onnx(exported: Exported) -> bytes:
-    """The graph that torch traces; BatchNorm is folded into the convolutions on the way."""
-    buffer = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # the older exporter needs no further package
-        torch.onnx.export(
-            exported,
-            (torch.zeros(2, SIDE, SIDE, dtype=torch.uint8),),
-            buffer,  # type: ignore[arg-type]  # the older exporter takes a file
-            dynamo=False,
-            opset_version=OPSET,
-            input_names=[MODEL_INPUT],
-            output_names=list(MODEL_OUTPUTS),
-            dynamic_axes={name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)},
-        )
-    return buffer.getvalue()
-
-
-def fit_temperature(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> float:
-    """The temperature with the least cross-entropy (Guo et al. 2017)."""
-    candidates = np.exp(np.linspace(np.log(0.2), np.log(3), 200))
-    truth = np.arange(len(labels)), labels.astype(np.int64)
-
-    def loss(temperature: float) -> float:
-        scaled = logits.astype(np.float64) / temperature
-        top = scaled.max(axis=1, keepdims=True)
-        return float((np.log(np.exp(scaled - top).sum(axis=1)) + top[:, 0] - scaled[truth]).mean())
-
-    return float(min(candidates, key=loss))
-
-
-def choose_threshold(being: npt.NDArray[np.float32]) -> float:
-    """is_digit under which the share REJECTED of validation digits lies."""
-    logit = float(np.quantile(being, REJECTED))
-    return 1 / (1 + float(np.exp(-logit)))
-
-
-def check_agreement(
-    exported: Exported, recogniser: Callable[[npt.NDArray[np.uint8]], Answer], images: npt.NDArray[np.uint8]
-) -> None:
+def check_agreement(exported: nn.Module, recogniser: Callable[[Images], Answer], images: Images) -> None:
     """The same class for every one of the images, and every number within AGREEMENT.
 
     Raises:
         FailureError: they differ.
     """
     theirs, their_being = recogniser(images)
-    with torch.inference_mode():
-        found = [exported(torch.tensor(part)) for part in np.array_split(images, -(-len(images) // 1000))]
-    ours, being = (np.concatenate([pair[i].numpy() for pair in found]) for i in (0, 1))
+    ours, being = answers(exported, images)
     others = int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum())
     apart = max(float(np.abs(ours - theirs).max()), float(np.abs(being - their_being).max()))
-    if others or apart > AGREEMENT:
+    if others or not apart <= AGREEMENT:
         raise FailureError(
             f"ONNX answers other than torch: another class for {others} of {len(images)} digits, {apart:.1e} apart"
         )
 
 
-def accuracy(recogniser: Recogniser, images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]) -> float:
-    """Share of right classes, normalisation included."""
-    return float((recogniser(normalise(images))[0].argmax(axis=1) == labels).mean())
-
-
-def _made_anew(
-    recogniser: Recogniser, made: npt.NDArray[np.uint8], truth: npt.NDArray[np.int64], threshold: float
-) -> dict[str, float]:
+def _made_anew(recogniser: Recogniser, validation: Part, threshold: float) -> dict[str, float]:
+    """How good the reader is on validation digits written anew, and on strangers."""
+    made, truth = Synthesis(validation).batch(1, np.arange(MADE))
     probabilities, being = recogniser(made)
     real, rejected = truth != NO_DIGIT, being < threshold
     return {
@@ -158,7 +168,3 @@ def _made_anew(
         "written anew, rejected": float(rejected[real].mean()),
         "no digits, rejected": float(rejected[~real].mean()),
     }
-
-
-def _json(card: dict[str, Any]) -> bytes:
-    return (json.dumps(card, indent=1) + "\n").encode()

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.learn.data import Images, Labels
+from numerals.learn.strokes import draw
 
 GLYPH = 56  # side of a digit's source picture; the digit is at most TALL high in it
 TALL = 40
@@ -24,12 +25,27 @@ class Glyphs:
     labels: Labels
     by_class: tuple[npt.NDArray[np.int64], ...]
 
+    @classmethod
+    def of(cls, soft: Images, thin: Images, labels: Labels) -> "Glyphs":
+        """These pictures, and which of them are of each class."""
+        return cls(soft, thin, labels, tuple(np.flatnonzero(labels == digit) for digit in range(10)))
+
 
 def glyphs_of(images: Images, labels: Labels) -> Glyphs:
     """MNIST's digits, uint8 (n, 28, 28), made ready to write with."""
     soft = np.stack([cv2.resize(image, (GLYPH, GLYPH), interpolation=cv2.INTER_CUBIC) for image in images])
     thin = thinned(soft > 110)
-    return Glyphs(soft, thin, labels, tuple(np.flatnonzero(labels == digit) for digit in range(10)))
+    return Glyphs.of(soft, thin, labels)
+
+
+def drawn_glyph(digit: int, pen: int, chance: np.random.Generator) -> npt.NDArray[np.uint8]:
+    """A digit drawn with a pen `pen` pixels wide, in one of the shapes of `strokes`: uint8 (56, 56), 40 high."""
+    picture = np.zeros((GLYPH, GLYPH), np.uint8)
+    corner = ((GLYPH - 0.5 * TALL) / 2, (GLYPH - TALL) / 2)
+    for line in draw(digit, chance):
+        points = np.round((line * TALL + corner) * 16).astype(np.int32)
+        cv2.polylines(picture, [points], False, 255, pen, cv2.LINE_AA, 4)
+    return picture
 
 
 def thinned(ink: npt.NDArray[np.bool_]) -> Images:

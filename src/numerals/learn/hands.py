@@ -37,7 +37,7 @@ def _one(ink: Ink, box: tuple[int, int, int, int], chance: Chance) -> list[Point
     stem = foot - head
     paths = []
     if chance.random() < 0.85:
-        angle = np.radians(chance.uniform(25, 65))
+        angle = np.radians(chance.uniform(25, 50))  # wider, it would be a 7's bar
         turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         tip = head + turn @ stem * chance.uniform(0.2, 0.6)
         sag = (head + tip) / 2 + chance.normal(0, 0.03 * np.hypot(*stem), 2)
@@ -81,7 +81,7 @@ def _middle(ink: Ink, row: int, rows: int) -> float:
 
 HABITS: dict[int, tuple[Callable[[Ink, tuple[int, int, int, int], Chance], list[Points]], float]] = {
     0: (_zero, 0.03),
-    1: (_one, 0.4),
+    1: (_one, 0.3),
     7: (_seven, 0.25),
     9: (_nine, 0.2),
 }

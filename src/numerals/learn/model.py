@@ -17,7 +17,9 @@ from numerals.learn import kernel
 from numerals.learn import recipe as recipes
 from numerals.spec import CLASSES, SIDE, WHITE
 
-Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]  # uint8 (n, 28, 28) -> probabilities (n, 10)
+Images = npt.NDArray[np.uint8]  # (n, 28, 28) in [0, 255], white ink on black
+Probabilities = npt.NDArray[np.float32]  # (n, 10)
+Predict = Callable[[Images], Probabilities]
 PREDICT_BATCH = 1000  # digits at a time: large enough to be fast, small enough for 100 MB
 
 

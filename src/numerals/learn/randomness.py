@@ -5,7 +5,9 @@ So the same seed gives the same training, a training can go on from any step, an
 
 import numpy as np
 
-ORDER, AUGMENT, DROPOUT, INITIAL, SYNTHESIS, ROWS = range(6)  # what the chance is for: no two uses share a stream
+ORDER, AUGMENT, DROPOUT, INITIAL, SYNTHESIS, ROWS, STRANGE_ROWS = range(
+    7
+)  # what the chance is for: no two uses share a stream
 
 
 def generator(seed: int, *place: int) -> np.random.Generator:

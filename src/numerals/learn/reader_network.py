@@ -1,44 +1,15 @@
-"""The reader's network and its recipe: which digit, and whether it is one. Knows nothing about how samples are made.
+"""The network that reads one digit a picture: which digit, and whether it is one. Knows nothing about its training.
 
 Small for speed: its only convolution at full size has a stride, since most of the time of such networks goes into their
 first maps. 5.9 million multiplications, 333,000 parameters.
 """
-
-import tomllib
-from dataclasses import dataclass
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.learn.data import Part, load_mnist, split
 from numerals.spec import CLASSES, WHITE
-
-
-@dataclass(frozen=True)
-class ReaderRecipe:
-    """Every number of the training; `recipes/reader.toml` says what each is."""
-
-    seed: int
-    steps: int
-    fresh: int
-    memory: int
-    learning_rate: float
-    weight_decay: float
-    smoothing: float
-    stranger_loss: float
-    averaging: float
-    validation: float
-    random_state: int
-
-    @classmethod
-    def load(cls, path: Path | None = None) -> "ReaderRecipe":
-        """The recipe in that file, or the packaged one."""
-        file = path or Path(str(resources.files("numerals"))) / "recipes" / "reader.toml"
-        return cls(**tomllib.loads(file.read_text(encoding="utf-8")))
 
 
 class ReaderNetwork(nn.Module):
@@ -72,17 +43,11 @@ def _convolution(channels: int, filters: int, kernel: int, stride: int = 1) -> l
     return [convolution, nn.BatchNorm2d(filters), nn.ReLU()]
 
 
-def parts(recipe: ReaderRecipe) -> tuple[Part, Part]:
-    """MNIST's training digits: those to learn from and those to decide by."""
-    (images, labels), _ = load_mnist()
-    kept, held_out = split(len(images), recipe.validation, recipe.random_state)
-    return (images[kept], labels[kept]), (images[held_out], labels[held_out])
-
-
 def answers(
     network: nn.Module, images: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Logits (n, 10) and (n,) for uint8 (n, 28, 28)."""
+    """What the network gives, (n, 10) and (n,), for uint8 (n, 28, 28)."""
+    device = next(network.parameters()).device
     with torch.inference_mode():
-        found = [network(torch.tensor(part)) for part in np.array_split(images, -(-len(images) // 1000))]
-    return np.concatenate([a.numpy() for a, _ in found]), np.concatenate([b.numpy() for _, b in found])
+        found = [network(torch.tensor(part, device=device)) for part in np.array_split(images, -(-len(images) // 1000))]
+    return tuple(np.concatenate([each[i].cpu().numpy() for each in found]) for i in (0, 1))  # type: ignore[return-value]

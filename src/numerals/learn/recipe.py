@@ -1,7 +1,8 @@
 """Recipe: every number of a training, read from TOML. Knows nothing about how they are used.
 
 The values live in `recipes/*.toml`, with a comment each; here are only their names, types and bounds. A file of your
-own may leave keys out: they keep the article's values. An unknown key or an impossible value is refused by name.
+own may leave keys out: they keep the values of article.toml, or of reader.toml or rows.toml where it says
+`network = "reader"` or "rows". An unknown key or an impossible value is refused by name.
 """
 
 import difflib
@@ -10,7 +11,7 @@ import re
 import tomllib
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,12 +20,11 @@ from pydantic_core import ErrorDetails
 from numerals.errors import RecipeError
 from numerals.spec import SIDE
 
-BASE = "article"  # whose values a file keeps where it names none
-
 Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1)]  # none is 0
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Side = Annotated[int, Field(ge=1, le=SIDE)]
+Rate = Annotated[float, Field(gt=0, le=10)]  # a learning rate
 
 
 class _Table(BaseModel):
@@ -56,7 +56,7 @@ class Model(_Table):
 
 
 class Optimizer(_Table):
-    learning_rate: Annotated[float, Field(gt=0, le=10)]
+    learning_rate: Rate
     beta_1: ShareOrNone
     beta_2: ShareOrNone
     epsilon: Share
@@ -77,10 +77,53 @@ class TensorBoard(_Table):
     enabled: bool
 
 
-class Recipe(_Table):
-    """All of it. `Recipe.load("article")` is the article's; `recipe.change(epochs=2)` changes a number."""
+class _Whole(_Table):
+    """What all recipes have: a name, and a packaged file, BASE, whose values a file keeps where it names none."""
+
+    BASE: ClassVar[str]
 
     name: Annotated[str, Field(pattern=r"^[\w.-]+$")]  # a part of the run folder's name
+
+    @classmethod
+    def load(cls, recipe: str | Path) -> Self:
+        """The recipe of that name in the package, or of that TOML file.
+
+        Raises:
+            RecipeError: no such recipe, not TOML, another network's, an unknown key, or an impossible value.
+        """
+        path = _find(str(recipe))
+        own = _parse(path)
+        if _kind(own, path) is not cls:
+            raise RecipeError(
+                f"recipe {recipe}: is for another network than {cls.BASE}.toml; use numerals train --recipe"
+            )
+        changes = {"name": re.sub(r"[^\w.-]+", "-", path.stem)} | own
+        try:
+            return cls.model_validate(_merge(_parse(_packaged(cls.BASE)), changes))
+        except ValidationError as error:
+            raise RecipeError(f"recipe {path}: {_explain(cls, error.errors()[0])}") from error
+
+    def change(self, **changes: Any) -> Self:
+        """The recipe with other numbers, checked: `recipe.change(epochs=2, augment={"zoom": 0.0})`.
+
+        Raises:
+            RecipeError: an unknown key or an impossible value.
+        """
+        try:
+            return type(self).model_validate(_merge(self.model_dump(), changes))
+        except ValidationError as error:
+            raise RecipeError(f"recipe {self.name}: {_explain(type(self), error.errors()[0])}") from error
+
+    def to_toml(self) -> str:
+        """The whole recipe as TOML that `load` reads back the same."""
+        return tomli_w.dumps(self.model_dump())
+
+
+class Recipe(_Whole):
+    """The article's network, all of it. `Recipe.load("article")`; `recipe.change(epochs=2)` changes a number."""
+
+    BASE = "article"
+
     epochs: Count
     batch_size: Count
     precision: Literal["float32", "auto"]
@@ -92,34 +135,60 @@ class Recipe(_Table):
     plateau: Plateau
     tensorboard: TensorBoard
 
-    @classmethod
-    def load(cls, recipe: str | Path) -> "Recipe":
-        """The recipe of that name in the package, or of that TOML file.
 
-        Raises:
-            RecipeError: no such recipe, not TOML, an unknown key, or an impossible value.
-        """
-        path = _find(str(recipe))
-        changes = {"name": re.sub(r"[^\w.-]+", "-", path.stem)} | _parse(path)
-        try:
-            return cls.model_validate(_merge(_parse(_packaged(BASE)), changes))
-        except ValidationError as error:
-            raise RecipeError(f"recipe {path}: {_explain(error.errors()[0])}") from error
+class ReaderRecipe(_Whole):
+    """The network that reads one digit a picture; `recipes/reader.toml` says what each number is."""
 
-    def change(self, **changes: Any) -> "Recipe":
-        """The recipe with other numbers, checked: `recipe.change(epochs=2, augment={"zoom": 0.0})`.
+    BASE = "reader"
 
-        Raises:
-            RecipeError: an unknown key or an impossible value.
-        """
-        try:
-            return Recipe.model_validate(_merge(self.model_dump(), changes))
-        except ValidationError as error:
-            raise RecipeError(f"recipe {self.name}: {_explain(error.errors()[0])}") from error
+    network: Literal["reader"]
+    steps: Count
+    fresh: Count
+    memory: Count
+    learning_rate: Rate
+    weight_decay: ShareOrNone
+    smoothing: ShareOrNone
+    stranger_loss: Annotated[float, Field(ge=0, le=10)]
+    averaging: ShareOrNone
+    split: Split
 
-    def to_toml(self) -> str:
-        """The whole recipe as TOML that `load` reads back the same."""
-        return tomli_w.dumps(self.model_dump())
+
+class RowRecipe(_Whole):
+    """The network that reads a row of digits; `recipes/rows.toml` says what each number is."""
+
+    BASE = "rows"
+
+    network: Literal["rows"]
+    rounds: Count
+    rows: Count
+    batch_size: Count
+    learning_rate: Rate
+    weight_decay: ShareOrNone
+    averaging: ShareOrNone
+    validation_rows: Count
+    split: Split
+
+
+AnyRecipe = Recipe | ReaderRecipe | RowRecipe
+KINDS: dict[str | None, type[AnyRecipe]] = {None: Recipe, "reader": ReaderRecipe, "rows": RowRecipe}
+
+
+def load(recipe: str | Path) -> AnyRecipe:
+    """The recipe of that name in the package, or of that TOML file, of whichever network.
+
+    Raises:
+        RecipeError: as `Recipe.load`.
+    """
+    path = _find(str(recipe))
+    return _kind(_parse(path), path).load(recipe)
+
+
+def _kind(own: dict[str, Any], path: Path) -> type[AnyRecipe]:
+    """Which network a recipe file is for, as its key `network` says; without one, the article's."""
+    named = own.get("network")
+    if not isinstance(named, str | None) or named not in KINDS:
+        raise RecipeError(f"recipe {path}: network = {named!r}: must be reader or rows, or left out for the article's")
+    return KINDS[named]
 
 
 def _packaged(name: str) -> Path:
@@ -132,7 +201,7 @@ def _find(recipe: str) -> Path:
         return _packaged(recipe)
     if os.path.isfile(recipe):  # Path's own is_file raises on a name that is too long
         return Path(recipe)
-    names = ", ".join(sorted(path.stem for path in _packaged(BASE).parent.glob("*.toml")))
+    names = ", ".join(sorted(path.stem for path in _packaged(Recipe.BASE).parent.glob("*.toml")))
     raise RecipeError(f"recipe {recipe}: there is none of that name and no such file; the package has {names}")
 
 
@@ -154,13 +223,13 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(error: ErrorDetails) -> str:
+def _explain(kind: type[_Table], error: ErrorDetails) -> str:
     """One of pydantic's findings in a line: the key, its value, what is wrong with it."""
     *tables, key = error["loc"]
     name = ".".join(map(str, error["loc"]))
     if error["type"] != "extra_forbidden":
         return f"{name} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
-    known: Any = Recipe
+    known: Any = kind
     for table in tables:
         known = known.model_fields[table].annotation
     near = difflib.get_close_matches(str(key), known.model_fields, 1)

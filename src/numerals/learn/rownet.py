@@ -6,10 +6,7 @@ Knows nothing about how strips are made. Fully convolutional, so a strip may be 
 import torch
 from torch import nn
 
-from numerals.read.strips import STRIP
-
-BLANK = 0  # class of "no digit here"; digit d is class d + 1
-STRIDE = 2  # columns of the strip for one answer
+from numerals.read.strips import STRIDE, STRIP
 
 
 def _layer(

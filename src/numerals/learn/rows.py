@@ -10,11 +10,14 @@ import numpy.typing as npt
 
 from numerals.learn.glyphs import Glyphs, Writer, number, writer
 from numerals.learn.papers import paper, print_lines
-from numerals.learn.randomness import ROWS, generator
-from numerals.learn.writing import write
+from numerals.learn.randomness import ROWS, STRANGE_ROWS, generator
+from numerals.learn.strangers import letter, strokes, things
+from numerals.learn.synthesis import tight
+from numerals.learn.writing import Alpha, Sheet, write
 from numerals.read.strips import read_row
 
 Grey = npt.NDArray[np.uint8]  # (h, w), dark ink on light paper
+STRANGE = (letter, strokes, things)  # what a strange row is made of
 LEAST = 12  # pixels of a picture's sides
 
 
@@ -22,13 +25,31 @@ def row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
     """Row number `index`: its strip, uint8 (40, width), and its digits."""
     chance = generator(seed, ROWS, index)
     hand, digits = writer(chance), number(chance)
-    picture = photographed(digits, glyphs, hand, chance)
+    picture = photographed(write(digits, glyphs, hand, chance), hand, chance)
     return read_row(picture, float(np.exp(chance.normal(0, 0.1))))[0], digits
 
 
-def photographed(digits: list[int], glyphs: Glyphs, hand: Writer, chance: np.random.Generator) -> Grey:
+def strange_row(seed: int, index: int) -> Grey:
+    """Row number `index` of letters, strokes or shapes, none of them a digit: its strip, uint8 (40, width)."""
+    chance = generator(seed, STRANGE_ROWS, index)
+    hand, maker = writer(chance), STRANGE[int(chance.choice(len(STRANGE), p=(0.7, 0.15, 0.15)))]
+    count = int(chance.integers(1, 9))
+    sheet = Sheet(hand, count)
+    for _ in range(count):
+        ink = tight(maker(_no_digit, chance))
+        share = hand.height * chance.uniform(0.8, 1.1) / max(ink.shape)
+        patch = np.asarray(cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.float32)
+        sheet.put(patch, hand.height * abs(chance.normal(0.1, 0.15)), sheet.top + hand.height - len(patch))
+    ink = sheet.ink[:, : min(round(sheet.left + 0.8 * hand.height), sheet.ink.shape[1])]
+    return read_row(photographed(ink, hand, chance))[0]
+
+
+def _no_digit(chance: np.random.Generator) -> Alpha:
+    raise AssertionError("none of STRANGE asks for a digit")
+
+
+def photographed(ink: Alpha, hand: Writer, chance: np.random.Generator) -> Grey:
     """The row on a paper, cut out more or less tightly, as a camera or scanner gives it: uint8 (h, w)."""
-    ink = write(digits, glyphs, hand, chance)
     columns, lines = np.flatnonzero(ink.max(axis=0) > 0.4), np.flatnonzero(ink.max(axis=1) > 0.4)
     if not len(columns):
         columns, lines = np.array([0, ink.shape[1]]), np.array([hand.height, 2 * hand.height]).astype(int)

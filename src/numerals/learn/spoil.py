@@ -213,5 +213,5 @@ MISHAPS: tuple[Spoil, ...] = (
     grain, shot, salt, blur, motion, frosted, fog, light, pale, glare,
     bands, margins, ruled, crossed, spatter, hidden, outline, binary, blocks,
 )  # fmt: skip
-_SHARES = np.array([2, 1.5, 2.5, 1.5, 1.5, 1, 2.5, 1, 1, 1.5, 1, 1.5, 1, 3, 2, 0.7, 1.2, 1, 0.5])
+_SHARES = np.array([2, 1.5, 2.5, 1.5, 2, 1.5, 2.5, 1, 1, 1.5, 1, 1.5, 1, 3, 3, 0.7, 1.2, 1, 0.5])
 WEIGHTS = _SHARES / _SHARES.sum()

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from numerals.learn import randomness
 from numerals.learn.data import Part
+from numerals.learn.glyphs import drawn_glyph
 from numerals.learn.hands import other_hand
 from numerals.learn.spoil import spoil
 from numerals.learn.strangers import CANVAS, bent, stranger
@@ -23,7 +24,9 @@ Kind = Literal["plain", "raw", "scan"]
 
 NO_DIGIT = -1  # the label of a stranger
 STRANGERS = 0.28  # share of the samples
-PLAIN, RAW = 0.22, 0.26  # shares of the digits: nearly as in MNIST, 28x28 with mishaps; the others are scans
+PLAIN, RAW = 0.26, 0.27  # shares of the digits: nearly as in MNIST, 28x28 with mishaps; the others are scans
+STRETCH = 2.4  # by how much at most one side of a digit is stretched
+DRAWN = 0.2  # share of the written digits that are drawn in a shape that MNIST has not, `strokes`
 COARSE = 14  # pixels of a digit under which it is hard enough to read without mishaps
 ENLARGED = 2.3  # how much larger than in MNIST a digit is written, before it is pictured
 
@@ -98,15 +101,24 @@ def affine(chance: Chance, turn: float, shear: float, stretch: float) -> npt.NDA
 
 
 def written(image: npt.NDArray[np.uint8], chance: Chance, label: int) -> Ink:
-    """MNIST's digit as another hand and pen would write it: float32 (72, 72) in [0, 1], about 46 pixels high."""
-    doubled = cv2.resize(image, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC)  # then linear: a third of the time
+    """MNIST's digit, or now and then a drawn one, as another hand and pen would write it: float32 (72, 72) in [0, 1].
+
+    It is about 46 pixels high.
+    """
+    drawn = chance.random() < DRAWN
+    if drawn:
+        doubled = drawn_glyph(label, int(chance.integers(2, 8)), chance)
+    else:  # doubled, then linear: a third of the time of a cubic warp
+        doubled = np.asarray(cv2.resize(image, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     matrix = affine(chance, turn=10, shear=0.35, stretch=0.3) * (ENLARGED / 2)
     whole = np.hstack([matrix, (CANVAS / 2 - matrix.sum(axis=1) * SIDE)[:, None]])
-    ink = cv2.warpAffine(doubled, whole, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR).astype(np.float32) / np.float32(
-        WHITE
-    )
-    ink = other_hand(ink, label, chance)
-    return pen(bent(ink, chance, chance.uniform(0.8, 2.2)) if chance.random() < 0.4 else ink, chance)
+    warped = cv2.warpAffine(doubled, whole, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR)
+    ink = warped.astype(np.float32) / np.float32(WHITE)
+    if not drawn:
+        ink = other_hand(ink, label, chance)
+    if chance.random() < 0.4:
+        ink = bent(ink, chance, chance.uniform(0.8, 2.2))
+    return ink if drawn else pen(ink, chance)
 
 
 def pen(ink: Ink, chance: Chance) -> Ink:
@@ -167,8 +179,8 @@ def picture(ink: Ink, chance: Chance) -> npt.NDArray[np.uint8]:
     )
     share = longest / max(crop.shape)
     height, width = (max(2, round(s * share)) for s in crop.shape)
-    if chance.random() < 0.25:  # stretched to a square
-        height = width = longest
+    if chance.random() < 0.3:  # stretched to a square, but a lone stroke does not become a block
+        height, width = min(longest, round(STRETCH * height)), min(longest, round(STRETCH * width))
     small = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_LINEAR)
     if chance.random() < 0.25:  # black or white, with jagged edges
         small = (small > chance.uniform(0.3, 0.6)).astype(np.float32)

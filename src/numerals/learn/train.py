@@ -20,7 +20,7 @@ from numerals.learn import curves, model, randomness, sources
 from numerals.learn.batches import batches, samples
 from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
-from numerals.learn.data import Dataset, Part, split
+from numerals.learn.data import Dataset, Part
 from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import Metrics, score
 from numerals.learn.optimizer import KerasAdam
@@ -107,9 +107,7 @@ def _train(
     folder.write("recipe.toml", recipe.to_toml())
     with stages("load"):
         dataset = data if isinstance(data, Dataset) else sources.load(data)
-        images, labels = dataset.train
-        kept, held_out = split(len(images), recipe.split.validation, recipe.split.random_state)
-        training, validation = (images[kept], labels[kept]), (images[held_out], labels[held_out])
+        training, validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
     torch.manual_seed(randomness.torch_seed(seed, randomness.INITIAL))
     network = model.build(recipe.model).to(device)
     with stages("fit"):
@@ -164,7 +162,7 @@ def fit(
             if is_best:
                 best = epoch, snapshot(network)
                 folder.write_model(best[1])
-            folder.write_history(history)
+            folder.write_history([each.to_dict() for each in history])
             if board:
                 board.add_epoch(row, network)
             if observer:
@@ -177,7 +175,7 @@ def fit(
             raise
         ended = "interrupted"
         folder.write_model(best[1])
-        folder.write_history(history)
+        folder.write_history([each.to_dict() for each in history])
     finally:
         if board:
             board.close()
@@ -265,7 +263,7 @@ def _conclude(
     metrics = {
         "recipe": recipe.name,
         "seed": seed,
-        "data": _data(dataset),
+        "data": dataset.facts(),
         "epochs": len(fitted.history),
         "best_epoch": fitted.best_epoch,
         "ended": fitted.ended,
@@ -281,8 +279,3 @@ def _conclude(
     }
     folder.write_metrics(metrics)
     return Run(folder.path, recipe, fitted.history, fitted.best_epoch, test, metrics, predict)
-
-
-def _data(dataset: Dataset) -> dict[str, Any]:
-    counts = {"train": len(dataset.train[0]), "test": len(dataset.test[0])}
-    return {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256(), **counts}

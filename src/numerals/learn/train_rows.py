@@ -1,90 +1,73 @@
-"""The row network's training: `python -m numerals.learn.train_rows --out DIR`. Rows are drawn while it learns.
+"""The training of the model that reads rows: `numerals train --recipe rows`. Rows are drawn while it learns.
 
 Every row is seen once: while the network learns from a round's rows, a process beside it draws the next round's. All
 chance comes from (seed, round, row), so the processes' speed changes nothing.
 """
 
-import argparse
 import copy
-import json
 import math
+import tempfile
 import time
-import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass
-from importlib import resources
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
 import numpy as np
 import numpy.typing as npt
-import safetensors.torch
 import torch
+from torch import nn
 from torch.nn import functional
 
-from numerals.files import write_atomically
-from numerals.learn.data import load_mnist, split
+from numerals.learn.beside import deaf
+from numerals.learn.data import Dataset, Part
 from numerals.learn.glyphs import Glyphs, glyphs_of
 from numerals.learn.randomness import ORDER, generator, torch_seed
-from numerals.learn.rownet import BLANK, RowNet
+from numerals.learn.recipe import RowRecipe
+from numerals.learn.rownet import RowNet
 from numerals.learn.rows import row
+from numerals.read.decode import BLANK
 
+Weights = dict[str, torch.Tensor]
 Row = tuple[npt.NDArray[np.uint8], list[int]]  # a strip and its digits
-VALIDATION = 1 << 40  # first index of the rows for validation
+Keep = Callable[[nn.Module, dict[str, float]], None]  # the weights so far, and how far the training is
+VALIDATION, TEST = 1 << 40, 1 << 41  # first indices of the rows to validate and to test with
 
 
-@dataclass(frozen=True)
-class RowRecipe:
-    """Every number of the training; `recipes/rows.toml` says what each is."""
+def train_rows(recipe: RowRecipe, dataset: Dataset, seed: int, keep: Keep, initial: Weights | None = None) -> RowNet:
+    """The trained network: the running mean of its weights, in evaluation mode. Learns from `dataset.train` alone.
 
-    seed: int
-    rounds: int
-    rows: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    average: float
-    validation_rows: int
-
-    @classmethod
-    def load(cls, path: Path | None = None) -> "RowRecipe":
-        """The recipe in that file, or the packaged one."""
-        file = path or Path(str(resources.files("numerals"))) / "recipes" / "rows.toml"
-        return cls(**tomllib.loads(file.read_text(encoding="utf-8")))
-
-
-_glyphs: Glyphs | None = None  # of the drawing process
-
-
-def _open_glyphs(path: Path) -> None:
-    global _glyphs
-    cv2.setNumThreads(1)
-    _glyphs = _load_glyphs(path)
-
-
-def _load_glyphs(path: Path) -> Glyphs:
-    with np.load(path) as file:
-        labels = file["labels"]
-        by_class = tuple(np.flatnonzero(labels == digit) for digit in range(10))
-        return Glyphs(file["soft"], file["thin"], labels, by_class)
+    `initial` are weights to start from. `keep` gets the weights after each round, with round, rounds, loss,
+    validation_exact and seconds.
+    """
+    torch.manual_seed(torch_seed(seed))
+    network: RowNet = RowNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if initial is not None:
+        network.load_state_dict(initial)
+    kept: RowNet = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    learnt_from, held_out = dataset.parts(recipe.split.validation, recipe.split.random_state)
+    validation = drawn(glyphs_of(*held_out), seed, VALIDATION, recipe.validation_rows)
+    done = 0
+    for place, rows in enumerate(_rounds(recipe, learnt_from, seed)):
+        started, losses = time.perf_counter(), []
+        pending = list(batches(rows, recipe.batch_size, generator(seed, ORDER, place)))
+        for step, (strips, digits) in enumerate(pending):
+            rate = learning_rate(recipe, (place + step / len(pending)) / recipe.rounds)
+            losses.append(_step(network, optimizer, rate, strips, digits))
+            _average(kept, network, min(recipe.averaging, (1 + done) / (10 + done)))
+            done += 1
+        told = {"round": place + 1, "rounds": recipe.rounds, "loss": float(np.mean(losses))}
+        exact = row_accuracy(kept, validation)
+        keep(kept, {**told, "validation_exact": exact, "seconds": time.perf_counter() - started})
+    kept.eval()
+    return kept
 
 
-def _draw(seed: int, start: int, count: int) -> list[Row]:
-    assert _glyphs is not None
-    return [row(_glyphs, seed, index) for index in range(start, start + count)]
-
-
-def save_glyphs(folder: Path) -> tuple[Path, Path]:
-    """The training and the validation digits ready to write with, in two files there."""
-    (images, labels), _ = load_mnist()
-    paths = folder / "glyphs-train.npz", folder / "glyphs-validation.npz"
-    for path, chosen in zip(paths, split(len(images), 0.2, 42), strict=True):
-        if not path.exists():
-            glyphs = glyphs_of(images[chosen], labels[chosen])
-            np.savez(path, soft=glyphs.soft, thin=glyphs.thin, labels=glyphs.labels)
-    return paths
+def drawn(glyphs: Glyphs, seed: int, start: int, count: int) -> list[Row]:
+    """Rows number `start` and on, drawn with those digits."""
+    return [row(glyphs, seed, index) for index in range(start, start + count)]
 
 
 def batches(rows: list[Row], size: int, chance: np.random.Generator) -> Iterator[tuple[torch.Tensor, list[list[int]]]]:
@@ -129,8 +112,8 @@ def greedy(logits: torch.Tensor) -> list[list[int]]:
     ]
 
 
-def exact(network: RowNet, rows: list[Row]) -> float:
-    """The share of rows that the network reads without a mistake."""
+def row_accuracy(network: nn.Module, rows: list[Row]) -> float:
+    """The share of rows that the network reads without a mistake, at one look and the best class of each step."""
     network.eval()
     right = 0
     with torch.inference_mode():
@@ -145,56 +128,6 @@ def learning_rate(recipe: RowRecipe, done: float) -> float:
     if done < 0.03:
         return recipe.learning_rate * (0.1 + 0.9 * done / 0.03)
     return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.03) / 0.97)))
-
-
-def train_rows(recipe: RowRecipe, out: Path, initial: Path | None = None) -> RowNet:
-    """Train; `out` gets the averaged weights after each round, rows.safetensors, and a line a round, history.jsonl."""
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(torch_seed(recipe.seed))
-    network = RowNet()
-    if initial:
-        network.load_state_dict(safetensors.torch.load(initial.read_bytes()))
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    kept = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    train_glyphs, validation_glyphs = save_glyphs(out)
-    _open_glyphs(validation_glyphs)
-    validation = _draw(recipe.seed, VALIDATION, recipe.validation_rows)
-    done = 0
-    with ProcessPoolExecutor(1, get_context("spawn"), _open_glyphs, (train_glyphs,)) as beside:
-        for place, rows in enumerate(_rounds(beside, recipe)):
-            started, losses = time.perf_counter(), []
-            chance = generator(recipe.seed, ORDER, place)
-            pending = list(batches(rows, recipe.batch_size, chance))
-            for step, (strips, digits) in enumerate(pending):
-                rate = learning_rate(recipe, (place + step / len(pending)) / recipe.rounds)
-                losses.append(_step(network, optimizer, rate, strips, digits))
-                _average(kept, network, min(recipe.average, (1 + done) / (10 + done)))
-                done += 1
-            write_atomically(out / "rows.safetensors", safetensors.torch.save(_contiguous(kept)))
-            line = {
-                "round": place,
-                "loss": float(np.mean(losses)),
-                "validation_exact": exact(kept, validation),
-                "seconds": time.perf_counter() - started,
-            }
-            with open(out / "history.jsonl", "a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
-    return kept
-
-
-def _contiguous(network: RowNet) -> dict[str, torch.Tensor]:
-    """All weights as safetensors takes them."""
-    return {name: tensor.contiguous() for name, tensor in network.state_dict().items()}
-
-
-def _rounds(beside: ProcessPoolExecutor, recipe: RowRecipe) -> Iterator[list[Row]]:
-    """The rows of each round; the next ones are being drawn meanwhile."""
-    coming: Future[list[Row]] = beside.submit(_draw, recipe.seed, 0, recipe.rows)
-    for place in range(recipe.rounds):
-        drawn = coming.result()
-        coming = beside.submit(_draw, recipe.seed, (place + 1) * recipe.rows, recipe.rows)
-        yield drawn
 
 
 @torch.no_grad()
@@ -217,17 +150,33 @@ def _step(
     return float(loss.detach())
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description="Train the row network.")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--recipe", type=Path)
-    parser.add_argument("--initial", type=Path, help="weights to start from")
-    parser.add_argument("--threads", type=int, default=1)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+_glyphs: Glyphs | None = None  # of the process that draws
+
+
+def _start_drawing(path: str) -> None:
+    global _glyphs
     cv2.setNumThreads(1)
-    train_rows(RowRecipe.load(options.recipe), options.out, options.initial)
+    with np.load(path) as file:
+        _glyphs = Glyphs.of(file["soft"], file["thin"], file["labels"])
 
 
-if __name__ == "__main__":
-    main()
+def _draw(seed: int, start: int, count: int) -> list[Row]:
+    assert _glyphs is not None
+    return drawn(_glyphs, seed, start, count)
+
+
+def _rounds(recipe: RowRecipe, digits: Part, seed: int) -> Iterator[list[Row]]:
+    """The rows of each round; the next ones are being drawn meanwhile."""
+    with tempfile.TemporaryDirectory() as folder:  # 270 MB, too much to hand to a process through a pipe
+        path = str(Path(folder) / "glyphs.npz")
+        glyphs = glyphs_of(*digits)
+        np.savez(path, soft=glyphs.soft, thin=glyphs.thin, labels=glyphs.labels)
+        del glyphs
+        with ProcessPoolExecutor(1, get_context("spawn"), _start_drawing, (path,)) as beside:
+            with deaf():  # the process starts with its first task
+                coming: Future[list[Row]] = beside.submit(_draw, seed, 0, recipe.rows)
+            for place in range(recipe.rounds):
+                rows = coming.result()
+                if place + 1 < recipe.rounds:
+                    coming = beside.submit(_draw, seed, (place + 1) * recipe.rows, recipe.rows)
+                yield rows

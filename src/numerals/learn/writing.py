@@ -4,8 +4,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.learn.glyphs import GLYPH, TALL, Glyphs, Writer
-from numerals.learn.strokes import draw, smooth
+from numerals.learn.glyphs import GLYPH, TALL, Glyphs, Writer, drawn_glyph
+from numerals.learn.strokes import smooth
 
 Alpha = npt.NDArray[np.float32]  # (h, w), how much ink, 0 to 1
 Line = list[tuple[float, float]]
@@ -30,7 +30,8 @@ class Sheet:
 
     def __init__(self, hand: Writer, length: int) -> None:
         self.hand = hand
-        self.ink: Alpha = np.zeros((round(3 * hand.height), round(hand.height * (2.2 * length + 6))), np.float32)
+        room = length * (1.1 + 1.1 * hand.aspect * hand.wide_zeros) + 6  # heights
+        self.ink: Alpha = np.zeros((round(3 * hand.height), round(hand.height * room)), np.float32)
         self.edge = np.full(len(self.ink), -1e6)  # the rightmost ink in each line
         self.left = 0.8 * hand.height  # where the last box ended
         self.top = hand.height
@@ -107,11 +108,7 @@ def glyph(
 ) -> Alpha:
     """One digit as ink: `form` draws its shape, `chance` how it came out this time."""
     if form.random() < hand.drawn:
-        source = np.zeros((GLYPH, GLYPH), np.uint8)
-        for line in draw(digit, form):
-            points = np.round((line * TALL + ((GLYPH - 0.5 * TALL) / 2, (GLYPH - TALL) / 2)) * 16).astype(np.int32)
-            cv2.polylines(source, [points], False, 255, 1, cv2.LINE_AA, 4)
-        thin = True
+        source, thin = drawn_glyph(digit, 1, form), True
     else:
         own = glyphs.by_class[digit]
         which = own[form.integers(len(own))]

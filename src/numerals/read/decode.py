@@ -8,37 +8,43 @@ import numpy.typing as npt
 BLANK = 0  # class of "no digit here"; digit d is class d + 1
 BEAM = 12  # readings kept at each step
 LEAST = 1e-3  # classes less probable than this are not followed
-CANDIDATES = 4  # readings of each look that are weighed
+CANDIDATES = 4  # readings of each look that are weighed, and of all looks that are kept
+WORTH = 0.003  # of the best reading's probability: what is less probable is not kept
 
 Probabilities = npt.NDArray[np.float32]  # (steps, 11), each step sums to 1
 
 
 @dataclass(frozen=True)
-class Decoded:
-    """A reading: its digits, the step at which each is surest, its confidence in each, and in the whole."""
+class Candidate:
+    """A reading: its digits, the step at which each is surest, the network's confidence in each, its share in all."""
 
     digits: tuple[int, ...]
     steps: tuple[int, ...]
     confidences: tuple[float, ...]
-    confidence: float
+    share: float  # its probability, the mean over the looks
 
 
-def decode(views: list[Probabilities]) -> Decoded:
-    """The reading on which several looks at one strip agree best; its steps are those of the first look.
+def candidates(views: list[Probabilities]) -> list[Candidate]:
+    """The readings on which several looks at one strip agree best, best first; their steps are the first look's.
 
     The mean of the looks' probabilities would blur, as each says a digit at another step; so whole readings are
     weighed: each look's best ones, by their mean probability over all looks.
     """
     found = [best_readings(view)[:CANDIDATES] for view in views]
     readings = sorted({reading for each in found for reading, _ in each})
-    weights = np.mean([likelihoods(view, readings) for view in views], axis=0)
-    best, weight = readings[int(weights.argmax())], float(weights.max())
-    paths = [align(view, best) for view in views]
+    shares = np.mean([likelihoods(view, readings) for view in views], axis=0)
+    best = np.argsort(-shares, kind="stable")
+    kept = [int(which) for which in best[:CANDIDATES] if shares[which] >= WORTH * shares[best[0]]]
+    return [_candidate(readings[which], float(shares[which]), views) for which in kept]
+
+
+def _candidate(reading: tuple[int, ...], share: float, views: list[Probabilities]) -> Candidate:
+    paths = [align(view, reading) for view in views]
     sure = [
-        [float(view[step, digit + 1]) for step, digit in zip(path, best, strict=True)]
+        [float(view[step, digit + 1]) for step, digit in zip(path, reading, strict=True)]
         for view, path in zip(views, paths, strict=True)
     ]
-    return Decoded(best, paths[0], tuple(np.mean(sure, axis=0).tolist()), weight)
+    return Candidate(reading, paths[0], tuple(np.mean(sure, axis=0).tolist()), share)
 
 
 def best_readings(probabilities: Probabilities) -> list[tuple[tuple[int, ...], float]]:

@@ -20,6 +20,7 @@ COARSE = 160  # longest side at which the paper is judged
 FAINTEST = 7.0  # grey levels, of 255: less than this is never ink
 NOISES = 5.0  # and no less than so many times the paper's own noise
 SURE = 2.0  # ink must somewhere be so many times that; the rest of the stroke need not
+ENDS, FLAT = 0.15, 60  # where the paper's tone changes by so much of its range, at least that of FLAT levels, it ends
 HALO = 0.3  # of the strongest ink within a few pixels: less is blur
 
 Picture = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
@@ -46,22 +47,44 @@ def reduced(picture: Picture) -> tuple[Picture, float]:
     return smaller(picture, scale), scale
 
 
-def sheet_of(picture: Picture) -> Sheet:
-    """The ink in a picture."""
-    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
+def sheet_of(picture: Picture, light: bool | None = None) -> Sheet:
+    """The ink in a picture; `light` says whether it is lighter than its paper, None the likelier."""
+    light = polarities(picture)[0] if light is None else light
     planes = [np.asarray(plane, np.uint8) for plane in (cv2.split(picture) if picture.ndim == 3 else [picture])]
-    if is_light(grey):
+    if light:
         planes = [np.asarray(cv2.bitwise_not(plane), np.uint8) for plane in planes]
     ink = together([contrast(plane) for plane in planes])
     return Sheet(ink, without_rules(mask_of(ink)))
 
 
-def is_light(grey: Grey) -> bool:
-    """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides."""
+def polarities(picture: Picture) -> list[bool]:
+    """Whether the ink of a page is lighter than its paper; both answers, the likelier first, where that is not clear.
+
+    Where a page ends, on a table of another tone, its corners would look like ink, so nothing near there is asked. But
+    large digits close together may look like such an end.
+    """
+    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
+    inside, everywhere = is_light(grey, inside=True), is_light(grey)
+    return [inside] if inside == everywhere else [inside, everywhere]
+
+
+def is_light(grey: Grey, inside: bool = False) -> bool:
+    """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides.
+
+    Args:
+        grey: uint8 (h, w).
+        inside: nothing is asked near where the paper's tone changes.
+    """
     small = smaller(grey, 0.5) if max(grey.shape) > 700 else grey
     around = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
-    paper = cv2.resize(around, small.shape[::-1], interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    apart = small - paper
+    size = small.shape[::-1]
+    apart = small - cv2.resize(around, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    if inside:
+        step = cv2.morphologyEx(around, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        ends = (step > ENDS * max(int(around.max()) - int(around.min()), FLAT)).astype(np.uint8)
+        ends = np.asarray(cv2.dilate(ends, np.ones((15, 15), np.uint8)), np.uint8)
+        if ends.mean() < 0.75:
+            apart = apart[cv2.resize(ends, size, interpolation=cv2.INTER_NEAREST) == 0]
     return float(np.mean(apart**3)) > 0
 
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from numerals.read.strips import Grey
 
 SMALLEST = 7  # pixels: lower pieces are specks, dots or dashes, never a digit
+EDGE_TO_EDGE = 6  # heights of the other pieces from which on what runs from edge to edge is none of them
 NEAR = 5.0  # heights of a digit between neighbours in a line, at most
 STEEPEST = 0.35  # how far a line may climb, per length
 TOUCHING = 4.0  # heights that a piece of touching digits is wide, at most
@@ -65,7 +66,7 @@ def lines_of(pieces: Pieces, shape: tuple[int, ...]) -> list[Line]:
     candidates = np.flatnonzero(_may_be_writing(pieces, shape))
     if not len(candidates):
         return []
-    size = typical_height(pieces, candidates)
+    size = typical_height(pieces, _whole(pieces, candidates, shape))
     heights = pieces.heights[candidates]
     digits = candidates[(heights > max(0.4 * size, SMALLEST)) & (heights < 3 * size)]
     inside = ~at_edge(pieces, shape)
@@ -94,7 +95,24 @@ def _may_be_writing(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.bo
         & ((high < 0.9 * height) | large)
     )
     speck = pieces.areas < 6
-    return ~(speck | large | long | frame)
+    return ~(speck | large | long | frame | _from_edge_to_edge(pieces, shape))
+
+
+def _from_edge_to_edge(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    """A table beside the paper, a finger: from one edge to the other, and far larger than the other pieces."""
+    first, last = pieces.boxes[:, :2] <= 1, pieces.boxes[:, 2:] >= np.array([shape[1], shape[0]]) - 1
+    spans = np.asarray((first & last).any(axis=1), np.bool_)
+    others = pieces.heights[~spans & (pieces.heights > SMALLEST)]
+    if not len(others):
+        return np.zeros(len(spans), np.bool_)
+    longest = np.maximum(pieces.heights, pieces.widths)
+    return np.asarray(spans & (longest > EDGE_TO_EDGE * np.median(others)), np.bool_)
+
+
+def _whole(pieces: Pieces, chosen: npt.NDArray[np.int64], shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Those that the picture's edge does not cut, as it may cut a table or a shadow; all, where these are too few."""
+    inside = chosen[~at_edge(pieces, shape)[chosen]]
+    return inside if (pieces.heights[inside] > SMALLEST).sum() > 1 else chosen
 
 
 def at_edge(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:

@@ -7,15 +7,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from numerals.read import weights
 from numerals.read.normalise import Digits, normalise, nudged, other_views
 from numerals.read.picture import Loaded, load, load_sized
-from numerals.read.read_rows import Frame, ReadRow, read_page
+from numerals.read.read_rows import ReadRow, read_page
+from numerals.read.read_strip import Frame, Settings, StripReader
 from numerals.read.recognise import Answer, Recogniser, RowRecogniser
 from numerals.results import Box, Digit, Page, Recognition, Row
 
 SURE = 0.8  # how sure the first look must be to be the only one
 CERTAIN = 0.9  # how sure another must be to call a digit what the first look did not
 POWER = 3  # a look weighs its sureness to this power: 2 costs striped pictures 1.5 points, 5 costs MNIST 0.06
+TOGETHER = 512  # doubtful pictures looked at again at a time: their views are a few megabytes
 TINY = 1e-9  # so that views of which none is sure at all still have an average
 
 Pictures = Sequence[Any] | npt.NDArray[Any]
@@ -23,15 +26,21 @@ Scores = npt.NDArray[np.float32]
 
 
 class Reader:
-    """Reads handwritten digits with the model that ships, or with the exported one at `model`. Thread-safe.
+    """Reads handwritten digits with the models that ship, or with an exported one in the place of one of them.
+
+    A `model` that reads rows reads the rows. One that reads one digit a picture names the digits: in `recognise`, and
+    in `read` those that the row model has located. Thread-safe.
 
     Raises:
         ModelError: no such model, or not one of ours.
     """
 
     def __init__(self, model: str | Path | None = None) -> None:
-        self._recogniser = Recogniser(model)
-        self._rows = RowRecogniser()
+        own = weights.load(model) if model is not None else None
+        rows = RowRecogniser(own if own and own.reads_rows else None)
+        named = own if own and not own.reads_rows else None
+        self._recogniser = Recogniser(named)
+        self._read_strip = StripReader(rows, self._recogniser, Settings.of(rows.weights.card), named is not None)
 
     def read(self, picture: Any) -> Page:
         """All rows of digits in one picture, in reading order; no rows where there are none.
@@ -46,7 +55,7 @@ class Reader:
 
     def read_loaded(self, loaded: Loaded) -> Page:
         """As `read`, of a picture that is loaded already."""
-        found = read_page(loaded.pixels, self._rows)
+        found = read_page(loaded.pixels, self._read_strip)
         rows = tuple(_row(row, found.quarters, loaded) for row in found.rows)
         return Page(rows, loaded.width, loaded.height, 90 * found.quarters)
 
@@ -77,14 +86,23 @@ class Reader:
 
         It becomes a digit by another view only where that is nearly certain: what is no digit has many views as well.
         """
-        for i in np.flatnonzero(_sureness(probabilities, is_digit) < SURE):
-            theirs, they_are = self._recogniser(np.vstack([nudged(digits[i]), other_views(pictures[int(i)])]))
-            views, are = np.vstack([probabilities[i], theirs]), np.append(is_digit[i], they_are)
-            sureness = _sureness(views, are)
-            best = int(sureness.argmax())
-            probabilities[i] = np.average(views, axis=0, weights=sureness**POWER + TINY)
-            is_digit[i] = are[best] if sureness[best] > CERTAIN else is_digit[i]
+        doubtful = np.flatnonzero(_sureness(probabilities, is_digit) < SURE)
+        for part in np.array_split(doubtful, -(-len(doubtful) // TOGETHER)) if len(doubtful) else ():
+            looks = [np.vstack([nudged(digits[i]), other_views(pictures[int(i)])]) for i in part]
+            ends = np.cumsum([len(each) for each in looks])[:-1]
+            answers = (np.split(each, ends) for each in self._recogniser(np.concatenate(looks)))
+            for i, theirs, they_are in zip(part, *answers, strict=True):
+                views, are = np.vstack([probabilities[i], theirs]), np.append(is_digit[i], they_are)
+                probabilities[i], is_digit[i] = _decided(views, are)
         return probabilities, is_digit
+
+
+def _decided(views: Scores, are: Scores) -> tuple[Scores, np.float32]:
+    """One picture's probabilities (10,) and is_digit from several views of it, the first look first."""
+    sureness = _sureness(views, are)
+    best = int(sureness.argmax())
+    probabilities = np.average(views, axis=0, weights=sureness**POWER + TINY)
+    return probabilities, are[best] if sureness[best] > CERTAIN else are[0]
 
 
 def _sureness(probabilities: Scores, is_digit: Scores) -> Scores:

@@ -1,7 +1,6 @@
 """Digits or strips in form -> probabilities. The only user of onnxruntime. Knows nothing about pictures."""
 
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +8,7 @@ import onnxruntime
 
 from numerals.errors import ModelError
 from numerals.read import weights
+from numerals.read.weights import Weights
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT
 
 THREADS = 2  # batches at the same time, a thread each: two threads within one batch wait for each other at every layer
@@ -18,16 +18,18 @@ Answer = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # probabilitie
 
 
 class Recogniser:
-    """An exported model, opened once. Any number of threads may call it at the same time.
+    """A model that reads one digit a picture, opened once. Any number of threads may call it at the same time.
+
+    Args:
+        model: as `weights.load` gives it; None for the one that ships.
 
     Raises:
         ModelError: no such model, or not one of ours.
     """
 
-    def __init__(self, path: str | Path | None = None) -> None:
-        self.weights = weights.load(path)
-        name = str(path or weights.shipped())
-        self._session = _open(self.weights.content, name, [MODEL_INPUT], list(MODEL_OUTPUTS))
+    def __init__(self, model: Weights | None = None) -> None:
+        self.weights = model or weights.load()
+        self._session = _open(self.weights, [MODEL_INPUT], list(MODEL_OUTPUTS))
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="recognise")
 
     def __call__(self, digits: npt.NDArray[np.uint8]) -> Answer:
@@ -44,28 +46,25 @@ class Recogniser:
 
 
 class RowRecogniser:
-    """The model of whole rows, opened once. Any number of threads may call it at the same time.
+    """A model that reads whole rows, opened once. Any number of threads may call it at the same time.
 
     Args:
-        model: an ONNX file or its bytes; None for the one that ships.
+        model: as `weights.load` gives it; None for the one that ships.
 
     Raises:
         ModelError: no such model, or not one of ours.
     """
 
-    def __init__(self, model: bytes | Path | None = None, threads: int = THREADS) -> None:
-        model = weights.shipped(weights.ROWS) if model is None else model
-        content = model if isinstance(model, bytes) else weights.read(model)
-        self._session = _open(content, "the row model", [ROWS_INPUT], [ROWS_OUTPUT], threads)
+    def __init__(self, model: Weights | None = None, threads: int = THREADS) -> None:
+        self.weights = model or weights.load(name=weights.ROWS)
+        self._session = _open(self.weights, [ROWS_INPUT], [ROWS_OUTPUT], threads)
 
     def __call__(self, strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Strips uint8 (n, 1, 40, w), ink bright -> float32 (n, ceil(w / 2), 11), each step's sum 1, blank first."""
         return np.asarray(self._session.run([ROWS_OUTPUT], {ROWS_INPUT: np.ascontiguousarray(strips)})[0], np.float32)
 
 
-def _open(
-    content: bytes, name: str, inputs: list[str], outputs: list[str], threads: int = 1
-) -> onnxruntime.InferenceSession:
+def _open(model: Weights, inputs: list[str], outputs: list[str], threads: int = 1) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -74,10 +73,10 @@ def _open(
         "session.intra_op.allow_spinning", "0"
     )  # else idle threads keep a core from decoding
     try:
-        session = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model.content, options, ["CPUExecutionProvider"])
     except Exception as error:
-        raise ModelError(f"{name}: onnxruntime cannot open it ({str(error)[:100]})") from error
+        raise ModelError(f"{model.name}: onnxruntime cannot open it ({str(error)[:100]})") from error
     found = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
     if found != (inputs, outputs):
-        raise ModelError(f"{name}: its inputs and outputs are {found}, not those of a model of ours")
+        raise ModelError(f"{model.name}: its inputs and outputs are {found}, not those of a model of ours")
     return session

@@ -5,8 +5,9 @@ import numpy as np
 
 from numerals.read.strips import Grey
 
-RUN = 0.08  # of the picture's side: straight runs so long may be parts of a rule
-ACROSS = 0.4  # of the side that a rule covers in all
+# Of the picture's side: how long straight runs are that may be parts of a rule, how far it reaches in all, and, of its
+# length, how far it climbs at least.
+LEVEL, ASKEW = (0.08, 0.4, 0.0), (0.03, 0.6, 0.015)
 THICKEST = 0.012  # of the picture's longer side: a rule is no thicker
 SIDES = 0.8  # of each side of its frame that a printed box covers
 REACH = 0.1  # of its width or height within which a box's side lies
@@ -33,21 +34,32 @@ def _without_lying(mask: Grey, thickest: int) -> Grey:
 def _rules(mask: Grey, thickest: int) -> tuple[Grey, int]:
     """Where rules run along the mask's rows, from side to side, uint8 0 or 1, and how thick the thickest of them is.
 
-    Long runs that make one straight line are a rule.
+    Long runs that make one straight line are a rule: on a page that lies askew the runs are short, and there must be
+    more of them.
     """
-    width = mask.shape[1]
-    run, band, most = max(round(RUN * width), 16), np.zeros_like(mask), 0
-    runs = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8)), np.uint8)
-    if not runs.any():
-        return band, most
-    thick = np.asarray(cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((thickest + 1, 3), np.uint8)), np.uint8)
-    thin = np.asarray(runs & (1 - thick), np.uint8)
-    wider = cv2.dilate(thin, np.ones((3, 1), np.uint8))
-    bridged = cv2.morphologyEx(wider, cv2.MORPH_CLOSE, np.ones((1, run), np.uint8))
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(np.asarray(bridged, np.uint8), connectivity=8)
+    band, most = np.zeros_like(mask), 0
+    for share, across, steepness in (LEVEL, ASKEW):
+        run = max(round(share * mask.shape[1]), 16)
+        runs = np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((1, run), np.uint8)), np.uint8)
+        if not runs.any():
+            continue
+        thick = np.asarray(cv2.morphologyEx(runs, cv2.MORPH_OPEN, np.ones((thickest + 1, 3), np.uint8)), np.uint8)
+        thin = np.asarray(runs & (1 - thick), np.uint8)
+        wider = cv2.dilate(thin, np.ones((3, 1), np.uint8))
+        bridged = cv2.morphologyEx(wider, cv2.MORPH_CLOSE, np.ones((1, run), np.uint8))
+        most = _drawn_through(band, thin, np.asarray(bridged, np.uint8), across, steepness)
+        if most:
+            break
+    return band, most
+
+
+def _drawn_through(band: Grey, thin: Grey, bridged: Grey, across: float, steepness: float) -> int:
+    """Each straight line that is long and steep enough drawn into `band`, whole; the thickness of the thickest."""
+    width, most = band.shape[1], 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged, connectivity=8)
     for piece in range(1, count):
         left, top, wide, high = stats[piece, :4].tolist()
-        if wide < ACROSS * width:
+        if wide < across * width or high < steepness * wide:
             continue
         window = slice(top, top + high), slice(left, left + wide)
         y, x = np.nonzero((labels[window] == piece) & (thin[window] > 0))
@@ -57,7 +69,7 @@ def _rules(mask: Grey, thickest: int) -> tuple[Grey, int]:
         cv2.line(band, ends[0], ends[1], 1, thickness + 2, cv2.LINE_8, 4)
         band[labels == piece] = 1
         most = max(most, thickness)
-    return band, most
+    return most
 
 
 def _without_boxes(mask: Grey) -> Grey:

@@ -15,6 +15,7 @@ from numerals.read.light import without_ink
 STRIP = 40  # rows of a strip
 DIGIT = 24  # of them the digits' height, as far as it can be told
 OVER = 1.2  # of the strip's height that what is taller than the digits may reach, beyond it too
+STRIDE = 2  # columns of a strip for one step of the row model's answer
 INK = 200  # what a row's mean ink becomes
 WIDEST = 1600  # columns at most: about a hundred digits
 

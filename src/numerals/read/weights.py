@@ -18,6 +18,12 @@ class Weights:
 
     content: bytes  # ONNX
     card: dict[str, Any]
+    name: str  # what an error calls it
+
+    @property
+    def reads_rows(self) -> bool:
+        """Whether it reads rows, else one digit a picture."""
+        return bool(self.card["reads"] == "rows")
 
     @property
     def threshold(self) -> float:
@@ -30,32 +36,21 @@ def shipped(name: str = DIGITS) -> Path:
     return Path(str(resources.files("numerals"))) / "weights" / name
 
 
-def read(path: Path) -> bytes:
-    """A model's file, without a card.
-
-    Raises:
-        ModelError: it cannot be read.
-    """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise ModelError(f"{path}: cannot be read ({error.strerror}); install numerals again") from error
-
-
-def load(path: str | Path | None = None) -> Weights:
-    """The model at `path`, or the one that ships, with its card: the .json of the same name beside it.
+def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
+    """The model at `path`, or the one of that name that ships, with its card: the .json of the same name beside it.
 
     Raises:
         ModelError: there is none, its card is missing or no card of ours, or it is not the file that its card names.
     """
-    path = Path(path) if path is not None else shipped()
+    path = Path(path) if path is not None else shipped(name)
     try:
         content = path.read_bytes()
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        expected, threshold = str(card["sha256"]), float(card["threshold"])
+        expected, threshold, reads = str(card["sha256"]), float(card["threshold"]), card["reads"]
     except OSError as error:
         raise ModelError(
-            f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx and its .json"
+            f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx and its .json, "
+            "as numerals export writes them"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path.with_suffix('.json')}: not a model's card of ours ({error})") from error
@@ -63,4 +58,6 @@ def load(path: str | Path | None = None) -> Weights:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
     if not 0 <= threshold <= 1:
         raise ModelError(f"{path.with_suffix('.json')}: threshold {threshold}; it must be from 0 to 1")
-    return Weights(content, card)
+    if reads not in ("digits", "rows"):
+        raise ModelError(f"{path.with_suffix('.json')}: reads {reads!r}; it must be digits or rows")
+    return Weights(content, card, str(path))

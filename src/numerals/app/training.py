@@ -1,0 +1,62 @@
+"""What `numerals train` does by kind of recipe: check the options, train with the terminal watching, say what was kept.
+
+Knows nothing about how the options are parsed.
+"""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from numerals.app.show import Show, say
+from numerals.errors import InputError
+from numerals.learn import train
+from numerals.learn import train_reading as reading
+from numerals.learn.evaluate import Metrics
+from numerals.learn.recipe import ReaderRecipe, Recipe, RowRecipe
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How well a training did, and its metrics.json."""
+
+    test: Metrics
+    metrics: dict[str, Any]
+
+
+def train_article(
+    recipe: Recipe, epochs: int | None, seed: int, device: str, data: str, out: Path | None, quiet: bool
+) -> Ended:
+    """A network of the article's kind.
+
+    Raises:
+        KeyboardInterrupt: it says what is kept.
+    """
+    if epochs is not None:
+        recipe = recipe.change(epochs=epochs)
+    with Show(quiet) as show:
+        run = train.train(recipe, data, out=out, seed=seed, device=device, observer=show)
+        show.ended(run)
+    if run.test is None:
+        raise KeyboardInterrupt(f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}")
+    return Ended(run.test, run.metrics)
+
+
+def train_reading(
+    recipe: ReaderRecipe | RowRecipe,
+    epochs: int | None,
+    seed: int,
+    device: str,
+    data: str,
+    out: Path | None,
+    quiet: bool,
+    initial: Path | None,
+) -> Ended:
+    """One of the two networks that read."""
+    if epochs is not None:
+        raise InputError(f"--epochs {epochs}: recipe {recipe.name} has none; change its numbers in a file of your own")
+    if device not in ("auto", "cpu"):
+        raise InputError(f"--device {device}: recipe {recipe.name} trains on the CPU, which makes its samples")
+    folder, test, metrics = reading.train_reading(recipe, data, out=out, seed=seed, initial=initial, say=say(quiet))
+    say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
+    return Ended(test, metrics)

@@ -1,0 +1,23 @@
+"""Processes that make samples beside the one that learns. Knows nothing about samples."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import resource_tracker
+
+
+@contextmanager
+def deaf() -> Iterator[None]:
+    """Processes started within it never hear Ctrl-C, which is for the one that learns: it ends them.
+
+    Here Ctrl-C waits until the end. (Where signals cannot be blocked, on Windows, nothing is done.)
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # else it is started below, and would hear Ctrl-C again afterwards
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

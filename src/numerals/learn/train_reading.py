@@ -1,0 +1,135 @@
+"""A training of one of the two networks that read, kept as a run: recipe `reader` or `rows`. Knows no terminal.
+
+The article's networks have `train.py`. Here samples are made while the network learns, so there are no epochs.
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from numerals.errors import DataError, InputError, RunError
+from numerals.learn import sources
+from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
+from numerals.learn.data import Dataset
+from numerals.learn.evaluate import Metrics
+from numerals.learn.recipe import ReaderRecipe, RowRecipe
+from numerals.learn.scoring import score_network
+from numerals.learn.stages import Stages, versions
+from numerals.learn.train_reader import train_reader
+from numerals.learn.train_rows import train_rows
+from numerals.spec import CLASSES
+
+Say = Callable[[str], None]  # a line of progress
+
+
+def train_reading(
+    recipe: ReaderRecipe | RowRecipe,
+    data: str | None = None,
+    *,
+    out: str | Path | None = None,
+    seed: int = 0,
+    initial: str | Path | None = None,
+    say: Say = lambda line: None,
+) -> tuple[RunFolder, Metrics, dict[str, Any]]:
+    """Train on the CPU, keep the run, and evaluate it once on the test digits, or on rows drawn with them.
+
+    Args:
+        recipe, data, out, seed: as `train` takes them.
+        initial: a run of the same network, whose weights to start from.
+        say: is told how far it is.
+
+    Returns:
+        The folder, how well it does, and what metrics.json has.
+
+    Raises:
+        DataError, RunError, InputError: a mistake in what was passed; nothing was written.
+        StorageError: the disk is full.
+        KeyboardInterrupt: interrupted; it says where the weights of the last progress are, if there are any.
+    """
+    if not 0 <= seed < 2**63:
+        raise InputError(f"seed {seed}: must be 0 or more, and under 2^63")
+    stages = Stages()
+    with stages("load"):
+        dataset = sources.load(data)
+        _check_classes(dataset, recipe)
+        start = _weights_of(initial, recipe) if initial is not None else None
+    folder = RunFolder.create(out, recipe.name)
+    try:
+        folder.write("recipe.toml", recipe.to_toml())
+        with stages("fit"), _one_thread():
+            network = _fit(recipe, dataset, seed, folder, start, say)
+        with stages("test"):
+            test = score_network(network, dataset.test)
+    except BaseException as error:
+        kept = f"the weights so far are kept in {folder.path}" if folder.has_model() else "nothing was kept"
+        if not folder.has_model():
+            folder.discard()
+        if isinstance(error, KeyboardInterrupt):
+            raise KeyboardInterrupt(kept) from error
+        raise
+    metrics = {
+        "recipe": recipe.name,
+        "seed": seed,
+        "init_sha256": weights_sha256(start) if start else None,
+        "data": dataset.facts(),
+        "test": test.to_dict(),
+        "weights_sha256": weights_sha256(snapshot(network)),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "versions": versions(),
+        **stages.to_dict(),
+    }
+    folder.write_metrics(metrics)
+    return folder, test, metrics
+
+
+def _check_classes(dataset: Dataset, recipe: ReaderRecipe | RowRecipe) -> None:
+    """Rows and samples are written with digits of every class, in each part."""
+    training, validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
+    for name, (_, labels) in {"training": training, "validation": validation, "test": dataset.test}.items():
+        missing = sorted(set(range(len(CLASSES))) - set(labels.tolist()))
+        if missing:
+            raise DataError(f"{dataset.name}: its {name} part has no digit {missing[0]}; it needs some of each")
+
+
+def _weights_of(run: str | Path, recipe: ReaderRecipe | RowRecipe) -> Weights:
+    """The weights of a kept run of the same network."""
+    folder = RunFolder.open(run)
+    if type(folder.recipe()) is not type(recipe):
+        raise RunError(f"{run}: a run of another network than recipe {recipe.name}; choose another --init")
+    return snapshot(folder.network())
+
+
+def _fit(
+    recipe: ReaderRecipe | RowRecipe, dataset: Dataset, seed: int, folder: RunFolder, start: Weights | None, say: Say
+) -> nn.Module:
+    """Train, keeping the weights and a line of history with every word of progress."""
+    started, history = time.perf_counter(), []
+
+    def keep(weights: nn.Module, told: dict[str, float]) -> None:
+        folder.write_model(snapshot(weights))
+        history.append(told)
+        folder.write_history(history)
+        (unit, done), (_, total), *figures = told.items()
+        left = (time.perf_counter() - started) * (total / done - 1)
+        words = "  ".join(f"{name} {value:.4g}" for name, value in figures)
+        say(f"{unit} {done}/{total}  {words}  about {left / 60:.0f} min left")
+
+    if isinstance(recipe, ReaderRecipe):
+        return train_reader(recipe, dataset, seed, keep, start)
+    return train_rows(recipe, dataset, seed, keep, start)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """torch on one thread: the other core makes samples, and two threads of so small a network wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
