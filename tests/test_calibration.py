@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numerals.learn import calibration
+from numerals.read.read_strip import logit
 
 
 def test_the_temperature_is_found() -> None:
@@ -23,7 +24,7 @@ def test_the_threshold_turns_few_digits_away() -> None:
 def test_sureness_finds_the_line_that_the_answers_came_from() -> None:
     chance = np.random.default_rng(0)
     confidence = chance.uniform(0.01, 0.99, 30_000)
-    truth = 1 / (1 + np.exp(-(0.5 * calibration.logit(confidence) - 1)))
+    truth = 1 / (1 + np.exp(-(0.5 * logit(confidence) - 1)))
     right = chance.random(30_000) < truth
     assert calibration.fit_sureness(confidence, right) == pytest.approx((0.5, -1), abs=0.05)
 

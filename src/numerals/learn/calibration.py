@@ -3,9 +3,10 @@
 import numpy as np
 import numpy.typing as npt
 
+from numerals.read.read_strip import EDGE, logit
+
 Floats = npt.NDArray[np.floating]
 PRIOR = 1.0  # how strongly a calibration is drawn to leaving confidences as they are, in observations
-EDGE = 1e-6  # confidences are kept this far from 0 and 1 before the logit
 
 
 def fit_temperature(logits: Floats, labels: npt.NDArray[np.integer]) -> float:
@@ -50,12 +51,6 @@ def fit_sureness(confidence: Floats, right: npt.NDArray[np.bool_]) -> tuple[floa
             share /= 2
         line = line - share * step
     return float(max(line[0], EDGE)), float(line[1])
-
-
-def logit(share: Floats) -> npt.NDArray[np.float64]:
-    """log(p / (1 - p)), finite everywhere."""
-    inside = np.clip(np.asarray(share, np.float64), EDGE, 1 - EDGE)
-    return np.log(inside / (1 - inside))
 
 
 def expected_calibration_error(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> float:

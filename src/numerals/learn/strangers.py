@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from numerals.learn.spoil import clouds
+from numerals.learn.strokes import smooth
 from numerals.read.paper import Ink
 
 Chance = np.random.Generator
@@ -64,19 +65,9 @@ def strokes(draw: Draw, chance: Chance) -> Ink:
     count = int(chance.choice([1, 2, 3, 4, 5], p=[0.1, 0.25, 0.3, 0.2, 0.15]))
     for _ in range(count):
         knots = chance.uniform(8, CANVAS - 8, (int(chance.integers(2 if count > 1 else 4, 7)), 2))
-        path = smooth(knots) if chance.random() < 0.7 else knots
+        path = smooth(knots.astype(np.float32), 8) if chance.random() < 0.7 else knots
         cv2.polylines(ink, [np.round(path * 4).astype(np.int32)], False, 1.0, thickness, cv2.LINE_AA, 2)
     return ink
-
-
-def smooth(knots: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """A curve through the knots (Catmull and Rom 1974), 8 points between two."""
-    padded = np.vstack([knots[:1], knots, knots[-1:]])
-    t = np.linspace(0, 1, 9)[:-1, None]
-    parts = []
-    for a, b, c, d in zip(padded, padded[1:], padded[2:], padded[3:], strict=False):
-        parts.append(0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2 + (3 * b - a - 3 * c + d) * t**3))
-    return np.vstack([*parts, knots[-1:]])
 
 
 def collage(draw: Draw, chance: Chance) -> Ink:

@@ -22,6 +22,7 @@ LOOKS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # sizes a
 THIN = 0.5  # share of the ink that is two pixels wide; where it is less, strokes are thickened by one
 FAINT = 0.35  # of a row's ink: what belongs to a digit's box is darker
 AROUND = 4  # pixels of paper around a digit that is cut out
+EDGE = 1e-6  # confidences are kept this far from 0 and 1 before the logit
 FLOOR = 0.01  # of a probability of the digit model: one doubtful cut shall not outvote all else
 
 RowAnswer = Callable[[Grey], Probabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11)
@@ -130,8 +131,13 @@ class StripReader:
 
 def calibrated(confidence: float, line: tuple[float, float]) -> float:
     """The confidence with its logit on that line, slope and shift (Platt 1999)."""
-    inside = min(max(confidence, 1e-6), 1 - 1e-6)
-    return float(1 / (1 + np.exp(-(line[0] * np.log(inside / (1 - inside)) + line[1]))))
+    return float(1 / (1 + np.exp(-(line[0] * logit(confidence) + line[1]))))
+
+
+def logit(share: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """log(p / (1 - p)), finite everywhere."""
+    inside = np.clip(np.asarray(share, np.float64), EDGE, 1 - EDGE)
+    return np.asarray(np.log(inside / (1 - inside)))
 
 
 def thickened(strip: Grey) -> Grey:
