@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import signal
 import subprocess
 from pathlib import Path
 
@@ -139,6 +140,28 @@ def test_a_picture_from_stdin(picture: Path) -> None:
     with open(picture, "rb") as file:
         done = subprocess.run([*NUMERALS, "read", "-"], stdin=file, capture_output=True, text=True, check=True)
     assert done.stdout == "0571\n3390\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_each_picture_is_printed_when_it_is_read(picture: Path, form: str) -> None:
+    """And what is printed stays whole after Ctrl-C: the second picture, standard input, never comes."""
+    command = [*NUMERALS, "read", "--format", form, str(picture), "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        seen = ""
+        while "3390" not in seen:
+            line = child.stdout.readline()
+            assert line, seen
+            seen += line
+        child.send_signal(signal.SIGINT)
+        rest, said = child.stdout.read(), child.stderr.read()
+    assert child.returncode == 130 and said == "numerals: interrupted; what was read is printed\n"
+    if form == "json":
+        assert [page["text"] for page in json.loads(seen + rest)] == ["0571\n3390"]
+    else:
+        assert rest == ""
 
 
 @pytest.mark.parametrize("given", ["absent.png", "empty", "--format=xml x.png"])

@@ -168,7 +168,7 @@ def test_another_runs_weights_are_where_it_starts(
 
 
 @pytest.mark.parametrize(("name", "text"), [("reader", READER), ("rows", ROWS)])
-@pytest.mark.parametrize("after", [2.0, 4.0])
+@pytest.mark.parametrize("after", [0.0, 2.0])  # seconds since there is a run folder
 def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, after: float, small_npz: Path, tmp_path: Path) -> None:
     recipe = written(tmp_path, name, text.replace("steps = 4", "steps = 4000").replace("rounds = 2", "rounds = 2000"))
     command = ["-m", "numerals", "train", "--recipe", recipe, "--data", small_npz, "--out", tmp_path / "run", "--quiet"]
@@ -176,11 +176,35 @@ def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, after: float, sma
     start += "import runpy; sys.argv = ['numerals', *sys.argv[1:]]; runpy.run_module('numerals', run_name='__main__')"
     whole = [sys.executable, "-c", start, *map(str, command[2:])]
     process = subprocess.Popen(whole, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
     assert told.startswith("numerals: interrupted; ") and told.count("\n") == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
+@pytest.mark.parametrize(("name", "text"), [("reader", READER), ("rows", ROWS)])
+def test_a_killed_training_leaves_no_process(name: str, text: str, small_npz: Path, tmp_path: Path) -> None:
+    recipe = written(tmp_path, name, text.replace("steps = 4", "steps = 40000").replace("rounds = 2", "rounds = 2000"))
+    command = [sys.executable, "-m", "numerals", "train", "--recipe", recipe, "--data", small_npz]
+    command += ["--out", tmp_path / "run", "--quiet"]
+    process = subprocess.Popen(list(map(str, command)), start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "history.csv").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+    os.killpg(process.pid, 0)  # there is somebody in its group
+    process.kill()
+    process.wait()
+    with pytest.raises(ProcessLookupError):  # and then nobody
+        while time.monotonic() < deadline:
+            os.killpg(process.pid, 0)
+            time.sleep(0.1)
 
 
 def test_recipes_of_the_readers_are_not_the_articles() -> None:

@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 import numerals
-from numerals.errors import InputError, MissingError, NumeralsError, printable
+from numerals.errors import InputError, MissingError, NumeralsError
 from numerals.files import storage_error
 
 if TYPE_CHECKING:
@@ -218,8 +218,9 @@ def read(
 ) -> None:
     """Read handwritten digits in photographs, scans and drawings: rows from top to bottom, a line each.
 
-    A picture without digits prints nothing, and stderr says so. A picture that cannot be read is reported, the others
-    are read, and the exit code is 1; where it is the only one, 2. Folders within a folder are left alone.
+    Each is printed as it is read. A picture without digits prints nothing, and stderr says so. A picture that cannot be
+    read is reported, the others are read, and the exit code is 1; where it is the only one, 2. Folders within a folder
+    are left alone.
 
     Of an animation the first picture is read, of TIFF and PDF every page. At most 100 megapixels (WebP: 40).
     """
@@ -231,18 +232,12 @@ def read(
         raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
     warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
     names = reading.sources(pictures)
-    found = list(track(reading.read_all(Reader(model), names, annotated), len(names)))
-    printed = reading.FORMS[form](found)
-    if printed:
-        print(printed)
-    failed = [each.error for each in found if each.error]
-    if failed and len(found) == 1:
-        raise InputError(failed[0])
-    for each in found:
-        if each.error or (each.page and not each.page.rows):
-            print(f"numerals: {each.error or f'{printable(each.picture)}: no digits found'}", file=sys.stderr)
-    if failed:
-        raise typer.Exit(1)
+    readings = reading.read_all(Reader(model), track(names, len(names)), annotated)
+    try:
+        for part in reading.FORMS[form](reading.reported(readings, len(names), _complain), len(names) > 1):
+            print(part, end="", flush=True)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("what was read is printed") from error
 
 
 @app.command()
@@ -256,6 +251,10 @@ def doctor() -> None:
         print(f"{'ok ' if finding.ok else 'BAD'} {finding.what:{width}s}  {finding.says}")
     if not all(finding.ok for finding in findings):
         raise typer.Exit(1)
+
+
+def _complain(message: str) -> None:
+    print(f"numerals: {message}", file=sys.stderr)
 
 
 def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
@@ -296,5 +295,5 @@ def main() -> NoReturn:
 def _end(message: str, code: int, error: BaseException) -> NoReturn:
     if os.environ.get("NUMERALS_TRACEBACK"):
         raise error
-    print(f"numerals: {' '.join(message.split())}", file=sys.stderr)
+    _complain(" ".join(message.split()))
     sys.exit(code)

@@ -9,12 +9,13 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
+from numerals.errors import FailureError, InputError, NumeralsError, PictureError, StorageError, printable
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
@@ -82,7 +83,7 @@ def _inside(folder: str) -> list[str]:
     return inside
 
 
-def read_all(reader: Reader, names: Sequence[str], annotated: Path | None) -> Iterator[Reading]:
+def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:
     """Each page of each source, in order.
 
     Raises:
@@ -103,6 +104,29 @@ def read_all(reader: Reader, names: Sequence[str], annotated: Path | None) -> It
             yield Reading(name, number + 1, None, str(error))
 
 
+def reported(readings: Iterable[Reading], names: int, say: Callable[[str], None]) -> Iterator[Reading]:
+    """The same readings; of each that has an error or no digits it is said when it comes.
+
+    Raises (after the last):
+        InputError: the only picture there was cannot be read.
+        FailureError: some of several cannot be read.
+    """
+    failed = []
+    for reading in readings:
+        alone = names == 1 and reading.number == 1
+        if reading.error:
+            failed.append(reading.error)
+        if reading.error and not alone:
+            say(reading.error)
+        elif reading.page and not reading.page.rows:
+            say(f"{printable(reading.picture)}: no digits found")
+        yield reading
+    if failed and names == 1 and alone:
+        raise InputError(failed[0])
+    if failed:
+        raise FailureError(f"not everything could be read: {len(failed)} failed, as said above")
+
+
 def _standard_input() -> bytes:
     if sys.stdin is None:
         raise PictureError("standard input is closed; give a file")
@@ -112,11 +136,21 @@ def _standard_input() -> bytes:
     return content
 
 
-def as_json(readings: Sequence[Reading]) -> str:
-    return json.dumps([reading.to_dict() for reading in readings], indent=2)
+def as_json(readings: Iterable[Reading], named: bool) -> Iterator[str]:
+    """A list with an object a page; whole even when the readings end with an error."""
+    yield "["
+    before = "\n"
+    try:
+        for reading in readings:
+            yield before + textwrap.indent(json.dumps(reading.to_dict(), indent=2), "  ")
+            before = ",\n"
+    except (KeyboardInterrupt, NumeralsError):
+        yield "\n]\n"
+        raise
+    yield "\n]\n"
 
 
-def as_csv(readings: Sequence[Reading]) -> str:
+def as_csv(readings: Iterable[Reading], named: bool) -> Iterator[str]:
     """A line a row of digits; a picture without rows, or one that could not be read, has one line too."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -129,19 +163,23 @@ def as_csv(readings: Sequence[Reading]) -> str:
             writer.writerow(line | place)
         if not rows:
             writer.writerow(line)
-    return text.getvalue().rstrip("\n")
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
 
 
-def as_text(readings: Sequence[Reading]) -> str:
-    """The rows, a line each; with the picture's name before each where there are several pictures."""
-    lines, named = [], len(readings) > 1
+def as_text(readings: Iterable[Reading], named: bool) -> Iterator[str]:
+    """The rows, a line each; with the picture's name before each if `named`."""
     for reading in readings:
         for row in reading.page.rows if reading.page else ():
-            lines.append(f"{printable(reading.picture)}: {row.text}" if named else row.text)
-    return "\n".join(lines)
+            yield f"{printable(reading.picture)}: {row.text}\n" if named else f"{row.text}\n"
 
 
-FORMS: dict[str, Callable[[Sequence[Reading]], str]] = {"text": as_text, "json": as_json, "csv": as_csv}
+FORMS: dict[str, Callable[[Iterable[Reading], bool], Iterator[str]]] = {
+    "text": as_text,
+    "json": as_json,
+    "csv": as_csv,
+}
 
 
 def _stem(name: str, taken: dict[str, int]) -> str:

@@ -4,10 +4,10 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 """
 
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-import rich.progress
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -103,10 +103,14 @@ class Show:
 
 
 def track(items: Iterable[Item], total: int) -> Iterator[Item]:
-    """The items, with a progress bar on stderr where it is a terminal and there are several of them."""
-    console = Console(stderr=True)
-    hidden = total < 2 or not console.is_terminal
-    yield from rich.progress.track(items, "reading", total, console=console, transient=True, disable=hidden)
+    """The items, with a progress bar on stderr where it is a terminal and there are several of them.
+
+    Where the results appear on a terminal too, they are progress enough, and a bar would run into them.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    hidden = total < 2 or not console.is_terminal or sys.stdout.isatty()
+    with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
+        yield from bar.track(items, total, description="reading")
 
 
 def say(quiet: bool) -> Callable[[str], None]:

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import torch
 from torch import nn
 from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel
 
 from numerals.learn import randomness
-from numerals.learn.beside import deaf
+from numerals.learn.averaging import averaging
+from numerals.learn.beside import deaf, end_with_parent
 from numerals.learn.data import Dataset
 from numerals.learn.reader_network import ReaderNetwork
 from numerals.learn.recipe import ReaderRecipe
@@ -42,7 +42,7 @@ def train_reader(
     network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial is not None:
         network.load_state_dict(initial)
-    averaged = AveragedModel(network, avg_fn=averaging(recipe.averaging), use_buffers=True)
+    averaged = averaging(network, recipe.averaging)
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
@@ -73,16 +73,6 @@ def loss_of(network: nn.Module, digits: torch.Tensor, labels: torch.Tensor, reci
     real = labels != NO_DIGIT
     classes = functional.cross_entropy(logits[real], labels[real], label_smoothing=recipe.smoothing)
     return classes + recipe.stranger_loss * functional.binary_cross_entropy_with_logits(being, real.float())
-
-
-def averaging(decay: float) -> Callable[[torch.Tensor, torch.Tensor, torch.Tensor | int], torch.Tensor]:
-    """The running mean of the weights; young ones are forgotten faster, since they are far from good."""
-
-    def average(mean: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
-        kept = min(decay, (1 + float(count)) / (10 + float(count)))
-        return mean * kept + new * (1 - kept) if new.is_floating_point() else new
-
-    return average
 
 
 def batches(recipe: ReaderRecipe, dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -127,6 +117,7 @@ def _start_worker(digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], s
     global _worker
     import cv2
 
+    end_with_parent()
     cv2.setNumThreads(1)
     _worker = Synthesis(digits), seed, fresh
 

@@ -4,7 +4,6 @@ Every row is seen once: while the network learns from a round's rows, a process 
 chance comes from (seed, round, row), so the processes' speed changes nothing.
 """
 
-import copy
 import math
 import tempfile
 import time
@@ -20,7 +19,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from numerals.learn.beside import deaf
+from numerals.learn.averaging import averaging
+from numerals.learn.beside import deaf, end_with_parent
 from numerals.learn.data import Dataset, Part
 from numerals.learn.glyphs import Glyphs, glyphs_of
 from numerals.learn.randomness import ORDER, generator, torch_seed
@@ -45,24 +45,23 @@ def train_rows(recipe: RowRecipe, dataset: Dataset, seed: int, keep: Keep, initi
     network: RowNet = RowNet().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial is not None:
         network.load_state_dict(initial)
-    kept: RowNet = copy.deepcopy(network)
+    averaged = averaging(network, recipe.averaging)
+    kept = averaged.module
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     learnt_from, held_out = dataset.parts(recipe.split.validation, recipe.split.random_state)
     validation = drawn(glyphs_of(*held_out), seed, VALIDATION, recipe.validation_rows)
-    done = 0
     for place, rows in enumerate(_rounds(recipe, learnt_from, seed)):
         started, losses = time.perf_counter(), []
         pending = list(batches(rows, recipe.batch_size, generator(seed, ORDER, place)))
         for step, (strips, digits) in enumerate(pending):
             rate = learning_rate(recipe, (place + step / len(pending)) / recipe.rounds)
             losses.append(_step(network, optimizer, rate, strips, digits))
-            _average(kept, network, min(recipe.averaging, (1 + done) / (10 + done)))
-            done += 1
+            averaged.update_parameters(network)
         told = {"round": place + 1, "rounds": recipe.rounds, "loss": float(np.mean(losses))}
         exact = row_accuracy(kept, validation)
         keep(kept, {**told, "validation_exact": exact, "seconds": time.perf_counter() - started})
-    kept.eval()
-    return kept
+    assert isinstance(kept, RowNet)
+    return kept.eval()
 
 
 def drawn(glyphs: Glyphs, seed: int, start: int, count: int) -> list[Row]:
@@ -130,13 +129,6 @@ def learning_rate(recipe: RowRecipe, done: float) -> float:
     return recipe.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * (done - 0.03) / 0.97)))
 
 
-@torch.no_grad()
-def _average(kept: RowNet, network: RowNet, share: float) -> None:
-    """Move the averaged weights, and what the normalisations counted, towards the network's."""
-    for old, new in zip(kept.state_dict().values(), network.state_dict().values(), strict=True):
-        old.lerp_(new, 1 - share) if old.is_floating_point() else old.copy_(new)
-
-
 def _step(
     network: RowNet, optimizer: torch.optim.Optimizer, rate: float, strips: torch.Tensor, digits: list[list[int]]
 ) -> float:
@@ -155,6 +147,7 @@ _glyphs: Glyphs | None = None  # of the process that draws
 
 def _start_drawing(path: str) -> None:
     global _glyphs
+    end_with_parent()
     cv2.setNumThreads(1)
     with np.load(path) as file:
         _glyphs = Glyphs.of(file["soft"], file["thin"], file["labels"])

@@ -12,7 +12,7 @@ from numerals.read.strips import Grey
 UNSURE = 0.9  # a page read with less mean evidence is tried lying on its sides and upside down
 MORE = 1.5  # how many times more must speak for several rows than for one, where a picture looks like one row
 BETTER = 1.2  # how many times more must speak for another way up
-LONGEST = 4  # rows looked at to tell which way up a page is: the widest
+LONGEST = 3  # rows looked at to tell which way up a page is: the widest
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def read_page(picture: Picture, read_strip: StripReader) -> ReadPage:
     if whole is not None:
         return _as_row_or_page(whole, small, scale, read_strip)
     page, sheet = _upright(small, scale, read_strip)
-    quarters = way_up(sheet, read_strip) if page.sureness < UNSURE else 0
+    quarters = way_up(sheet, page, read_strip) if page.sureness < UNSURE else 0
     return read_sheet(sheet, read_strip, quarters, scale) if quarters else page
 
 
@@ -102,17 +102,21 @@ def _upright(small: Picture, scale: float, read_strip: StripReader) -> tuple[Rea
     return max(tried, key=lambda each: each[0].evidence)
 
 
-def way_up(sheet: Sheet, read_strip: StripReader) -> int:
-    """How many quarter turns against the clock make the sheet upright, after one look at each row each way up."""
-    evidence = [_evidence(sheet.turned(quarters), read_strip) for quarters in range(4)]
+def way_up(sheet: Sheet, page: ReadPage, read_strip: StripReader) -> int:
+    """How many quarter turns against the clock make the sheet upright; `page` is what was read of it as it lies.
+
+    The longest rows count, those of the other ways up after one look.
+    """
+    evidence = [_longest(list(page.rows)).evidence]
+    for quarters in (1, 2, 3):
+        found = sorted(find_rows(sheet.turned(quarters)), key=lambda each: -each.strip.shape[1])[:LONGEST]
+        evidence.append(_longest([read_row(each, read_strip, 1.0, 1) for each in found]).evidence)
     best = int(np.argmax(evidence))
     return best if evidence[best] > BETTER * evidence[0] else 0
 
 
-def _evidence(sheet: Sheet, read_strip: StripReader) -> float:
-    """How much speaks for this way up, from the longest rows."""
-    longest = sorted(find_rows(sheet), key=lambda found: -found.strip.shape[1])[:LONGEST]
-    return ReadPage(tuple(read_row(found, read_strip, 1.0, 1) for found in longest)).evidence
+def _longest(rows: list[ReadRow]) -> ReadPage:
+    return ReadPage(tuple(sorted(rows, key=lambda row: -row.strip.shape[1])[:LONGEST]))
 
 
 def read_sheet(sheet: Sheet, read_strip: StripReader, quarters: int, scale: float) -> ReadPage:
