@@ -1,19 +1,22 @@
-"""Run ours and the peers in turn, each in its own environment, and keep one line for every run.
+"""Run recipes of ours and the peers in turn, each in its own environment, and keep one line for every run.
 
-    python -m benchmarks.run numerals keras-tensorflow --seeds 0 1 2
+    python -m benchmarks.run article quick instant keras-tensorflow --seeds 0 1 2
+    python -m benchmarks.run article keras-tensorflow --seeds 0 --epochs 1    # under a minute
 
-Each run is a whole process from a cold start (MNIST unpacked, page cache warm) and appends one JSON object to
-the record: what ran, seed, accuracy, seconds, peak memory, machine, versions, date, source hash.
-`benchmarks/table.py` makes the README's table from them.
+Each run is a whole process from a cold start (MNIST unpacked, page cache warm) to a saved, evaluated model, and appends
+one JSON object to the record: what ran, seed, accuracy, seconds, peak memory, machine, versions, date, source hash.
+At the end it says how many times as fast as the first peer each of ours was.
 """
 
 import argparse
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +24,35 @@ import numpy as np
 
 from benchmarks.machine import RECORDS, ROOT, conditions, keep
 
-HERE = Path(__file__).resolve().parent
-RECORD = RECORDS / "article.jsonl"
-PEERS = {"keras-tensorflow": ("tensorflow", ROOT / ".venv-keras-tensorflow" / "bin" / "python")}
+RECORD = RECORDS / "training.jsonl"
+RECIPES = ("article", "instant", "quick")
+KERAS = ROOT / ".venv-keras-tensorflow" / "bin" / "python"
 
 
-def run_numerals(recipe: str, seed: int, scratch: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Peer:
+    """A program in benchmarks/peers, and the environment that runs it."""
+
+    program: str
+    python: Path
+    installs: tuple[str, ...]  # what its user installs
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+PEERS = {
+    "keras-tensorflow": Peer(
+        "keras_article", KERAS, ("keras", "tensorflow-cpu", "scipy", "scikit-learn"), {"KERAS_BACKEND": "tensorflow"}
+    ),
+    "keras-example": Peer("keras_convnet", KERAS, ("keras", "tensorflow-cpu"), {"KERAS_BACKEND": "tensorflow"}),
+    "torch-example": Peer("torch_example", Path(sys.executable), ("torch", "numpy")),
+}
+
+
+def run_recipe(recipe: str, seed: int, epochs: int | None, folder: Path) -> dict[str, Any]:
     """One training of ours: a new process, its own run folder, its --json."""
     command = [sys.executable, "-m", "numerals", "train", "--recipe", recipe, "--seed", str(seed)]
-    command += ["--out", str(scratch / f"{recipe}-{seed}"), "--json", "--quiet"]
-    out = subprocess.run(command, capture_output=True, text=True, check=True)
-    metrics = json.loads(out.stdout)
+    command += ["--out", str(folder / f"{recipe}-{seed}"), "--json", "--quiet"]
+    metrics = json.loads(_timed(command + (["--epochs", str(epochs)] if epochs else [])))
     return {
         "program": f"numerals {recipe}",
         "seed": seed,
@@ -39,48 +60,78 @@ def run_numerals(recipe: str, seed: int, scratch: Path) -> dict[str, Any]:
         "test_accuracy": metrics["test"]["accuracy"],
         "test_loss": metrics["test"]["loss"],
         "precision": metrics["precision"],
+        "fit_seconds": metrics["stages"]["fit"]["seconds"],
         "peak_mebibytes": metrics["peak_mebibytes"],
         "versions": metrics["versions"],
     }
 
 
-def run_peer(name: str, seed: int, scratch: Path) -> dict[str, Any]:
-    """One training of the article's program on Keras, in the peer's environment."""
-    backend, python = PEERS[name]
-    data = scratch / "mnist.npz"
-    if not data.exists():
-        import numerals
-
-        (x_train, y_train), (x_test, y_test) = numerals.load_mnist()
-        np.savez(data, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
-    command = [str(python), str(HERE / "peers" / "keras_article.py"), str(data), "--seed", str(seed)]
-    environment = os.environ | {"KERAS_BACKEND": backend}
-    out = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    result: dict[str, Any] = json.loads(out.stdout.splitlines()[-1])
+def run_peer(peer: Peer, seed: int, epochs: int | None, data: Path) -> dict[str, Any]:
+    """One training of a peer's program, in its environment."""
+    command = [str(peer.python), "-m", f"benchmarks.peers.{peer.program}", str(data), "--seed", str(seed)]
+    out = _timed(command + (["--epochs", str(epochs)] if epochs else []), peer.environment)
+    result: dict[str, Any] = json.loads(out.splitlines()[-1])
     return result
+
+
+def _timed(command: list[str], environment: dict[str, str] | None = None) -> str:
+    """What the command prints."""
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | (environment or {}), check=False
+    )
+    if done.returncode:
+        sys.exit(f"benchmark: {' '.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")
+    return done.stdout
+
+
+def install_mebibytes(program: str) -> float:
+    """How large what a user installs for it is."""
+    peer = PEERS.get(program)
+    python, wanted = (peer.python, peer.installs) if peer else (sys.executable, ("numerals[train]",))
+    return float(_timed([str(python), "-m", "benchmarks.peers.size", *wanted]))
+
+
+def ratios(seconds: dict[str, list[float]]) -> list[str]:
+    """A line for each recipe of ours: the first peer's median time over its own."""
+    peers = [name for name in seconds if name in PEERS]
+    return [
+        f"{name}: {statistics.median(seconds[peers[0]]) / statistics.median(mine):.1f} times as fast as {peers[0]}"
+        for name, mine in seconds.items()
+        if peers and name not in PEERS
+    ]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("programs", nargs="+", choices=["numerals", *PEERS])
+    parser.add_argument("programs", nargs="+", choices=[*RECIPES, *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--recipe", default="article")
+    parser.add_argument("--epochs", type=int, help="for all of them, instead of each one's own number")
     parser.add_argument("--record", type=Path, default=RECORD, help="the file that a line a run is added to")
     parser.add_argument("--note", default="", help="conditions worth knowing, e.g. what else ran")
     options = parser.parse_args()
 
+    sizes = {program: install_mebibytes(program) for program in options.programs}
+    seconds: dict[str, list[float]] = {program: [] for program in options.programs}
     with tempfile.TemporaryDirectory() as folder:
+        import numerals
+
+        (x_train, y_train), (x_test, y_test) = numerals.load_mnist()
+        data = Path(folder) / "mnist.npz"
+        np.savez(data, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
         for seed in options.seeds:
             for program in options.programs:
                 started = time.perf_counter()
-                if program == "numerals":
-                    result = run_numerals(options.recipe, seed, Path(folder))
+                if program in PEERS:
+                    result = run_peer(PEERS[program], seed, options.epochs, data)
                 else:
-                    result = run_peer(program, seed, Path(folder))
+                    result = run_recipe(program, seed, options.epochs, Path(folder))
                 result["process_seconds"] = round(time.perf_counter() - started, 2)
-                result |= conditions(options.note)
+                result |= {"install_mebibytes": sizes[program], **conditions(options.note)}
+                seconds[program].append(result["process_seconds"])
                 keep(options.record, result)
-                print(f"{result['program']:32s} seed {seed}: {result['test_accuracy']:.4f}", flush=True)
+                figures = f"{result['test_accuracy']:.4f}  {result['process_seconds']:7.2f} s"
+                print(f"{result['program']:44s} seed {seed}: {figures}", flush=True)
+    print("\n".join(ratios(seconds)))
 
 
 if __name__ == "__main__":

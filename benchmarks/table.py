@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
-RECORD = HERE / "records" / "article.jsonl"
+RECORD = HERE / "records" / "article.jsonl"  # how good: many seeds, whatever else ran
+SPEEDS = HERE / "records" / "training.jsonl"  # how fast: in turn, on a quiet machine
+REFERENCE = "Keras"  # the program that the others are compared with begins so
 README = HERE.parent / "README.md"
 MARKS = re.compile(r"(<!-- records: made by `make record` -->\n).*?(<!-- /records -->)", re.DOTALL)
 
@@ -34,11 +36,49 @@ def table(runs: list[dict[str, Any]]) -> str:
             f"| {program} | {_spread(accuracy, 100, 2)} % | {_spread(loss, 1, 4)} | "
             f"{epochs[0]}{f' to {epochs[-1]}' if len(epochs) > 1 else ''} | {len(mine)} |"
         )
+    return "\n".join(lines) + f"\n\n{_conditions(runs)}\n"
+
+
+def speeds(runs: list[dict[str, Any]]) -> str:
+    """A row for each program, the fastest first: seconds of the whole process, and how many times less than Keras's."""
+    programs = {run["program"]: [other for other in runs if other["program"] == run["program"]] for run in runs}
+    seconds = {program: statistics.median(_all(mine, "process_seconds")) for program, mine in programs.items()}
+    reference = next((taken for program, taken in seconds.items() if program.startswith(REFERENCE)), None)
+    lines = [
+        "| program | whole process | times as fast | test accuracy | epochs | peak memory | installed | runs |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for program in sorted(programs, key=lambda each: seconds[each]):
+        mine = programs[program]
+        figures = [
+            f"{seconds[program]:.1f} s",
+            f"{reference / seconds[program]:.1f}" if reference else "",
+            f"{_spread(_all(mine, 'test_accuracy'), 100, 2)} %",
+            str(max(_all(mine, "epochs"))),
+            f"{max(_all(mine, 'peak_mebibytes')):.0f} MiB",
+            f"{max(_all(mine, 'install_mebibytes')):.0f} MiB",
+            str(len(mine)),
+        ]
+        lines.append(f"| {program} | {' | '.join(figures)} |")
+    return "\n".join(lines) + f"\n\n{_conditions(runs)}\n"
+
+
+def tables() -> str:
+    """Both, as the README has them."""
+    return table(records()) + "\n" + speeds(records(SPEEDS))
+
+
+def _conditions(runs: list[dict[str, Any]]) -> str:
+    """Where and when, and what else was said about it."""
     machines = {f"{run['machine']['processor']}, {run['machine']['cores']} cores" for run in runs}
     dates = sorted({run["date"] for run in runs})
     span = dates[0] if len(dates) == 1 else f"{dates[0]} to {dates[-1]}"
     notes = sorted({run["note"] for run in runs if run["note"]})
-    return "\n".join(lines) + f"\n\n{'; '.join([*sorted(machines), span, *notes])}.\n"
+    return f"{'; '.join([*sorted(machines), span, *notes])}."
+
+
+def _all(runs: list[dict[str, Any]], name: str) -> list[Any]:
+    return [run[name] for run in runs]
 
 
 def _spread(values: list[float], scale: float, places: int) -> str:
@@ -49,10 +89,10 @@ def _spread(values: list[float], scale: float, places: int) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", type=Path, default=RECORD)
-    parser.add_argument("--write", action="store_true", help="put the table into the README")
+    parser.add_argument("--record", type=Path, help="only the speeds of this record")
+    parser.add_argument("--write", action="store_true", help="put the tables into the README")
     options = parser.parse_args()
-    made = table(records(options.record))
+    made = speeds(records(options.record)) if options.record else tables()
     print(made)
     if options.write:
         README.write_text(MARKS.sub(lambda marks: marks[1] + made + marks[2], README.read_text()))

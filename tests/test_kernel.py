@@ -1,5 +1,9 @@
 """Our own steps against their twins in plain torch, and against float64."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -31,3 +35,26 @@ def test_batch_norm_keeps_its_exactness_where_the_mean_is_far_from_zero() -> Non
     maps = 1000 + torch.rand((32, 2, 26, 26), generator=torch.Generator().manual_seed(0))
     _, _, variance = kernel.batch_norm(maps, torch.ones(2), torch.zeros(2), 1e-3)
     assert variance.tolist() == pytest.approx(maps.double().var((0, 2, 3), correction=0).tolist(), rel=1e-3)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="it is about glibc")
+def test_kept_memory_is_not_asked_for_anew() -> None:
+    """Page faults of making and dropping tensors of 16 MiB, one and then six at a time."""
+    program = """if True:
+        import resource, sys, torch
+        from numerals.learn import kernel
+        if sys.argv[1] == "kept":
+            kernel.keep_memory()
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        for _ in range(50):
+            held = torch.ones(2**22)
+            del held
+            held = [torch.ones(2**22) for _ in range(6)]
+            del held
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+    """
+    kept, plain = (
+        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "plain")
+    )
+    assert kept < 0.8 * plain

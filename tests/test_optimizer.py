@@ -28,7 +28,9 @@ def gradients(size: float) -> npt.NDArray[np.float32]:
     return np.asarray(drawn, np.float32)
 
 
-def walk_of_torch(optimizer: torch.optim.Optimizer, weight: nn.Parameter, slopes: npt.NDArray[np.float32]) -> None:
+def walk_of_torch(
+    optimizer: KerasAdam | torch.optim.Optimizer, weight: nn.Parameter, slopes: npt.NDArray[np.float32]
+) -> None:
     for slope in slopes:
         weight.grad = torch.from_numpy(slope.copy())
         optimizer.step()

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from numerals.learn.data import load_mnist
-from numerals.learn.glyphs import Glyphs, glyphs_of, thinned
+from numerals.learn.glyphs import Glyphs, glyphs_of, thinned, writer
 from numerals.learn.rownet import RowNet
 from numerals.learn.rows import row, strange_row
 from numerals.learn.strokes import FORMS, draw
 from numerals.learn.train_rows import ctc, greedy, stacked
+from numerals.learn.writing import Sheet
 from numerals.read import weights
 from numerals.read.read_rows import ReadPage, read_page
 from numerals.read.read_strip import Settings, StripReader
@@ -199,3 +200,11 @@ def test_strange_rows_are_mostly_no_rows_of_digits(network: StripReader) -> None
 
 def test_the_model_that_ships_is_small() -> None:
     assert weights.shipped(weights.ROWS).stat().st_size < 1_500_000
+
+
+def test_ink_taller_than_the_sheet_loses_its_margins_and_no_more() -> None:
+    sheet = Sheet(writer(np.random.default_rng(0)), 1)
+    patch = np.zeros((len(sheet.ink) + 7, 9), np.float32)
+    patch[20:-20, 4] = 1
+    sheet.put(patch, 0.0, -5.0)
+    assert sheet.ink.sum() == patch.sum()

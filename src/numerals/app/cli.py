@@ -83,9 +83,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            metavar="article|reader|rows|FILE.toml",
-            help="Every number of the training. reader and rows are of the two models that read; a file may leave keys "
-            "out.",
+            metavar="article|instant|quick|reader|rows|FILE.toml",
+            help="Every number of the training: the article's, two faster ones, two that read, or those of a file.",
         ),
     ] = "article",
     epochs: Annotated[
@@ -231,13 +230,15 @@ def read(
     if form not in reading.FORMS:
         raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
     warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
-    names = reading.sources(pictures)
-    readings = reading.read_all(Reader(model), track(names, len(names)), annotated)
+    names, failed = reading.sources(pictures), list[str]()
+    pages = reading.read_all(Reader(model), track(names, len(names)), annotated)
     try:
-        for part in reading.FORMS[form](reading.reported(readings, len(names), _complain), len(names) > 1):
+        for part in reading.FORMS[form](reading.reported(pages, len(names), failed, _complain), len(names) > 1):
             print(part, end="", flush=True)
     except KeyboardInterrupt as error:
         raise KeyboardInterrupt("what was read is printed") from error
+    if failed:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numerals.errors import FailureError, InputError, NumeralsError, PictureError, StorageError, printable
+from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
@@ -104,14 +104,14 @@ def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> It
             yield Reading(name, number + 1, None, str(error))
 
 
-def reported(readings: Iterable[Reading], names: int, say: Callable[[str], None]) -> Iterator[Reading]:
-    """The same readings; of each that has an error or no digits it is said when it comes.
+def reported(
+    readings: Iterable[Reading], names: int, failed: list[str], say: Callable[[str], None]
+) -> Iterator[Reading]:
+    """The same readings; of each that has an error or no digits it is said when it comes. `failed` gets the errors.
 
-    Raises (after the last):
-        InputError: the only picture there was cannot be read.
-        FailureError: some of several cannot be read.
+    Raises:
+        InputError: after the last, where there is only one and it cannot be read.
     """
-    failed = []
     for reading in readings:
         alone = names == 1 and reading.number == 1
         if reading.error:
@@ -121,10 +121,8 @@ def reported(readings: Iterable[Reading], names: int, say: Callable[[str], None]
         elif reading.page and not reading.page.rows:
             say(f"{printable(reading.picture)}: no digits found")
         yield reading
-    if failed and names == 1 and alone:
+    if failed and alone:
         raise InputError(failed[0])
-    if failed:
-        raise FailureError(f"not everything could be read: {len(failed)} failed, as said above")
 
 
 def _standard_input() -> bytes:

@@ -4,14 +4,14 @@ Knows nothing about how the options are parsed.
 """
 
 import shlex
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numerals.app.show import Show, say
 from numerals.errors import InputError
-from numerals.learn import train
-from numerals.learn import train_reading as reading
+from numerals.learn import sources
 from numerals.learn.evaluate import Metrics
 from numerals.learn.recipe import ReaderRecipe, Recipe, RowRecipe
 
@@ -34,8 +34,13 @@ def train_article(
     """
     if epochs is not None:
         recipe = recipe.change(epochs=epochs)
+    with ThreadPoolExecutor(1) as beside:
+        loading = beside.submit(sources.load, data)  # while torch is imported, which takes a second
+        from numerals.learn.train import train
+
+        dataset = loading.result()
     with Show(quiet) as show:
-        run = train.train(recipe, data, out=out, seed=seed, device=device, observer=show)
+        run = train(recipe, dataset, out=out, seed=seed, device=device, observer=show)
         show.ended(run)
     if run.test is None:
         raise KeyboardInterrupt(f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}")
@@ -55,8 +60,10 @@ def train_reading(
     """One of the two networks that read."""
     if epochs is not None:
         raise InputError(f"--epochs {epochs}: recipe {recipe.name} has none; change its numbers in a file of your own")
+    from numerals.learn.train_reading import train_reading as train
+
     if device not in ("auto", "cpu"):
         raise InputError(f"--device {device}: recipe {recipe.name} trains on the CPU, which makes its samples")
-    folder, test, metrics = reading.train_reading(recipe, data, out=out, seed=seed, initial=initial, say=say(quiet))
+    folder, test, metrics = train(recipe, data, out=out, seed=seed, initial=initial, say=say(quiet))
     say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
     return Ended(test, metrics)

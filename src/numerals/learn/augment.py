@@ -25,8 +25,13 @@ def draw(count: int, recipe: Augment, chance: np.random.Generator) -> Transforms
     The columns are what Keras calls theta, tx, ty, zx and zy: x runs along a row, y down, and `width_shift` bounds tx.
     (Keras's own generator crosses the two names: its height_shift_range moves along a row. The article's are equal.)
     """
-    reach = np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
-    return (np.array(IDENTITY) + chance.uniform(-reach, reach, (count, len(reach)))).astype(np.float32)
+    far = reach(recipe)
+    return (np.array(IDENTITY) + chance.uniform(-far, far, (count, len(far)))).astype(np.float32)
+
+
+def reach(recipe: Augment) -> npt.NDArray[np.float64]:
+    """How far each column of a transform may be from the identity, float64 (5,); all zero: no augmentation."""
+    return np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
 
 
 def apply(images: torch.Tensor, transforms: Transforms) -> torch.Tensor:

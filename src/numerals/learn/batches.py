@@ -22,15 +22,16 @@ SAMPLES = 8  # augmented digits in a row of `samples`
 def batches(
     training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The epoch's batches, shuffled and augmented: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
+    """The epoch's batches, shuffled, augmented if the recipe does: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
     images, labels = training
     order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
     transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
     chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
     for start in range(0, len(order), chunk):
         chosen = order[start : start + chunk]
-        digits = augment.apply(as_input(images[chosen], device), transforms[chosen])
-        digits = digits.contiguous(memory_format=torch.channels_last)
+        digits = as_input(images[chosen], device)
+        if augment.reach(recipe.augment).any():
+            digits = augment.apply(digits, transforms[chosen]).contiguous(memory_format=torch.channels_last)
         truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
         yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
 

@@ -78,6 +78,22 @@ def _less(value: float, best: float | None) -> bool:
     return best is None or bool(np.float32(value) < np.float32(best))
 
 
+class OneCycle:
+    """A learning rate that rises in a line to its peak and falls in a line to nothing (Smith and Topin 2017)."""
+
+    def __init__(self, recipe: recipes.Recipe) -> None:
+        self._peak, self._warmup, self._epochs = recipe.optimizer.learning_rate, recipe.schedule.warmup, recipe.epochs
+
+    def rate(self, done: float) -> float:
+        """The rate after `done` epochs, a whole number or not."""
+        share = done / self._epochs
+        return self._peak * min(share / self._warmup, (1 - share) / (1 - self._warmup))
+
+    def highest(self, epoch: int) -> float:
+        """The highest rate of an epoch, from 1."""
+        return self.rate(min(max(self._warmup * self._epochs, epoch - 1), epoch))
+
+
 class TensorBoard:
     """Writes what TensorBoard shows, without TensorFlow: `tensorboard --logdir RUN/tensorboard`.
 

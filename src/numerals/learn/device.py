@@ -20,6 +20,14 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
+def seed(device: torch.device, value: int) -> None:
+    """Set where the device's chance starts. torch.manual_seed also keeps a traceback for a GPU that may never come."""
+    if device.type == "cuda":
+        torch.cuda.manual_seed(value)
+    else:
+        torch.default_generator.manual_seed(value)
+
+
 def uses_bfloat16(precision: str, device: torch.device) -> bool:
     """Whether the network multiplies in bfloat16: where "auto" finds a matrix unit for it (AMX, or a GPU's).
 

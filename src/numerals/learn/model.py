@@ -73,13 +73,12 @@ def build(recipe: recipes.Model) -> nn.Sequential:
             raise RecipeError(
                 f"model.convolutions = {list(recipe.convolutions)}: nothing is left of {SIDE} pixels; use fewer"
             )
-        layers += [
-            nn.Conv2d(channels, filters, recipe.kernel),
-            nn.ReLU(),
-            # torch's momentum is the share that is new, Keras's the share that stays
-            BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum),
-            nn.MaxPool2d(recipe.pool),
-        ]
+        # torch's momentum is the share that is new, Keras's the share that stays
+        norm = BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum)
+        norms = [norm] if recipe.batch_norm else []
+        pool = nn.MaxPool2d(recipe.pool)
+        after = [pool, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, pool]
+        layers += [nn.Conv2d(channels, filters, recipe.kernel), *after]
         channels = filters
     layers += [Flatten(), nn.Linear(side * side * channels, recipe.dense), nn.ReLU(), nn.Dropout(recipe.dropout)]
     layers += [nn.Linear(recipe.dense, len(CLASSES))]

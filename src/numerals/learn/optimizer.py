@@ -8,32 +8,49 @@ from torch import nn
 from numerals.learn import recipe as recipes
 
 
-class KerasAdam(torch.optim.Adam):
+class KerasAdam:
     """torch's fused Adam with epsilon outside of the bias correction, where Keras has it.
+
+    Its weight decay is decoupled from the gradient (Loshchilov and Hutter 2019).
 
     Keras divides by sqrt(v) + epsilon and then corrects; torch corrects sqrt(v) first and then adds epsilon. The two
     are the same when torch's epsilon is Keras's over the correction of that step, which is what `step` sets. Without it
     the first steps differ, since the correction is smallest there: sqrt(1 - 0.999) = 0.03.
+
+    It calls torch's kernel itself, as torch.optim's classes import torch's compiler when they are made: over a second.
     """
 
     def __init__(self, network: nn.Module, recipe: recipes.Optimizer) -> None:
-        betas = (recipe.beta_1, recipe.beta_2)
-        super().__init__(network.parameters(), recipe.learning_rate, betas, recipe.epsilon, fused=True)
-        self._epsilon = recipe.epsilon
-        self._steps = 0
+        self.rate = recipe.learning_rate  # of the next step; the schedule sets it
+        self._recipe = recipe
+        self._weights = list(network.parameters())
+        self._means = [torch.zeros_like(weight) for weight in self._weights]
+        self._squares = [torch.zeros_like(weight) for weight in self._weights]
+        self._steps = [torch.zeros((), device=weight.device) for weight in self._weights]
+        self._done = 0
 
-    @property
-    def rate(self) -> float:
-        """The learning rate; setting it is what the plateau rule does."""
-        return float(self.param_groups[0]["lr"])
+    def zero_grad(self) -> None:
+        """Forget the gradients."""
+        for weight in self._weights:
+            weight.grad = None
 
-    @rate.setter
-    def rate(self, value: float) -> None:
-        self.param_groups[0]["lr"] = value
-
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        """One step of every parameter along its gradient."""
-        self._steps += 1
-        group = self.param_groups[0]
-        group["eps"] = self._epsilon / math.sqrt(1 - group["betas"][1] ** self._steps)
-        super().step(closure)
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step of every weight along its gradient."""
+        self._done += 1
+        torch._foreach_add_(self._steps, 1)
+        torch._fused_adamw_(
+            list[torch.Tensor](self._weights),
+            [weight.grad for weight in self._weights if weight.grad is not None],
+            self._means,
+            self._squares,
+            [],
+            self._steps,
+            lr=self.rate,
+            beta1=self._recipe.beta_1,
+            beta2=self._recipe.beta_2,
+            weight_decay=self._recipe.weight_decay,
+            eps=self._recipe.epsilon / math.sqrt(1 - self._recipe.beta_2**self._done),
+            amsgrad=False,
+            maximize=False,
+        )

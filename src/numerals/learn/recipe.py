@@ -51,6 +51,8 @@ class Model(_Table):
     pool: Side
     dense: Count
     dropout: ShareOrNone
+    pool_first: bool
+    batch_norm: bool
     batch_norm_momentum: ShareOrNone
     batch_norm_epsilon: Share
 
@@ -60,6 +62,12 @@ class Optimizer(_Table):
     beta_1: ShareOrNone
     beta_2: ShareOrNone
     epsilon: Share
+    weight_decay: ShareOrNone
+
+
+class Schedule(_Table):
+    kind: Literal["plateau", "one-cycle"]
+    warmup: Share
 
 
 class EarlyStopping(_Table):
@@ -126,11 +134,15 @@ class Recipe(_Whole):
 
     epochs: Count
     batch_size: Count
+    training_share: Annotated[float, Field(gt=0, le=1)]
     precision: Literal["float32", "auto"]
+    label_smoothing: ShareOrNone
+    curves: bool
     split: Split
     augment: Augment
     model: Model
     optimizer: Optimizer
+    schedule: Schedule
     early_stopping: EarlyStopping
     plateau: Plateau
     tensorboard: TensorBoard

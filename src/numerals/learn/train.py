@@ -16,12 +16,13 @@ from torch.nn import functional
 
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
-from numerals.learn import curves, model, randomness, sources
+from numerals.learn import curves, kernel, model, randomness, sources
 from numerals.learn.batches import batches, samples
-from numerals.learn.callbacks import EarlyStopping, Epoch, Plateau, TensorBoard
+from numerals.learn.callbacks import EarlyStopping, Epoch, OneCycle, Plateau, TensorBoard
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
 from numerals.learn.data import Dataset, Part
 from numerals.learn.device import choose_device, uses_bfloat16
+from numerals.learn.device import seed as set_seed
 from numerals.learn.evaluate import Metrics, score
 from numerals.learn.optimizer import KerasAdam
 from numerals.learn.recipe import Recipe
@@ -76,6 +77,7 @@ def train(
         KeyboardInterrupt: interrupted before the first epoch ended; nothing is kept.
     """
     stages = Stages()
+    kernel.keep_memory()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     place = choose_device(device)
     if not 0 <= seed < 2**63:
@@ -107,7 +109,9 @@ def _train(
     folder.write("recipe.toml", recipe.to_toml())
     with stages("load"):
         dataset = data if isinstance(data, Dataset) else sources.load(data)
-        training, validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
+        (images, labels), validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
+        count = max(round(recipe.training_share * len(images)), 1)  # of a part that the split has shuffled
+        training = images[:count], labels[:count]
     torch.manual_seed(randomness.torch_seed(seed, randomness.INITIAL))
     network = model.build(recipe.model).to(device)
     with stages("fit"):
@@ -135,11 +139,13 @@ def fit(
 ) -> Fitted:
     """The loop. It sees the training and the validation part and nothing else.
 
-    Afterwards the network, and model.safetensors in the folder, have the weights of the epoch with the least val_loss.
+    Afterwards the network, and model.safetensors in the folder, have the weights of the epoch with the least val_loss;
+    with a one-cycle schedule those of the last, as it ends at its best.
     """
     device = next(network.parameters()).device
     optimizer = KerasAdam(network, recipe.optimizer)
     stopping, plateau = EarlyStopping(recipe.early_stopping), Plateau(recipe.plateau)
+    cycle = OneCycle(recipe) if recipe.schedule.kind == "one-cycle" else None
     predict = model.predictor(network)
     history: list[Epoch] = []
     best: tuple[int, Weights] | None = None  # epoch and weights together, so that no interruption parts them
@@ -151,14 +157,15 @@ def fit(
         if observer:
             observer.started(recipe, model.describe(network), _facts(training, validation, recipe, device))
         for epoch in range(1, recipe.epochs + 1):
-            started, rate = time.perf_counter(), optimizer.rate
-            loss, accuracy = _learn(network, optimizer, recipe, training, seed, epoch, folder, observer)
+            started, rate = time.perf_counter(), cycle.highest(epoch) if cycle else optimizer.rate
+            loss, accuracy = _learn(network, optimizer, cycle, recipe, training, seed, epoch, folder, observer)
             scored = score(predict(validation[0]), validation[1])
             seconds = round(time.perf_counter() - started, 3)
             row = Epoch(epoch, loss, accuracy, scored.loss, scored.accuracy, rate, seconds)
             history.append(row)
-            is_best = stopping.is_best(epoch, row.val_loss)
-            optimizer.rate = plateau.next_rate(row.val_loss, rate)
+            is_best = cycle is not None or stopping.is_best(epoch, row.val_loss)
+            if cycle is None:
+                optimizer.rate = plateau.next_rate(row.val_loss, rate)
             if is_best:
                 best = epoch, snapshot(network)
                 folder.write_model(best[1])
@@ -187,6 +194,7 @@ def fit(
 def _learn(
     network: nn.Sequential,
     optimizer: KerasAdam,
+    cycle: OneCycle | None,
     recipe: Recipe,
     training: Part,
     seed: int,
@@ -205,10 +213,12 @@ def _learn(
     steps = math.ceil(len(training[0]) / recipe.batch_size)
     network.train()
     for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device), 1):
-        torch.manual_seed(randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
+        set_seed(device, randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
+        if cycle:
+            optimizer.rate = cycle.rate(epoch - 1 + (step - 0.5) / steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = network(digits)
-        loss = functional.cross_entropy(logits.float(), truth)
+        loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -252,8 +262,9 @@ def _conclude(
     """Evaluate on the test digits, once, and write down what the run was."""
     predict = model.predictor(network)
     test: Metrics | None = None
-    with stages("draw"):
-        folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch, recipe))
+    if recipe.curves:
+        with stages("draw"):
+            folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch, recipe))
     if fitted.ended != "interrupted":
         with stages("test"):
             probabilities = predict(dataset.test[0])

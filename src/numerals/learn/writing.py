@@ -39,6 +39,8 @@ class Sheet:
 
     def put(self, patch: Alpha, gap: float, down: float, join: bool = False) -> None:
         """Ink to the right of what is there; `gap` pixels on, its upper edge `down` pixels down, joined or not."""
+        spare = max(len(patch) - len(self.ink), 0)  # a large digit turned far: its margins stick out
+        patch = patch[spare // 2 : len(patch) - (spare + 1) // 2]
         dark = patch > 0.4
         if not dark.any():
             return

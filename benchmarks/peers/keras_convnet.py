@@ -1,0 +1,46 @@
+"""The design of Keras's own MNIST example ("Simple MNIST convnet"), at its published hyperparameters: 15 epochs of 128.
+
+Knows nothing about numerals. Two convolutions, dropout of a half, Adam, a tenth held out.
+"""
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+STARTED = time.perf_counter()
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+from keras import layers
+
+from benchmarks.peers import training
+
+IMPORTED = time.perf_counter()
+
+
+def main() -> None:
+    options = training.options(__doc__, epochs=15)
+    keras.utils.set_random_seed(options.seed)
+    (images, labels), (test_images, test_labels) = (
+        (images[..., None], keras.utils.to_categorical(labels, 10)) for images, labels in training.load(options.data)
+    )
+    stack = [layers.Input((28, 28, 1))]
+    for filters in (32, 64):
+        stack += [layers.Conv2D(filters, 3, activation="relu"), layers.MaxPooling2D()]
+    stack += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, activation="softmax")]
+    model = keras.Sequential(stack)
+    model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
+    fitting = time.perf_counter()
+    model.fit(images, labels, batch_size=128, epochs=options.epochs, validation_split=0.1, verbose=0)
+    fitted = time.perf_counter() - fitting
+    loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
+    with tempfile.TemporaryDirectory() as folder:
+        model.save(Path(folder) / "model.keras")
+    program = f"Keras's example, Keras {keras.__version__} on {keras.backend.backend()}"
+    training.tell(program, options.seed, options.epochs, float(accuracy), float(loss), STARTED, IMPORTED, fitted)
+
+
+if __name__ == "__main__":
+    main()

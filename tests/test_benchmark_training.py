@@ -1,0 +1,67 @@
+"""The benchmark of trainings: what it counts and how it is printed. The programs themselves are run by `make bench`."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import run, table
+from benchmarks.peers import size
+
+
+def record(program: str, seed: int, seconds: float, accuracy: float = 0.99) -> dict[str, Any]:
+    return {
+        "program": program,
+        "seed": seed,
+        "epochs": 10,
+        "test_accuracy": accuracy,
+        "process_seconds": seconds,
+        "peak_mebibytes": 500.4,
+        "install_mebibytes": 1000.0,
+        "machine": {"processor": "a processor", "cores": 2},
+        "date": "2026-11-22",
+        "note": "nothing else ran",
+    }
+
+
+def test_the_table_is_fastest_first_and_beside_keras() -> None:
+    runs = [record("Keras 3 on tensorflow", seed, 300 + seed) for seed in (0, 1, 2)]
+    runs += [
+        record("numerals quick", seed, taken, 0.994 + seed / 1e4) for seed, taken in ((0, 9.0), (1, 10.0), (2, 99.0))
+    ]
+    lines = table.speeds(runs).splitlines()
+    assert lines[2] == "| numerals quick | 10.0 s | 30.1 | 99.41 ± 0.01 % | 10 | 500 MiB | 1000 MiB | 3 |"
+    assert lines[3].startswith("| Keras 3 on tensorflow | 301.0 s | 1.0 |")
+    assert lines[-1] == "a processor, 2 cores; 2026-11-22; nothing else ran."
+
+
+def test_the_ratio_is_of_medians() -> None:
+    seconds = {"instant": [4.0, 5.0, 50.0], "keras-tensorflow": [300.0, 310.0, 900.0], "torch-example": [1.0]}
+    assert run.ratios(seconds) == ["instant: 62.0 times as fast as keras-tensorflow"]
+    assert run.ratios({"instant": [4.0]}) == []
+
+
+def test_an_installation_is_what_was_asked_for_and_what_that_needs() -> None:
+    light, whole = size.installed(["numerals"]), size.installed(["numerals[train]"])
+    assert {"numpy", "onnxruntime"} <= set(light) < set(whole) and {"torch", "tensorboard"} <= set(whole) - set(light)
+    assert "pytest" not in whole
+    assert 50 < size.mebibytes(light) < size.mebibytes(whole)
+
+
+def test_a_program_that_fails_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="failed"):
+        run._timed([sys.executable, "-c", "import nothing_of_that_name"])
+
+
+@pytest.mark.slow
+def test_a_recipe_and_a_peer_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = tmp_path / "record.jsonl"
+    options = ["instant", "torch-example", "--seeds", "0", "--epochs", "1", "--record", str(kept)]
+    monkeypatch.setattr("sys.argv", ["run", *options])
+    run.main()
+    ours, theirs = (json.loads(line) for line in kept.read_text().splitlines())
+    assert (ours["program"], ours["epochs"], theirs["epochs"]) == ("numerals instant", 1, 1)
+    assert theirs["program"].startswith("PyTorch's example") and theirs["test_accuracy"] > 0.97
+    assert 0 < ours["fit_seconds"] < ours["process_seconds"] and theirs["install_mebibytes"] > 100
