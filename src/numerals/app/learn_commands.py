@@ -1,0 +1,146 @@
+"""The commands of the half that learns: parse, call, print. Each imports what it needs within."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from numerals.errors import InputError
+
+if TYPE_CHECKING:
+    from numerals.learn.evaluate import Metrics
+
+DataOption = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="SPEC",
+        help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
+        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black.",
+    ),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print the metrics as JSON on stdout instead of the last line.")
+]
+DeviceOption = Annotated[
+    str, typer.Option(metavar="auto|cpu|cuda", help="auto takes a CUDA device where there is one.")
+]
+
+
+def train(
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="article|instant|quick|reader|rows|FILE.toml",
+            help="Every number of the training: the article's, two faster ones, two that read, or those of a file.",
+        ),
+    ] = "article",
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="At most so many, instead of the recipe's number; reader and rows have none."),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, help="The same seed, machine and number of threads give the same weights, bit for bit."),
+    ] = 0,
+    device: DeviceOption = "auto",
+    data: DataOption = "mnist",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="The run folder, which must not exist. Left out, it is runs/RECIPE-1, or -2, and so on.",
+            show_default=False,
+        ),
+    ] = None,
+    initial: Annotated[
+        Path | None,
+        typer.Option(
+            "--init",
+            metavar="RUN",
+            help="A run whose weights to start from; recipes reader and rows only.",
+            show_default=False,
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a network, keep the run in a folder, and evaluate it once on the test digits.
+
+    Ends with the article's own line: Test Accuracy: 0.99.., Test Loss: 0.0...
+
+    In the article's recipe digits are rotated, zoomed and shifted as its code does. Its prose also says flips; its code
+    has none, since a mirrored digit is another sign, and so has this.
+
+    Ctrl-C ends it cleanly and keeps the best model so far.
+    """
+    from numerals.app import training
+    from numerals.learn import recipe as recipes
+
+    chosen = recipes.load(recipe)
+    if isinstance(chosen, recipes.Recipe):
+        if initial is not None:
+            raise InputError(f"--init {initial}: recipe {chosen.name} starts from chance; reader and rows take it")
+        ended = training.train_article(chosen, epochs, seed, device, data, out, quiet)
+    else:
+        ended = training.train_reading(chosen, epochs, seed, device, data, out, quiet, initial)
+    _print_result(ended.test, ended.metrics if as_json else None)
+
+
+def evaluate(
+    run: Annotated[
+        Path, typer.Argument(metavar="RUN|MODEL.onnx", help="A run folder, as train keeps it, or an exported model.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Option("--data", metavar="SPEC", help="As train takes it. Left out: what the run was trained on."),
+    ] = None,
+    device: DeviceOption = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a kept run on the test digits of what it was trained on; with --data, of other data.
+
+    An exported model is evaluated on MNIST's test digits where --data names no other. The models that read rows are
+    evaluated on rows written with the test digits: the share that is read without a mistake at one look, which is less
+    than numerals read does with them.
+    """
+    from numerals.learn.scoring import score_kept
+
+    metrics = score_kept(run, data, device)
+    _print_result(metrics, metrics.to_dict() if as_json else None)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, as train keeps it.")],
+    form: Annotated[str, typer.Option("--format", metavar="onnx", help="The kind of file.")] = "onnx",
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="Left out, it is model.onnx in the run folder.", show_default=False),
+    ] = None,
+) -> None:
+    """Write a run's network as an ONNX file, preprocessing and calibration inside, and its card (.json) beside it.
+
+    PyTorch and ONNX must agree in every test digit, or in strips of rows, else it fails. Read with it: numerals read
+    --model FILE.onnx.
+    """
+    from numerals.learn.export import export as run_export
+
+    if form != "onnx":
+        raise InputError(f"--format {form}: must be onnx")
+    path, card = run_export(run, out)
+    figures = ", ".join(f"{name} {share:.4f}" for name, share in card["accuracy"].items())
+    print(f"{path}  {path.stat().st_size / 1e6:.2f} MB, and its card {path.with_suffix('.json').name}", file=sys.stderr)
+    print(f"accuracy: {figures}; agrees with PyTorch", file=sys.stderr)
+    print(path)
+
+
+def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
+    """The article's line on stdout; or JSON there and the line on stderr."""
+    line = f"Test Accuracy: {test.accuracy:.4f}, Test Loss: {test.loss:.4f}"
+    if as_json is None:
+        print(line)
+    else:
+        print(json.dumps(as_json, indent=2))
+        print(line, file=sys.stderr)

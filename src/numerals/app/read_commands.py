@@ -1,0 +1,79 @@
+"""The commands of the half that reads: parse, call, print. Each imports what it needs within; none needs PyTorch."""
+
+import sys
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from numerals.errors import InputError
+
+
+def read(
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PICTURE...", help="Pictures, PDFs (with the extra pdf), folders of them, or - for stdin."
+        ),
+    ],
+    form: Annotated[
+        str, typer.Option("--format", metavar="text|json|csv", help="What is printed; json and csv have the boxes.")
+    ] = "text",
+    annotated: Annotated[
+        Path | None,
+        typer.Option(
+            "--annotate", metavar="DIR", help="Keep each picture there with boxes, digits and what the network saw."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.onnx",
+            help="An exported model instead of one that ships: of rows, or of one digit a picture, which then names "
+            "the digits.",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """Read handwritten digits in photographs, scans and drawings: rows from top to bottom, a line each.
+
+    Each is printed as it is read. A picture without digits prints nothing, and stderr says so. A picture that cannot be
+    read is reported, the others are read, and the exit code is 1; where it is the only one, 2. Folders within a folder
+    are left alone.
+
+    Of an animation the first picture is read, of TIFF and PDF every page. At most 100 megapixels (WebP: 40).
+    """
+    from numerals.app import reading
+    from numerals.app.show import track
+    from numerals.read.reader import Reader
+
+    if form not in reading.FORMS:
+        raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
+    warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
+    names, failed = reading.sources(pictures), list[str]()
+    pages = reading.read_all(Reader(model), track(names, len(names)), annotated)
+    try:
+        for part in reading.FORMS[form](reading.reported(pages, len(names), failed, complain), len(names) > 1):
+            print(part, end="", flush=True)
+    except KeyboardInterrupt as error:
+        raise KeyboardInterrupt("what was read is printed") from error
+    if failed:
+        raise typer.Exit(1)
+
+
+def doctor() -> None:
+    """Say what is installed, which device trains, whether data and model verify. Exits with 1 if something is wrong."""
+    from numerals.app.doctor import examine
+
+    findings = examine()
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        print(f"{'ok ' if finding.ok else 'BAD'} {finding.what:{width}s}  {finding.says}")
+    if not all(finding.ok for finding in findings):
+        raise typer.Exit(1)
+
+
+def complain(message: str) -> None:
+    """One line on stderr, as every error of ours looks."""
+    print(f"numerals: {message}", file=sys.stderr)
