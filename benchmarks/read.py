@@ -1,7 +1,7 @@
 """Reading beside Tesseract and RapidOCR, and the speed of ours: one line for each measurement, and a table of them.
 
     python -m benchmarks.read
-    python -m benchmarks.read --folder my/pictures --run runs/article-1
+    python -m benchmarks.read --folder my/pictures
 
 It makes its pictures from MNIST's test digits, and reads those of any folder with a labels.tsv (see labelled.py) too.
 What it makes is drawn by the code that the row model learnt from, which favours ours; a folder of your own is the fair
@@ -23,13 +23,11 @@ from benchmarks.machine import RECORDS, conditions, keep
 from benchmarks.pictures import PAGES, ROWS, made_page, made_photograph, made_row, make, unseen_glyphs
 from benchmarks.reading_table import PHOTOGRAPH, table
 from benchmarks.score import score
-from numerals.errors import FailureError, NumeralsError, RunError
+from numerals.errors import FailureError, NumeralsError
 from numerals.files import storage_error
-from numerals.read import weights
 
 RECORD = RECORDS / "reading.jsonl"
 INTERRUPTED = 130  # the shell's code for it
-MODEL = "model.onnx"  # in a run folder, as `numerals export` writes it
 Set = tuple[str, list[Labelled]]
 
 
@@ -60,7 +58,6 @@ def _options() -> argparse.Namespace:
     add("--seed", type=_count, default=0, help="of the pictures that are made")
     add("--keep", type=Path, help="make them in this folder, and leave them there")
     add("--no-speed", action="store_true", help="leave out all that measures ours alone")
-    add("--run", type=Path, help="a run of the article's recipe with its model.onnx, held against Keras's predict")
     add("--runs", type=_several, default=5, help="how often each speed is measured; the median counts")
     add("--record", type=Path, default=RECORD, help="the file that a line a measurement is added to")
     add("--note", default="", help="conditions worth knowing, e.g. what else ran")
@@ -82,8 +79,6 @@ def _several(text: str) -> int:
 def _kept(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Every measurement, kept as soon as it is made; the mistakes in the call are found before the first."""
     folders = [_folder(path, options.kind) for path in options.folder]
-    if options.run:
-        _model(options.run)
     told = conditions(options.note)
     with tempfile.TemporaryDirectory() as scratch:
         made = _made(options.keep or Path(scratch), options)
@@ -97,19 +92,6 @@ def _folder(folder: Path, kinds: list[str]) -> Set:
     """A folder of somebody's; the record has its name and not where it is."""
     name = folder.resolve().name + (f" ({', '.join(kinds)})" if kinds else "")
     return name, read_labels(folder, kinds)
-
-
-def _model(run: Path) -> Path:
-    """The exported model of a run, checked against its card.
-
-    Raises:
-        RunError: it has none.
-        ModelError: it is damaged.
-    """
-    if not (run / MODEL).is_file():
-        raise RunError(f"{run}: no {MODEL} in it; `numerals export {run}` makes it")
-    weights.load(run / MODEL)
-    return run / MODEL
 
 
 def _made(folder: Path, options: argparse.Namespace) -> list[Set]:
@@ -129,13 +111,6 @@ def _measured(options: argparse.Namespace, sets: list[Set]) -> Iterator[dict[str
     yield from speed.recognise(options.runs)
     _tell("cold start")
     yield speed.cold_start(options.runs)
-    if not options.run:
-        _tell("Keras's predict is left out: it needs a trained model; --run RUN, after `numerals export RUN`")
-    elif not speed.KERAS.exists():
-        _tell("Keras's predict is left out: it is not installed; make .venv-keras-tensorflow/done")
-    else:
-        _tell("predict")
-        yield from speed.predict(_model(options.run), options.runs)
 
 
 def _readings(options: argparse.Namespace, sets: list[Set]) -> Iterator[dict[str, Any]]:

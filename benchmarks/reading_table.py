@@ -7,7 +7,6 @@ GOALS = {  # what ours is to reach on two cores
     "photograph": "under 250 ms, under 381 MiB (400 MB)",
     "recognise": "15,000 digits a second",
     "cold start": "under 0.7 s",
-    "predict": "3 times Keras",
 }
 PHOTOGRAPH = "photograph"  # the set that has a goal
 NOTES = """\
@@ -63,15 +62,6 @@ def _speed_cells(line: Line) -> Iterable[list[str]]:
         yield [f"recognise, {line['pictures']}", f"{line['per_second']:,} a second", GOALS[measure]]
     elif measure == "cold start":
         yield ["`numerals read one.png`, the whole process", f"{line['seconds']:.2f} s", GOALS[measure]]
-    elif measure == "predict":
-        yield [f"article's model as ONNX, batches of {line['batch']:,}", _beside_keras(line), GOALS[measure]]
-
-
-def _beside_keras(line: Line) -> str:
-    keras = line["keras_per_second"]
-    ours = [("1 thread", line["threads_1_per_second"]), ("2 threads", line["threads_2_per_second"])]
-    told = [f"{speed:,} a second on {count} ({speed / keras:.1f} times)" for count, speed in ours]
-    return f"{', '.join(told)}; Keras {keras:,}"
 
 
 def _where(lines: list[Line]) -> str:

@@ -20,6 +20,8 @@ def record(program: str, seed: int, seconds: float, accuracy: float = 0.99) -> d
         "process_seconds": seconds,
         "peak_mebibytes": 500.4,
         "install_mebibytes": 1000.0,
+        "import_seconds": 1.5,
+        "reached": [[seconds / 2, 0.991], [seconds - 1, 0.993]],
         "machine": {"processor": "a processor", "cores": 2},
         "date": "2026-11-22",
         "note": "nothing else ran",
@@ -27,18 +29,29 @@ def record(program: str, seed: int, seconds: float, accuracy: float = 0.99) -> d
 
 
 def test_the_table_is_fastest_first_and_beside_keras() -> None:
-    runs = [record("Keras 3 on tensorflow", seed, 300 + seed) for seed in (0, 1, 2)]
+    runs = [record("Keras 3.15 on tensorflow", seed, 300 + seed) for seed in (0, 1, 2)]
     runs += [
         record("numerals quick", seed, taken, 0.994 + seed / 1e4) for seed, taken in ((0, 9.0), (1, 10.0), (2, 99.0))
     ]
     lines = table.speeds(runs).splitlines()
-    assert lines[2] == "| numerals quick | 10.0 s | 30.1 | 99.41 ± 0.01 % | 10 | 500 MiB | 1000 MiB | 3 |"
-    assert lines[3].startswith("| Keras 3 on tensorflow | 301.0 s | 1.0 |")
+    row = "| numerals quick | 10.0 s | 30.1 | 5 s | - | 99.41 ± 0.01 % | 10 | 500 MiB | 1000 MiB | 1.5 s | 3 |"
+    assert lines[2] == row and lines[0].count("|") == lines[1].count("|") == row.count("|")
+    assert lines[3].startswith("| Keras 3.15 on tensorflow | 301.0 s | 1.0 |")
     assert lines[-1] == "a processor, 2 cores; 2026-11-22; nothing else ran."
 
 
+def test_runs_of_other_lengths_are_rows_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "record.jsonl"
+    runs = [record("numerals article", 0, 100.0), record("numerals article", 0, 12.0) | {"asked_epochs": 1}]
+    runs += [record("Keras's example, Keras 3.15 on tensorflow", 0, 50.0), record("numerals article", 0, 110.0)]
+    path.write_text("".join(json.dumps(run) + "\n" for run in runs))
+    kept = {run["program"]: run["process_seconds"] for run in table.records(path)}
+    assert kept["numerals article"] == 110.0 and kept["numerals article, epochs: 1"] == 12.0
+    assert "| 50.0 s |  |" in table.speeds(table.records(path))  # not the article's program on Keras
+
+
 def test_the_ratio_is_of_medians() -> None:
-    seconds = {"instant": [4.0, 5.0, 50.0], "keras-tensorflow": [300.0, 310.0, 900.0], "torch-example": [1.0]}
+    seconds = {"torch-example": [1.0], "instant": [4.0, 5.0, 50.0], "keras-tensorflow": [300.0, 310.0, 900.0]}
     assert run.ratios(seconds) == ["instant: 62.0 times as fast as keras-tensorflow"]
     assert run.ratios({"instant": [4.0]}) == []
 
@@ -64,4 +77,6 @@ def test_a_recipe_and_a_peer_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyP
     ours, theirs = (json.loads(line) for line in kept.read_text().splitlines())
     assert (ours["program"], ours["epochs"], theirs["epochs"]) == ("numerals instant", 1, 1)
     assert theirs["program"].startswith("PyTorch's example") and theirs["test_accuracy"] > 0.97
+    assert ours["reached"][-1][0] < ours["process_seconds"] and theirs["reached"][0][1] == theirs["test_accuracy"]
+    assert 0 < ours["import_seconds"] < ours["process_seconds"] > 0 < theirs["import_seconds"]
     assert 0 < ours["fit_seconds"] < ours["process_seconds"] and theirs["install_mebibytes"] > 100

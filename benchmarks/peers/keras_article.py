@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 
 from benchmarks.peers import training
 
-IMPORTED = time.perf_counter()
+WATCH = training.Watch(STARTED)
 
 
 def build() -> keras.Model:
@@ -57,23 +57,21 @@ def main() -> None:
         callbacks = [
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True),
             keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.1, patience=2, min_lr=1e-6),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: WATCH.epoch(float(logs["val_accuracy"]))),
         ]
         if keras.backend.backend() == "tensorflow":  # Keras's TensorBoard callback needs TensorFlow
             callbacks.append(keras.callbacks.TensorBoard(log_dir=logs))
-        fitting = time.perf_counter()
-        history = model.fit(
+        model.fit(
             generator.flow(images, labels, batch_size=32, seed=options.seed),
             epochs=options.epochs,
             validation_data=(validation_images, validation_labels),
             callbacks=callbacks,
             verbose=0,
         )
-        fitted = time.perf_counter() - fitting
         loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
         model.save(Path(logs) / "model.keras")
     program = f"Keras {keras.__version__} on {keras.backend.backend()}"
-    epochs = len(history.history["loss"])
-    training.tell(program, options.seed, epochs, float(accuracy), float(loss), STARTED, IMPORTED, fitted)
+    WATCH.tell(program, options.seed, float(accuracy), float(loss))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from keras import layers
 
 from benchmarks.peers import training
 
-IMPORTED = time.perf_counter()
+WATCH = training.Watch(STARTED)
 
 
 def main() -> None:
@@ -32,14 +32,13 @@ def main() -> None:
     stack += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, activation="softmax")]
     model = keras.Sequential(stack)
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    fitting = time.perf_counter()
-    model.fit(images, labels, batch_size=128, epochs=options.epochs, validation_split=0.1, verbose=0)
-    fitted = time.perf_counter() - fitting
+    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: WATCH.epoch(float(logs["val_accuracy"])))
+    model.fit(images, labels, batch_size=128, epochs=options.epochs, validation_split=0.1, callbacks=[told], verbose=0)
     loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
     program = f"Keras's example, Keras {keras.__version__} on {keras.backend.backend()}"
-    training.tell(program, options.seed, options.epochs, float(accuracy), float(loss), STARTED, IMPORTED, fitted)
+    WATCH.tell(program, options.seed, float(accuracy), float(loss))
 
 
 if __name__ == "__main__":

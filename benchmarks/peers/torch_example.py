@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.peers import training
 
-IMPORTED = time.perf_counter()
+WATCH = training.Watch(STARTED)
 MEAN, DEVIATION = 0.1307, 0.3081
 
 
@@ -33,6 +33,19 @@ def loader(part: tuple[np.ndarray, np.ndarray], size: int, shuffle: bool) -> "Da
     return DataLoader(TensorDataset(images, torch.from_numpy(part[1])), size, shuffle=shuffle)
 
 
+def score(network: nn.Module, test: "DataLoader[tuple[torch.Tensor, ...]]") -> tuple[float, float]:
+    """Accuracy and mean loss."""
+    network.eval()
+    right, loss, count = 0, 0.0, 0
+    with torch.no_grad():
+        for digits, truth in test:
+            logits = network(digits)
+            right += int((logits.argmax(1) == truth).sum())
+            loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
+            count += len(truth)
+    return right / count, loss / count
+
+
 def main() -> None:
     options = training.options(__doc__, epochs=14)
     torch.manual_seed(options.seed)
@@ -40,28 +53,19 @@ def main() -> None:
     network = build()
     optimizer = torch.optim.Adadelta(network.parameters(), lr=1.0)
     schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=1, gamma=0.7)
-    batches = loader(train, 64, shuffle=True)
-    fitting = time.perf_counter()
+    batches, tests = loader(train, 64, shuffle=True), loader(test, 1000, shuffle=False)
     for _ in range(options.epochs):
         network.train()
         for digits, truth in batches:
             optimizer.zero_grad()
             functional.cross_entropy(network(digits), truth).backward()
             optimizer.step()
+        accuracy, loss = score(network, tests)  # the example looks at the test digits after each epoch
+        WATCH.epoch(accuracy)
         schedule.step()
-    fitted = time.perf_counter() - fitting
-    network.eval()
-    right, loss = 0, 0.0
-    with torch.no_grad():
-        for digits, truth in loader(test, 1000, shuffle=False):
-            logits = network(digits)
-            right += int((logits.argmax(1) == truth).sum())
-            loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
     with tempfile.TemporaryDirectory() as folder:
         torch.save(network.state_dict(), Path(folder) / "mnist_cnn.pt")
-    count = len(test[1])
-    program = f"PyTorch's example, torch {torch.__version__}"
-    training.tell(program, options.seed, options.epochs, right / count, loss / count, STARTED, IMPORTED, fitted)
+    WATCH.tell(f"PyTorch's example, torch {torch.__version__}", options.seed, accuracy, loss)
 
 
 if __name__ == "__main__":

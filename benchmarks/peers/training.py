@@ -12,14 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-PACKAGES = {
-    "keras",
-    "tensorflow",
-    "tensorflow-cpu",
-    "torch",
-    "numpy",
-    "scipy",
-}  # whose versions are told
+PACKAGES = {"keras", "tensorflow", "tensorflow-cpu", "torch", "tinygrad", "numpy", "scipy"}  # whose versions are told
 
 
 def options(description: str, epochs: int) -> argparse.Namespace:
@@ -43,23 +36,38 @@ def _key(distribution: metadata.Distribution) -> str:
     return distribution.name.lower().replace("_", "-")
 
 
-def tell(
-    program: str, seed: int, epochs: int, accuracy: float, loss: float, started: float, imported: float, fitted: float
-) -> None:
-    """One JSON object to stdout. `started` and `imported` are clock readings, `fitted` is seconds."""
-    print(
-        json.dumps(
-            {
-                "program": program,
-                "seed": seed,
-                "versions": {each.name: each.version for each in metadata.distributions() if _key(each) in PACKAGES},
-                "epochs": epochs,
-                "test_accuracy": accuracy,
-                "test_loss": loss,
-                "import_seconds": imported - started,
-                "fit_seconds": fitted,
-                "total_seconds": time.perf_counter() - started,
-                "peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-            }
+class Watch:
+    """A peer's clock, made when its imports are done; `started` is a reading of time.perf_counter from before them."""
+
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._imported = self._seconds()
+        self._reached: list[tuple[float, float]] = []
+
+    def _seconds(self) -> float:
+        return round(time.perf_counter() - self._started, 3)
+
+    def epoch(self, accuracy: float) -> None:
+        """An epoch is over; `accuracy` is of the digits that the program itself looks at after each."""
+        self._reached.append((self._seconds(), accuracy))
+
+    def tell(self, program: str, seed: int, accuracy: float, loss: float) -> None:
+        """One JSON object to stdout; accuracy and loss are of the test digits."""
+        print(
+            json.dumps(
+                {
+                    "program": program,
+                    "seed": seed,
+                    "versions": {
+                        each.name: each.version for each in metadata.distributions() if _key(each) in PACKAGES
+                    },
+                    "epochs": len(self._reached),
+                    "test_accuracy": accuracy,
+                    "test_loss": loss,
+                    "import_seconds": self._imported,
+                    "reached": self._reached,
+                    "total_seconds": self._seconds(),
+                    "peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                }
+            )
         )
-    )

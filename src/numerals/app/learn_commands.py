@@ -136,6 +136,34 @@ def export(
     print(path)
 
 
+def benchmark(
+    recipe: Annotated[
+        str, typer.Option(metavar="article|instant|quick|FILE.toml", help="Which recipe is trained.")
+    ] = "instant",
+    seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with seeds 0, 1, ...")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,
+) -> None:
+    """Measure this machine: a recipe's whole trainings with one thread and with two, and the speed of recognising.
+
+    Each training is a new process, from a cold start to a saved and evaluated model; they run in turn, and nothing is
+    kept. Other work on the machine spoils the figures. Beside other programs: make bench, in the source.
+    """
+    from numerals.app import benchmark as measure
+    from numerals.app.show import say
+    from numerals.learn import recipe as recipes
+
+    if not isinstance(chosen := recipes.load(recipe), recipes.Recipe):
+        raise InputError(
+            f"--recipe {recipe}: {chosen.name} takes most of an hour; article, quick and instant are measured"
+        )
+    trained = measure.trainings(recipe, seeds, say(quiet=False))
+    recognised = measure.recognising()
+    if as_json:
+        print(json.dumps({"trainings": trained, "recognising": recognised}, indent=2))
+    else:
+        print("\n".join(measure.lines(trained, recognised)))
+
+
 def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
     """The article's line on stdout; or JSON there and the line on stderr."""
     line = f"Test Accuracy: {test.accuracy:.4f}, Test Loss: {test.loss:.4f}"
