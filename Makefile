@@ -2,12 +2,13 @@
 
 PYTHON ?= python3
 PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
-BENCH ?= instant quick article keras-tensorflow keras-example torch-example --seeds 0 1 2
+BENCH ?= instant quick article best keras-tensorflow keras-torch keras-example torch-example tinygrad-example --seeds 0 1 2
+RUN ?= runs/article-1
 READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow lint types check notebook pictures bench bench-short bench-read record clean
+.PHONY: help train test slow lint types check notebook pictures bench bench-short bench-predict bench-read record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
@@ -16,8 +17,9 @@ help:
 	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
 	@echo "make notebook  docs/walkthrough.md as a notebook"
 	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
-	@echo "make bench     our recipes beside Keras's and PyTorch's programs, and a table: an hour; BENCH='...' for fewer"
-	@echo "make bench-short  one epoch of the article beside Keras's: under a minute"
+	@echo "make bench     our recipes beside Keras's, PyTorch's and tinygrad's programs (which needs clang): hours; BENCH='...' for fewer"
+	@echo "make bench-short  one epoch of the article beside Keras's: a minute or two"
+	@echo "make bench-predict  an exported run's answers beside PyTorch and Keras's predict: RUN=runs/article-1"
 	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR --run RUN' for more"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
@@ -47,21 +49,24 @@ pictures: .venv/dev
 	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
 	$(BIN)/python -m docs.annotated docs/pictures/read.jpg
 
-bench: .venv/train .venv-keras-tensorflow/done
+bench: .venv/train .venv-keras-tensorflow/done .venv-keras-torch/done .venv-tinygrad/done
 	$(BIN)/python -m benchmarks.run $(BENCH) --record runs/benchmark.jsonl
 	$(BIN)/python -m benchmarks.table --record runs/benchmark.jsonl
 
 bench-short: .venv/train .venv-keras-tensorflow/done
 	$(BIN)/python -m benchmarks.run article keras-tensorflow --seeds 0 --epochs 1 --record runs/benchmark-short.jsonl
 
-bench-read: .venv/train .venv-rapidocr/done .venv-keras-tensorflow/done
+bench-predict: .venv/train .venv-keras-tensorflow/done
+	$(BIN)/python -m benchmarks.inference $(RUN)
+
+bench-read: .venv/train .venv-rapidocr/done
 	$(BIN)/python -m benchmarks.read --record runs/reading.jsonl $(READ)
 
 record: .venv/train
 	$(BIN)/python -m benchmarks.table --write
 
 clean:
-	rm -rf .venv .venv-keras-tensorflow .venv-rapidocr .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
 
 # A file in the environment says what is in it, and is made anew when the wishes change.
 .venv/train: pyproject.toml constraints.txt

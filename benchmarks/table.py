@@ -66,7 +66,7 @@ def speeds(runs: list[dict[str, Any]]) -> str:
             str(max(_all(mine, "epochs"))),
             f"{max(_all(mine, 'peak_mebibytes')):.0f} MiB",
             f"{max(_all(mine, 'install_mebibytes')):.0f} MiB",
-            f"{statistics.median(_all(mine, 'import_seconds')):.1f} s",
+            _imported(mine),
             str(len(mine)),
         ]
         lines.append(f"| {program} | {' | '.join(figures)} |")
@@ -75,9 +75,15 @@ def speeds(runs: list[dict[str, Any]]) -> str:
 
 def _reached(runs: list[dict[str, Any]], level: float) -> str:
     """The median second at which they reached it; a dash where most never did."""
-    first = [next((at for at, accuracy in run["reached"] if accuracy >= level), math.inf) for run in runs]
+    first = [next((at for at, accuracy in run.get("reached", ()) if accuracy >= level), math.inf) for run in runs]
     middle = statistics.median(first)
     return "-" if math.isinf(middle) else f"{middle:.0f} s"
+
+
+def _imported(runs: list[dict[str, Any]]) -> str:
+    """The median of their imports' seconds; older lines of a record have none."""
+    taken = [run["import_seconds"] for run in runs if "import_seconds" in run]
+    return f"{statistics.median(taken):.1f} s" if taken else "-"
 
 
 def tables() -> str:
