@@ -156,3 +156,16 @@ def test_kernel_and_pool_may_differ_from_convolution_to_convolution(tmp_path: Pa
     }
     path.write_text(recipe.to_toml())
     assert Recipe.load(path) == recipe
+
+
+def test_the_best_recipe_is_a_small_network_with_two_dropouts() -> None:
+    layers = model.describe(model.build(Recipe.load("best").model))
+    assert sum(layer.parameters for layer in layers) < 1_500_000
+    names = [layer.name for layer in layers]
+    assert names[-6:] == ["Flatten", "Dropout 0.3", "Dense 128", "ReLU", "Dropout 0.3", "Dense 10"]
+    assert names.count("MaxPool 2x2") == 2 and [name for name in names if name.startswith("Conv")] == [
+        "Conv 24, 5x5",
+        "Conv 48, 3x3",
+        "Conv 48, 3x3",
+        "Conv 64, 3x3",
+    ]

@@ -33,8 +33,8 @@ def train(
     recipe: Annotated[
         str,
         typer.Option(
-            metavar="article|instant|quick|reader|rows|FILE.toml",
-            help="Every number of the training: the article's, two faster ones, two that read, or those of a file.",
+            metavar="article|instant|quick|best|reader|rows|FILE.toml",
+            help="Every number of the training: the article's, two faster ones, a better one, two that read, or those of a file.",
         ),
     ] = "article",
     epochs: Annotated[
@@ -138,7 +138,7 @@ def export(
 
 def benchmark(
     recipe: Annotated[
-        str, typer.Option(metavar="article|instant|quick|FILE.toml", help="Which recipe is trained.")
+        str, typer.Option(metavar="article|instant|quick|best|FILE.toml", help="Which recipe is trained.")
     ] = "instant",
     seeds: Annotated[int, typer.Option(min=1, help="How many trainings, with seeds 0, 1, ...")] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")] = False,

@@ -80,7 +80,14 @@ def build(recipe: recipes.Model) -> nn.Sequential:
         after = [*pools, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, *pools]
         layers += [nn.Conv2d(channels, filters, kernel_side), *after]
         channels = filters
-    layers += [Flatten(), nn.Linear(side * side * channels, recipe.dense), nn.ReLU(), nn.Dropout(recipe.dropout)]
+    before = [nn.Dropout(recipe.dropout_before)] if recipe.dropout_before else []
+    layers += [
+        Flatten(),
+        *before,
+        nn.Linear(side * side * channels, recipe.dense),
+        nn.ReLU(),
+        nn.Dropout(recipe.dropout),
+    ]
     layers += [nn.Linear(recipe.dense, len(CLASSES))]
     network = nn.Sequential(*layers)
     network.apply(_initialise)

@@ -66,6 +66,7 @@ class Model(_Table):
     pool: Sides
     dense: Count
     dropout: ShareOrNone
+    dropout_before: ShareOrNone
     pool_first: bool
     batch_norm: bool
     batch_norm_momentum: ShareOrNone
