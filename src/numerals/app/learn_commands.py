@@ -34,7 +34,7 @@ def train(
         str,
         typer.Option(
             metavar="article|instant|quick|best|reader|rows|FILE.toml",
-            help="Every number of the training: the article's, two faster, a better one, two that read, or those of a file.",
+            help="Every number: the article's, two faster ones, a better one, two that read, or those of a file.",
         ),
     ] = "article",
     epochs: Annotated[
