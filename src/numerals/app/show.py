@@ -5,7 +5,7 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console
@@ -102,13 +102,13 @@ class Show:
             )
 
 
-def track(items: Iterable[Item], total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int) -> Generator[Item, None, None]:
     """The items, with a progress bar on stderr where it is a terminal and there are several of them.
 
     Where the results appear on a terminal too, they are progress enough, and a bar would run into them.
     """
     console = Console(stderr=True, soft_wrap=True)
-    hidden = total < 2 or not console.is_terminal or sys.stdout.isatty()
+    hidden = total < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         yield from bar.track(items, total, description="reading")
 

@@ -34,14 +34,18 @@ def train_article(
     """
     if epochs is not None:
         recipe = recipe.change(epochs=epochs)
-    with ThreadPoolExecutor(1) as beside:
-        loading = beside.submit(sources.load, data)  # while torch is imported, which takes a second
+    beside = ThreadPoolExecutor(1)
+    loading = beside.submit(sources.load, data)  # while torch is imported, which takes a second
+    try:
+        from numerals.learn import kernel
         from numerals.learn.train import train
 
-        dataset = loading.result()
-    with Show(quiet) as show:
-        run = train(recipe, dataset, out=out, seed=seed, device=device, observer=show)
-        show.ended(run)
+        kernel.keep_memory()
+        with Show(quiet) as show:
+            run = train(recipe, loading.result, out=out, seed=seed, device=device, observer=show)
+            show.ended(run)
+    finally:
+        beside.shutdown(wait=False, cancel_futures=True)
     if run.test is None:
         raise KeyboardInterrupt(f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}")
     return Ended(run.test, run.metrics)

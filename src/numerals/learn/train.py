@@ -5,7 +5,7 @@ Knows nothing about terminals: whoever wants to watch passes an Observer.
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
-from numerals.learn import curves, kernel, model, randomness, sources
+from numerals.learn import curves, model, randomness, sources
 from numerals.learn.batches import batches, samples
 from numerals.learn.callbacks import EarlyStopping, Epoch, OneCycle, Plateau, TensorBoard
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
@@ -52,7 +52,7 @@ class Run:
 
 def train(
     recipe: str | Path | Recipe = "article",
-    data: str | Dataset | None = None,
+    data: str | Dataset | Callable[[], Dataset] | None = None,
     *,
     out: str | Path | None = None,
     seed: int = 0,
@@ -63,7 +63,7 @@ def train(
 
     Args:
         recipe: a name ("article"), a TOML file, or a Recipe.
-        data: None or "mnist" for MNIST, a path as `sources.load` takes it, or a Dataset.
+        data: None or "mnist" for MNIST, a path as `sources.load` takes it, a Dataset, or a function that gives one.
         out: the run folder, which must not exist; by default runs/NAME-1, runs/NAME-2, ...
         seed: 0 or more; the same seed on the same processor, with as many threads, gives the same weights bit for bit.
         device: "auto" (CUDA where there is one), "cpu" or "cuda".
@@ -77,7 +77,6 @@ def train(
         KeyboardInterrupt: interrupted before the first epoch ended; nothing is kept.
     """
     stages = Stages()
-    kernel.keep_memory()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)
     place = choose_device(device)
     if not 0 <= seed < 2**63:
@@ -99,7 +98,7 @@ def train(
 
 def _train(
     recipe: Recipe,
-    data: str | Dataset | None,
+    data: str | Dataset | Callable[[], Dataset] | None,
     folder: RunFolder,
     seed: int,
     device: torch.device,
@@ -108,7 +107,7 @@ def _train(
 ) -> Run:
     folder.write("recipe.toml", recipe.to_toml())
     with stages("load"):
-        dataset = data if isinstance(data, Dataset) else sources.load(data)
+        dataset = data if isinstance(data, Dataset) else data() if callable(data) else sources.load(data)
         (images, labels), validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
         count = max(round(recipe.training_share * len(images)), 1)  # of a part that the split has shuffled
         training = images[:count], labels[:count]
