@@ -23,6 +23,7 @@ from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
 RESULT = re.compile(r"Test Accuracy: 0\.\d{4}, Test Loss: \d+\.\d{4}\n")
 Trained = tuple[Path, "subprocess.CompletedProcess[str]"]
 KEPT = {"recipe.toml", "model.safetensors", "history.csv", "curves.svg", "metrics.json", "test_probabilities.npz"}
+KEPT |= {"checkpoint", "SHA256SUMS"}
 
 
 def assert_one_line(stderr: str, *words: object) -> None:

@@ -346,6 +346,8 @@ def test_training_figures_are_means_over_the_digits(tmp_path: Path, monkeypatch:
 def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
     run, _ = rising
     assert sorted(path.name for path in run.folder.iterdir()) == [
+        "SHA256SUMS",
+        "checkpoint",
         "curves.svg",
         "history.csv",
         "metrics.json",
@@ -370,7 +372,7 @@ def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
     assert np.array_equal(labels, digits(COUNT).test[1])
     assert run.test is not None and score(probabilities, labels) == run.test
     assert metrics["test"] == run.test.to_dict()
-    assert set(metrics["stages"]) == {"load", "fit", "test", "draw"}
+    assert set(metrics["stages"]) == {"load", "fit", "checkpoint", "test", "draw"}
     assert metrics["data"]["sha256"] == digits(COUNT).sha256() and metrics["parameters"] > 1000
 
     svg = (run.folder / "curves.svg").read_text()
