@@ -67,7 +67,6 @@ class Saved:
     about: About
     tensors: Weights | None  # None is the beginning
     facts: dict[str, Any]
-    files: dict[str, str]  # of the run -> SHA-256
     events: events.Known
 
 
@@ -221,20 +220,6 @@ def unsealed(path: Path) -> dict[str, Any]:
         raise RunError(f"{path}: damaged, its SHA-256 is {(found or '')[:12]}..., and it is no JSON of ours") from error
 
 
-def _load(folder: Path, name: str) -> Saved:
-    """Raises RunError where one of the two files is damaged."""
-    content = unsealed(folder / f"{name}.json")
-    path = folder / f"{name}.safetensors"
-    found = files.sha256(path)
-    if content.get("form") != FORM:
-        raise RunError(f"{folder / name}.json: of form {content.get('form')}, which another version of numerals writes")
-    if found != content["tensors"]:
-        raise RunError(damaged(path, found, content["tensors"]))
-    known = {name: (size, sha) for name, (size, sha) in content["events"].items()}
-    tensors = safetensors.torch.load(path.read_bytes())
-    return Saved(name, content["about"], tensors, content["state"], content["files"], known)
-
-
 def newest(run: Path) -> tuple[Saved, list[str]]:
     """The last whole checkpoint of a run, or its beginning; and what is to be said of damage, a line each.
 
@@ -242,35 +227,48 @@ def newest(run: Path) -> tuple[Saved, list[str]]:
         RunError: not a run that can go on; or all of it is damaged.
     """
     folder, said = run / "checkpoint", list[str]()
-    loaded: list[Saved] = []
+    loaded, contents = list[Saved](), list[dict[str, Any]]()
     for name in reversed(names(folder)):
         try:
-            loaded.append(_load(folder, name))
+            contents.append(unsealed(folder / f"{name}.json"))
+            loaded.append(_load(folder, name, contents[-1]))
         except RunError as error:
             said.append(f"{error}; the checkpoint before is used")
     try:
-        beginning = Saved("", unsealed(run / START)["about"], None, {}, {}, {})
+        beginning = Saved("", unsealed(run / START)["about"], None, {}, {})
     except RunError as error:
         if not loaded:
             raise RunError("; ".join([*said, f"{error}; nothing is left to go on from, train anew"])) from error
         said.append(f"{error}; written anew")
         beginning = loaded[0]
     used = (loaded or [beginning])[0]
-    lost = events.damage(run / "tensorboard", used.events)
-    if lost:
+    if lost := events.damage(run / "tensorboard", used.events):
         said.append(f"{lost}; figures are written anew, without the histograms of earlier epochs")
-    return used, [*said, *_damages(run, loaded)]
+    known = contents if len(contents) == len(names(folder)) else []  # else nobody knows what the last one wrote
+    return used, [*said, *_damages(run, [content["files"] for content in known], " ".join(said))]
 
 
-def _damages(run: Path, loaded: list[Saved]) -> list[str]:
-    """Which of the other files are none that the training wrote: neither at its end, nor at a checkpoint."""
-    expected: dict[str, set[str]] = {}
-    for name, sha in [*RunFolder(run).sums().items(), *(pair for saved in loaded for pair in saved.files.items())]:
-        expected.setdefault(name, set()).add(sha)
-    said = []
-    for name, shas in expected.items():
-        found = files.sha256(run / name)
-        own = name.startswith(("checkpoint/", "tensorboard/"))  # which are looked at above
-        if found is not None and found not in shas and not own:
-            said.append(f"{damaged(run / name, found, min(shas))}; made anew")
-    return said
+def _load(folder: Path, name: str, content: dict[str, Any]) -> Saved:
+    """Raises RunError where the tensors are damaged."""
+    path = folder / f"{name}.safetensors"
+    if content.get("form") != FORM:
+        raise RunError(f"{folder / name}.json: of form {content.get('form')}, which another version of numerals writes")
+    found = files.sha256(path)
+    if found != content["tensors"]:
+        raise RunError(damaged(path, found, content["tensors"]))
+    known = {name: (size, sha) for name, (size, sha) in content["events"].items()}
+    return Saved(name, content["about"], safetensors.torch.load(path.read_bytes()), content["state"], known)
+
+
+def _damages(run: Path, written: list[dict[str, str]], said: str) -> list[str]:
+    """Which other files are not what the training wrote: at its end, or, before that, at one of its checkpoints."""
+    at_end, found = RunFolder(run).sums(), list[str]()
+    if (run / SUMS).exists() and not at_end:
+        found.append(f"{run / SUMS}: damaged, its SHA-256 is {(files.sha256(run / SUMS) or '')[:12]}...; made anew")
+    for name in sorted(set(at_end).union(*written) if written else at_end):
+        expected = [at_end[name]] if name in at_end else [each[name] for each in written if name in each]
+        sha = files.sha256(run / name)
+        if sha not in expected and str(run / name) not in said and (sha or name in at_end):
+            by = f" (as {run / SUMS} has it)" if name in at_end else ""
+            found.append(f"{damaged(run / name, sha, expected[0])}{by}; made anew")
+    return found

@@ -42,5 +42,5 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was missing; torch says so of a GPU's in a type of its own, of the processor's in words."""
-    said = isinstance(error, RuntimeError) and "not enough memory" in str(error)
-    return said or isinstance(error, MemoryError | torch.OutOfMemoryError)
+    said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+    return (said and isinstance(error, RuntimeError)) or isinstance(error, MemoryError | torch.OutOfMemoryError)

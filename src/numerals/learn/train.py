@@ -157,7 +157,9 @@ def fit(
             while state.epoch <= recipe.epochs and not state.stopping.stop:
                 rate = cycle.highest(state.epoch) if cycle else state.optimizer.rate
                 loss, accuracy = _learn(state, cycle, recipe, training, checkpoints, board, observer)
-                scored = score(predict(validation[0]), validation[1])
+                probabilities = predict(validation[0])
+                _check_loss(float(probabilities.sum()), f"epoch {state.epoch}, after its last step: val_loss")
+                scored = score(probabilities, validation[1])
                 row = Epoch(state.epoch, loss, accuracy, scored.loss, scored.accuracy, rate, state.seconds)
                 state.history.append(row)
                 is_best = cycle is not None or state.stopping.is_best(row.epoch, row.val_loss)
@@ -221,13 +223,17 @@ def _learn(
         optimizer.step()
 
         value = loss.item()
-        if not math.isfinite(value):
-            raise FailureError(f"epoch {epoch}, step {step}: the loss is {value}; lower the recipe's learning_rate")
+        _check_loss(value, f"epoch {epoch}, step {step}: the loss")
         state.count(value, int((logits.argmax(1) == truth).sum()), len(truth))
         if observer:
             observer.step(epoch, step, steps, state.loss_sum / state.seen, state.right / state.seen)
         checkpoints.after_step(state, board)
     return state.loss_sum / state.seen, state.right / state.seen
+
+
+def _check_loss(loss: float, what: str) -> None:
+    if not math.isfinite(loss):
+        raise FailureError(f"{what} is {loss}; lower the recipe's learning_rate")
 
 
 def _facts(training: Part, validation: Part, recipe: Recipe, device: torch.device) -> dict[str, Any]:
