@@ -23,9 +23,10 @@ from numerals.errors import FailureError, InputError, RunError
 from numerals.learn import batches
 from numerals.learn.callbacks import Epoch
 from numerals.learn.checkpoint import RunFolder
-from numerals.learn.checkpoints import names, sealed, unsealed
+from numerals.learn.checkpoints import names, sealed
 from numerals.learn.conclude import Run
 from numerals.learn.recipe import Recipe
+from numerals.learn.recovery import unsealed
 from numerals.learn.resume import resume
 from numerals.learn.train import train
 from tests.conftest import NUMERALS, mounts, run_quietly

@@ -207,7 +207,7 @@ class RunFolder:
         try:
             network.load_state_dict(safetensors.torch.load(path.read_bytes()))
         except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0][:150]
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
         return network.eval()
 

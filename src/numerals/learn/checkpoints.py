@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -22,7 +23,7 @@ from numerals import files
 from numerals.errors import RunError
 from numerals.learn import events
 from numerals.learn.callbacks import TensorBoard
-from numerals.learn.checkpoint import START, SUMS, RunFolder, as_csv, damaged
+from numerals.learn.checkpoint import START, SUMS, as_csv
 from numerals.learn.data import Dataset
 from numerals.learn.device import uses_bfloat16
 from numerals.learn.interrupts import CtrlC
@@ -61,7 +62,7 @@ def recipe_of(about: About) -> Recipe:
 
 @dataclass(frozen=True)
 class Saved:
-    """A checkpoint, whole."""
+    """A checkpoint, whole; recovery.py finds it."""
 
     name: str  # empty for the beginning
     about: About
@@ -121,9 +122,7 @@ class Checkpoints:
         for name, content in (start(self.about) | derived(self.about, state)).items():
             if files.sha256(self._run / name) != hashlib.sha256(content).hexdigest():
                 files.write_atomically(self._run / name, content)
-        for name in names(self._folder):
-            if name > self._saved.name:
-                _remove(self._folder, name)
+        self._keep_two([name for name in names(self._folder) if name <= self._saved.name])
         events.cut_back(self._run / "tensorboard", self._saved.events)
 
     def after_step(self, state: State, board: TensorBoard | None) -> None:
@@ -165,18 +164,18 @@ class Checkpoints:
         }
         files.write_atomically(self._folder / f"{name}.safetensors", content)
         files.write_atomically(self._folder / f"{name}.json", sealed(facts))
-        for old in names(self._folder)[:-KEPT]:
-            _remove(self._folder, old)
+        self._keep_two(names(self._folder))
+
+    def _keep_two(self, whole: list[str]) -> None:
+        """Remove what is not of the last two; a checkpoint's .json first, as without it there is none."""
+        for path in sorted(self._folder.glob("*-*.*")):
+            if path.stem not in whole[-KEPT:]:
+                files.remove(path)
 
 
 def names(folder: Path) -> list[str]:
-    """The checkpoints in the folder, whole or not, the oldest first."""
-    return sorted({path.stem for path in folder.glob("[0-9]*-[0-9]*.*")})
-
-
-def _remove(folder: Path, name: str) -> None:
-    for suffix in (".json", ".safetensors"):
-        files.remove(folder / (name + suffix))
+    """The checkpoints in the folder, the oldest first."""
+    return sorted(path.stem for path in folder.glob("*-*.json"))
 
 
 def derived(about: About, state: State) -> dict[str, bytes]:
@@ -197,78 +196,3 @@ def sealed(content: dict[str, Any]) -> bytes:
     """JSON that holds its own SHA-256: a single other byte shows."""
     text = json.dumps(content, indent=1)
     return json.dumps({"sha256": hashlib.sha256(text.encode()).hexdigest(), "content": content}, indent=1).encode()
-
-
-def unsealed(path: Path) -> dict[str, Any]:
-    """What `sealed` was given.
-
-    Raises:
-        RunError: missing, or damaged.
-    """
-    try:
-        raw = path.read_bytes()
-        found = json.loads(raw)
-        content: dict[str, Any] = found["content"]
-        if raw == sealed(content):
-            return content
-        text = json.dumps(content, indent=1)
-        raise RunError(damaged(path, hashlib.sha256(text.encode()).hexdigest(), str(found["sha256"])))
-    except OSError as error:
-        raise RunError(f"{path}: cannot be read ({error.strerror})") from error
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        found = files.sha256(path)
-        raise RunError(f"{path}: damaged, its SHA-256 is {(found or '')[:12]}..., and it is no JSON of ours") from error
-
-
-def newest(run: Path) -> tuple[Saved, list[str]]:
-    """The last whole checkpoint of a run, or its beginning; and what is to be said of damage, a line each.
-
-    Raises:
-        RunError: not a run that can go on; or all of it is damaged.
-    """
-    folder, said = run / "checkpoint", list[str]()
-    loaded, contents = list[Saved](), list[dict[str, Any]]()
-    for name in reversed(names(folder)):
-        try:
-            contents.append(unsealed(folder / f"{name}.json"))
-            loaded.append(_load(folder, name, contents[-1]))
-        except RunError as error:
-            said.append(f"{error}; the checkpoint before is used")
-    try:
-        beginning = Saved("", unsealed(run / START)["about"], None, {}, {})
-    except RunError as error:
-        if not loaded:
-            raise RunError("; ".join([*said, f"{error}; nothing is left to go on from, train anew"])) from error
-        said.append(f"{error}; written anew")
-        beginning = loaded[0]
-    used = (loaded or [beginning])[0]
-    if lost := events.damage(run / "tensorboard", used.events):
-        said.append(f"{lost}; figures are written anew, without the histograms of earlier epochs")
-    known = contents if len(contents) == len(names(folder)) else []  # else nobody knows what the last one wrote
-    return used, [*said, *_damages(run, [content["files"] for content in known], " ".join(said))]
-
-
-def _load(folder: Path, name: str, content: dict[str, Any]) -> Saved:
-    """Raises RunError where the tensors are damaged."""
-    path = folder / f"{name}.safetensors"
-    if content.get("form") != FORM:
-        raise RunError(f"{folder / name}.json: of form {content.get('form')}, which another version of numerals writes")
-    found = files.sha256(path)
-    if found != content["tensors"]:
-        raise RunError(damaged(path, found, content["tensors"]))
-    known = {name: (size, sha) for name, (size, sha) in content["events"].items()}
-    return Saved(name, content["about"], safetensors.torch.load(path.read_bytes()), content["state"], known)
-
-
-def _damages(run: Path, written: list[dict[str, str]], said: str) -> list[str]:
-    """Which other files are not what the training wrote: at its end, or, before that, at one of its checkpoints."""
-    at_end, found = RunFolder(run).sums(), list[str]()
-    if (run / SUMS).exists() and not at_end:
-        found.append(f"{run / SUMS}: damaged, its SHA-256 is {(files.sha256(run / SUMS) or '')[:12]}...; made anew")
-    for name in sorted(set(at_end).union(*written) if written else at_end):
-        expected = [at_end[name]] if name in at_end else [each[name] for each in written if name in each]
-        sha = files.sha256(run / name)
-        if sha not in expected and str(run / name) not in said and (sha or name in at_end):
-            by = f" (as {run / SUMS} has it)" if name in at_end else ""
-            found.append(f"{damaged(run / name, sha, expected[0])}{by}; made anew")
-    return found

@@ -14,12 +14,13 @@ from numerals.errors import InputError, RunError
 from numerals.learn import model, sources
 from numerals.learn.callbacks import Epoch
 from numerals.learn.checkpoint import START, RunFolder
-from numerals.learn.checkpoints import About, Checkpoints, Saved, about, newest, recipe_of
+from numerals.learn.checkpoints import About, Checkpoints, Saved, about, recipe_of
 from numerals.learn.conclude import Run
 from numerals.learn.data import Dataset
 from numerals.learn.device import choose_device
 from numerals.learn.evaluate import Metrics
 from numerals.learn.recipe import Recipe
+from numerals.learn.recovery import newest
 from numerals.learn.stages import Stages
 from numerals.learn.train import Observer, explained, train_in
 
