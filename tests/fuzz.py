@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hypothesis import HealthCheck, given, seed, settings
@@ -44,11 +45,12 @@ def small_files() -> Iterator[bytes]:
         pixels = chance.integers(0, 255, shape).astype(sort)
         raw = "L" if mode in ("1", "P") else mode
         picture = Image.frombytes(raw, (13, 9), pixels.tobytes()).convert(mode)
-        for form, options in (
+        kinds_of_file: list[tuple[str, dict[str, Any]]] = [
             ("PNG", {}), ("PNG", {"interlace": 1}), ("JPEG", {}), ("JPEG", {"progressive": True}), ("BMP", {}),
             ("GIF", {}), ("WEBP", {}), ("WEBP", {"lossless": True}), ("PPM", {}), ("TIFF", {}),
             *(("TIFF", {"compression": kind}) for kind in ("tiff_lzw", "tiff_deflate", "packbits", "jpeg", "group4")),
-        ):  # fmt: skip
+        ]  # fmt: skip
+        for form, options in kinds_of_file:
             file = io.BytesIO()
             try:
                 picture.save(file, form, **options)
