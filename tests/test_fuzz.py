@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from numerals.errors import PictureError
+from numerals.read.picture import load_sized
 from tests import fuzz
 
 ROOT = Path(__file__).parent.parent
@@ -16,6 +18,20 @@ def test_every_whole_file_passes_the_check(tmp_path: Path, monkeypatch: pytest.M
     assert len(fuzz.WHOLE) > 80
     for content in fuzz.WHOLE:
         fuzz.check(content)
+
+
+FOUND = {  # what the fuzzing found, and what is mended
+    "a BigTIFF whose first page is at 2^64 - 246": b"MM\0+\0\x08\0\0\xff\xff\xff\xff\xff\xff\xff\n" + bytes(99),
+    "a BigTIFF whose page has 2^64 - 1 entries": b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 8 + bytes(99),
+}
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_what_was_found_once_is_refused(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(FOUND[name])
+    for source in (FOUND[name], tmp_path / "file"):
+        with pytest.raises(PictureError):
+            load_sized(source)
 
 
 def test_the_check_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
