@@ -11,6 +11,7 @@ FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floo
 GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stand on the ground, at the package's top
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
+           checkpoints recovery state conclude resume
            train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},

@@ -47,6 +47,8 @@ class Show:
 
     def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
+        for line in facts["said"]:
+            self._print(line)
         self._print(_table(layers))
         still = sum(layer.parameters - layer.trained for layer in layers)
         self._print(
@@ -59,6 +61,9 @@ class Show:
             f"{facts['validation']:,} to validate with; "
             f"{precision} on {facts['device']}, batches of {recipe.batch_size}"
         )
+        if facts["resumed"]:
+            epoch, step = facts["resumed"]
+            self._print(f"Goes on from its checkpoint: epoch {epoch}, {step} steps done in it")
         self._bar.start()
 
     def _print(self, what: "str | Table") -> None:
