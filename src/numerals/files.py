@@ -2,9 +2,12 @@
 
 import contextlib
 import errno
+import json
 import os
+import re
 import uuid
 from pathlib import Path
+from typing import Any
 
 from numerals.errors import StorageError
 
@@ -30,6 +33,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         with contextlib.suppress(OSError):  # it is there only when something failed
             temporary.unlink()
     _sync_folder(path.parent)
+
+
+def readable_json(content: Any) -> str:
+    """JSON for people too: a line for each key, a list of plain values on one line."""
+    spread = json.dumps(content, indent=2)
+    return re.sub(r"\[\n *([^][{}]*?)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", spread) + "\n"
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

@@ -29,7 +29,7 @@ import torch
 from torch import nn
 
 from numerals.errors import RunError
-from numerals.files import write_atomically
+from numerals.files import readable_json, write_atomically
 from numerals.learn import model
 from numerals.learn import recipe as recipes
 from numerals.learn.reader_network import ReaderNetwork
@@ -102,7 +102,7 @@ class RunFolder:
         self.write("history.csv", text.getvalue())
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        self.write("metrics.json", json.dumps(metrics, indent=2) + "\n")
+        self.write("metrics.json", readable_json(metrics))
 
     def write_probabilities(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
         buffer = io.BytesIO()

@@ -1,0 +1,153 @@
+"""A run of the article's kind read back whole, for a report: or refused in a line that names the file.
+
+Knows nothing about how a training went or how it is shown.
+"""
+
+import csv
+import json
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from numerals.errors import InputError, RunError, StorageError
+from numerals.learn import model, sources
+from numerals.learn.callbacks import Epoch
+from numerals.learn.checkpoint import RunFolder
+from numerals.learn.data import Dataset, Part
+from numerals.learn.evaluate import score
+from numerals.learn.recipe import Recipe
+
+NEEDED = ("recipe", "seed", "data", "best_epoch", "ended", "weights_sha256", "device", "versions", "seconds", "stages")
+
+
+@dataclass(frozen=True)
+class KeptRun:
+    """All that a training left, and the digits that it was about."""
+
+    folder: Path
+    recipe: Recipe
+    history: tuple[Epoch, ...]
+    metrics: dict[str, Any]  # as metrics.json has them
+    probabilities: npt.NDArray[np.float32]  # (n, 10), on the test digits
+    network: nn.Sequential
+    dataset: Dataset
+
+    @property
+    def name(self) -> str:
+        return self.folder.resolve().name
+
+    @property
+    def test(self) -> dict[str, Any]:
+        """The figures of `evaluate.Metrics`, as JSON holds them."""
+        return dict(self.metrics["test"])
+
+    @property
+    def answers(self) -> npt.NDArray[np.int64]:
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def mistakes(self) -> npt.NDArray[np.int64]:
+        """Places of the test digits that it got wrong."""
+        return np.flatnonzero(self.answers != self.dataset.test[1])
+
+    @property
+    def predict(self) -> model.Predict:
+        return model.predictor(self.network)
+
+    def training(self) -> Part:
+        """The digits that it learnt from."""
+        (images, labels), _ = self.dataset.parts(self.recipe.split.validation, self.recipe.split.random_state)
+        count = max(round(self.recipe.training_share * len(images)), 1)
+        return images[:count], labels[:count]
+
+
+def read_run(path: Path) -> KeptRun:
+    """The run in that folder, every file of it checked.
+
+    A run kept before there were so many metrics gets them in its metrics.json.
+
+    Raises:
+        RunError, RecipeError, DataError: a file is missing, cut, or does not fit the others.
+    """
+    folder = RunFolder.open(path)
+    recipe = folder.recipe()
+    if not isinstance(recipe, Recipe):
+        raise RunError(f"{path}: a run of recipe {recipe.name}, which reads; a report shows runs of the article's kind")
+    metrics = _metrics(path / "metrics.json")
+    history = _history(path / "history.csv")
+    probabilities, labels = _probabilities(path / "test_probabilities.npz", metrics["ended"])
+    if not 1 <= metrics["best_epoch"] <= len(history):
+        raise RunError(f"{path}: metrics.json keeps epoch {metrics['best_epoch']}, history.csv has {len(history)} epochs")
+    network = folder.network()
+    assert isinstance(network, nn.Sequential)  # a Recipe builds nothing else
+    dataset = sources.load(folder.data_source())
+    if dataset.sha256() != metrics["data"]["sha256"] or not np.array_equal(labels, dataset.test[1]):
+        raise RunError(f"{path}: {dataset.name} has other digits than this run was trained and tested on")
+    _complete(folder, metrics, probabilities, labels)
+    return KeptRun(path, recipe, history, metrics, probabilities, network, dataset)
+
+
+def _complete(
+    folder: RunFolder, metrics: dict[str, Any], probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]
+) -> None:
+    """See that metrics["test"] is what the probabilities say, in full."""
+    path = folder.path / "test_probabilities.npz"
+    try:
+        test = json.loads(json.dumps(score(probabilities, labels).to_dict()))
+    except InputError as error:
+        raise RunError(f"{path}: damaged ({error})") from error
+    kept = metrics["test"]
+    if not isinstance(kept, dict) or kept.get("errors") != test["errors"]:
+        raise RunError(f"{path}: has {test['errors']} mistakes, metrics.json another number; train or evaluate again")
+    if kept != test:
+        metrics["test"] = test
+        try:
+            folder.write_metrics(metrics)
+        except StorageError:  # a folder that may only be read has its report elsewhere
+            pass
+
+
+def _metrics(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(_bytes(path))
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path}: cut or damaged, not JSON ({error})") from error
+    missing = [key for key in (*NEEDED, "test") if not isinstance(found, dict) or key not in found]
+    if missing or not isinstance(found["best_epoch"], int) or not {"name", "sha256"} <= set(found["data"] or ()):
+        raise RunError(f"{path}: not the metrics of a training of ours{': it has no ' + missing[0] if missing else ''}")
+    return dict(found)
+
+
+def _history(path: Path) -> tuple[Epoch, ...]:
+    try:
+        rows = list(csv.DictReader(_bytes(path).decode().splitlines(), strict=True))
+        kinds = {field.name: int if field.name == "epoch" else float for field in fields(Epoch)}
+        history = tuple(Epoch(**{name: kind(row[name]) for name, kind in kinds.items()}) for row in rows)  # type: ignore[arg-type]
+    except (ValueError, KeyError, TypeError, csv.Error) as error:
+        raise RunError(f"{path}: cut or damaged ({type(error).__name__}: {error})") from error
+    if [row.epoch for row in history] != list(range(1, len(history) + 1)) or not history:
+        raise RunError(f"{path}: cut or damaged: its epochs are not 1, 2, 3 and so on")
+    return history
+
+
+def _probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    if ended == "interrupted" and not path.exists():
+        raise RunError(f"{path.parent}: this training was interrupted and never tested; let one end for a report")
+    _bytes(path)
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["probabilities"], kept["labels"]
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
+        raise RunError(f"{path}: cut or damaged ({error})") from error
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror or error}); a report needs it") from error
