@@ -39,7 +39,9 @@ def compare(runs: Sequence[KeptRun]) -> list[Difference]:
     first, *others = runs
     for other in others:
         if other.metrics["data"]["sha256"] != first.metrics["data"]["sha256"]:
-            raise InputError(f"{other.folder}: trained and tested on other digits than {first.folder}; compare runs on the same")
+            raise InputError(
+                f"{other.folder}: trained and tested on other digits than {first.folder}; compare runs on the same"
+            )
     wrong = [set(run.mistakes.tolist()) for run in runs]
     pairs = [(sorted(wrong[0] - each), sorted(each - wrong[0]), len(wrong[0] & each)) for each in wrong[1:]]
     adjusted = holm([mcnemar(len(mine), len(theirs)) for mine, theirs, _ in pairs])
@@ -52,11 +54,11 @@ def compare(runs: Sequence[KeptRun]) -> list[Difference]:
 def mcnemar(only_first: int, only_other: int) -> float:
     """How likely so uneven a parting is, or a more uneven one, of fair coins: the exact two-sided p."""
     count, fewer = only_first + only_other, min(only_first, only_other)
-    ways = total = 1  # of so many coins that fall so; whole numbers, so nothing is rounded
+    ways, total = 1, 1  # of so many coins that fall so; whole numbers, so nothing is rounded
     for heads in range(1, fewer + 1):
         ways = ways * (count - heads + 1) // heads
         total += ways
-    return min(1.0, 2 * total / 2**count)
+    return float(min(1, 2 * total / 2**count))
 
 
 def holm(ps: Sequence[float]) -> list[float]:
@@ -81,7 +83,7 @@ def verdict(first: KeptRun, other: KeptRun, difference: Difference) -> str:
     if difference.is_noise:
         return f"{counted} That is noise: neither can be called the better one."
     better = first.name if mine < theirs else other.name
-    return f"{counted} That is more than noise: {better} is better on these digits. Whether its recipe is, other seeds tell."
+    return f"{counted} That is more than noise: {better} is better on these digits. Of its recipe, other seeds tell."
 
 
 def chance(p: float) -> str:

@@ -26,7 +26,8 @@ class Corruption:
     """One of them, with its amounts from mild to severe."""
 
     name: str
-    says: str  # what it does, with a place for the amount
+    says: str  # what it does
+    form: str  # how its amount is written
     amounts: tuple[float, ...]
     change: Change
     augments: tuple[str, ...] = ()  # the keys of a recipe's [augment] that do alike in training
@@ -75,13 +76,13 @@ def shift(images: Images, amount: float, chance: np.random.Generator) -> Images:
 
 def brighten(images: Images, amount: float, chance: np.random.Generator) -> Images:
     """That share of white is added to every pixel: the paper turns grey, and the ink cannot grow whiter."""
-    return np.minimum(images + amount * WHITE, WHITE).round().astype(np.uint8)
+    return np.asarray(np.minimum(images + amount * WHITE, WHITE).round(), np.uint8)
 
 
 def fade(images: Images, amount: float, chance: np.random.Generator) -> Images:
     """Contrast: every pixel comes nearer to its picture's mean; the amount is what is left of the distance."""
     mean = images.mean(axis=(1, 2), keepdims=True)
-    return (mean + amount * (images - mean)).round().astype(np.uint8)
+    return np.asarray((mean + amount * (images - mean)).round(), np.uint8)
 
 
 def scribble(images: Images, amount: float, chance: np.random.Generator) -> Images:
@@ -109,29 +110,31 @@ def _either_way(amount: float, count: int, chance: np.random.Generator) -> npt.N
     return amount * chance.choice([-1.0, 1.0], count)
 
 
-def _warp(
-    images: Images, matrices: npt.NDArray[np.float64], moves: npt.NDArray[np.float64] | None = None
-) -> Images:
-    """Each digit through its matrix (n, 4), which says where a pixel comes from, about the middle; bilinear, black beyond."""
+def _warp(images: Images, matrices: npt.NDArray[np.float64], moves: npt.NDArray[np.float64] | None = None) -> Images:
+    """Each digit through its matrix (n, 4), which says where pixels come from; bilinear, black beyond."""
     turns = matrices.reshape(-1, 2, 2)
     places = MIDDLE - turns.sum(axis=2) * MIDDLE - (moves if moves is not None else 0)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
     whole = np.concatenate([turns, places[:, :, None]], axis=2)
-    return np.stack([cv2.warpAffine(image, each, (SIDE, SIDE), flags=flags) for image, each in zip(images, whole, strict=True)])
+    return np.stack(
+        [cv2.warpAffine(image, each, (SIDE, SIDE), flags=flags) for image, each in zip(images, whole, strict=True)]
+    )
 
 
 CORRUPTIONS = {
     each.name: each
     for each in (
-        Corruption("noise", "{:.0%} of the pixels black or white", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
-        Corruption("blur", "out of focus by {:g} pixels", (0.6, 1.0, 1.4, 1.8, 2.2), blur),
-        Corruption("rotation", "turned by {:g}°", (10, 20, 30, 40, 50), rotate, ("rotation",)),
-        Corruption("shear", "leaning by {:.0%}", (0.2, 0.4, 0.6, 0.8, 1.0), shear),
-        Corruption("scale", "{:.0%} of its size", (0.9, 0.8, 0.7, 0.6, 0.5), scale, ("zoom",)),
-        Corruption("shift", "moved by {:g} pixels", (2, 3, 4, 5, 6), shift, ("width_shift", "height_shift")),
-        Corruption("brightness", "paper {:.0%} white", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
-        Corruption("contrast", "{:.0%} of its contrast", (0.6, 0.45, 0.3, 0.2, 0.1), fade),
-        Corruption("lines", "{:g} lines across", (1, 2, 3, 4, 5), scribble),
-        Corruption("occlusion", "a square of {:g} pixels covered", (4, 6, 8, 10, 12), occlude),
+        Corruption("noise", "pixels black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
+        Corruption("blur", "out of focus", "{:g} px", (0.6, 1.0, 1.4, 1.8, 2.2), blur),
+        Corruption("rotation", "turned to either side", "{:g}°", (10, 20, 30, 40, 50), rotate, ("rotation",)),
+        Corruption("shear", "leaning to either side", "{:.0%}", (0.2, 0.4, 0.6, 0.8, 1.0), shear),
+        Corruption("scale", "smaller than it was", "{:.0%}", (0.9, 0.8, 0.7, 0.6, 0.5), scale, ("zoom",)),
+        Corruption(
+            "shift", "moved across and down", "{:g} px", (2, 3, 4, 5, 6), shift, ("width_shift", "height_shift")
+        ),
+        Corruption("brightness", "white added to paper and ink", "{:.0%}", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
+        Corruption("contrast", "what is left of the contrast", "{:.0%}", (0.6, 0.45, 0.3, 0.2, 0.1), fade),
+        Corruption("lines", "white lines across it", "{:g}", (1, 2, 3, 4, 5), scribble),
+        Corruption("occlusion", "a square of it is covered", "{:g} px", (4, 6, 8, 10, 12), occlude),
     )
 }

@@ -1,8 +1,8 @@
 """The labels of MNIST's test digits that people do not agree with. Knows nothing about models.
 
-Of five people each who were shown a test digit that looked mislabelled, fewer than three chose the given label for these
-fifteen (Northcutt, Athalye and Mueller 2021, cleanlab's study of label errors). They stay in every score, as everybody
-counts them; beside it stands the score without them.
+Five people each were shown the test digits that looked mislabelled; for these fifteen, fewer than three of them chose
+the given label (Northcutt, Athalye and Mueller 2021, cleanlab's study of label errors). They stay in every score, as
+everybody counts them; beside it stands the score without them.
 """
 
 import hashlib

@@ -76,7 +76,8 @@ def _to_the_boundary(network: nn.Sequential, digits: torch.Tensor, answer: int) 
     distances = gaps / lengths
     distances[answer] = torch.inf
     nearest = int(distances.argmin())
-    return BEYOND * (distances[nearest] + 1e-4) * ways[nearest] / lengths[nearest]
+    far: torch.Tensor = BEYOND * (distances[nearest] + 1e-4) / lengths[nearest]
+    return far * ways[nearest]
 
 
 def filters(network: nn.Sequential) -> Floats:

@@ -1,4 +1,4 @@
-"""What a report tells of how the network sees: some mistakes, its first filters, its maps. Knows nothing about pages."""
+"""What a report tells of how the network sees: some mistakes, its filters, its maps. Knows nothing about pages."""
 
 from typing import Any
 

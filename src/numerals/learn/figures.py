@@ -9,16 +9,17 @@ import io
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from numerals.learn.callbacks import Epoch
-from numerals.learn.measures import Bin
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+
+    from numerals.learn.callbacks import Epoch
+    from numerals.learn.measures import Bin
 
 SIZE = (4.0, 2.9)  # inches: a figure stands alone on a phone, beside another on a desk
 SMALL = (2.5, 1.8)
@@ -28,18 +29,23 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--series-{n
 TRAINING, VALIDATION, MARK = SERIES[2], SERIES[0], SERIES[1]
 
 
-def history(rows: Sequence[Epoch], figure: str, best_epoch: int, alt: str) -> str:
+def history(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> str:
     """Loss or accuracy by epoch, training beside validation; where the rate fell, and which epoch is kept."""
     epochs = [row.epoch for row in rows]
     drawing, axes = _axes(SIZE)
     axes.plot(epochs, [getattr(row, figure) for row in rows], "o-", color=TRAINING, markersize=3, label="training")
     axes.plot(
-        epochs, [getattr(row, f"val_{figure}") for row in rows], "o-", color=VALIDATION, markersize=3, label="validation"
+        epochs,
+        [getattr(row, f"val_{figure}") for row in rows],
+        "o-",
+        color=VALIDATION,
+        markersize=3,
+        label="validation",
     )
     for epoch in falls(rows):
         axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle="--")
-        axes.annotate("rate falls", (epoch - 0.5, 0.02), xycoords=("data", "axes fraction"), rotation=90, fontsize=8,
-                      color=MUTED, ha="right", va="bottom")  # fmt: skip
+        axes.annotate("rate falls", (epoch - 0.5, 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=8,
+                      color=MUTED, ha="right", va="center")  # fmt: skip
     kept = getattr(rows[best_epoch - 1], f"val_{figure}")
     axes.plot([best_epoch], [kept], "o", color=MARK, markersize=9, fillstyle="none", markeredgewidth=1.8, label="kept")
     _by_epoch(axes)
@@ -47,7 +53,7 @@ def history(rows: Sequence[Epoch], figure: str, best_epoch: int, alt: str) -> st
     return _svg(drawing, f"history-{figure}", alt)
 
 
-def rates(rows: Sequence[Epoch], stopped: bool, alt: str) -> str:
+def rates(rows: "Sequence[Epoch]", stopped: bool, alt: str) -> str:
     """The learning rate of each epoch; where it fell, and where training stopped early."""
     drawing, axes = _axes(SIZE)
     axes.step([row.epoch for row in rows], [row.learning_rate for row in rows], where="mid", color=VALIDATION)
@@ -63,16 +69,18 @@ def rates(rows: Sequence[Epoch], stopped: bool, alt: str) -> str:
     return _svg(drawing, "rates", alt)
 
 
-def falls(rows: Sequence[Epoch]) -> list[int]:
+def falls(rows: "Sequence[Epoch]") -> list[int]:
     """The epochs that were trained with a lower learning rate than the one before."""
-    return [after.epoch for before, after in zip(rows, rows[1:], strict=False) if after.learning_rate < before.learning_rate]
+    return [after.epoch for before, after in pairwise(rows) if after.learning_rate < before.learning_rate]
 
 
-def reliability(bins: Sequence[Bin], width: float, alt: str) -> str:
-    """How many were right of those with a confidence, against that confidence; on the diagonal it means what it says."""
+def reliability(bins: "Sequence[Bin]", width: float, alt: str) -> str:
+    """The share that is right by confidence; on the diagonal a confidence means what it says."""
     drawing, axes = _axes(SIZE)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--")
-    axes.bar([b.low for b in bins], [b.accuracy for b in bins], width * 0.92, align="edge", color=VALIDATION, alpha=0.35)
+    axes.bar(
+        [b.low for b in bins], [b.accuracy for b in bins], width * 0.92, align="edge", color=VALIDATION, alpha=0.35
+    )
     axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o", color=VALIDATION, markersize=4)
     axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence", ylabel="share that is right")
     return _svg(drawing, "reliability", alt)
@@ -91,13 +99,19 @@ def risk(risks: Sequence[float], alt: str) -> str:
 def trial(name: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
     """The accuracy under one corruption, from untouched to severe."""
     drawing, axes = _axes(SMALL)
-    axes.plot(range(len(accuracies) + 1), [100 * share for share in (clean, *accuracies)], "o-", color=VALIDATION, markersize=3)
+    axes.plot(
+        range(len(accuracies) + 1),
+        [100 * share for share in (clean, *accuracies)],
+        "o-",
+        color=VALIDATION,
+        markersize=3,
+    )
     axes.axhline(10, color=MUTED, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 103), yticks=(0, 50, 100), xticks=range(len(accuracies) + 1))
     return _svg(drawing, f"trial-{name}", alt)
 
 
-def over_each_other(histories: Mapping[str, Sequence[Epoch]], figure: str, alt: str) -> str:
+def over_each_other(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt: str) -> str:
     """One figure of several runs by epoch."""
     drawing, axes = _axes(SIZE)
     for number, (name, rows) in enumerate(histories.items()):
@@ -148,14 +162,13 @@ def _by_epoch(axes: "Axes") -> None:
 
 
 def _svg(drawing: Any, name: str, alt: str) -> str:
-    """The figure as an <svg> for a page: its colours the page's, its ids its own, its meaning in words for who cannot see."""
+    """The figure as an <svg> for a page: its colours the page's, its ids its own, `alt` for those who cannot see it."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # letters that matplotlib's font has not, the reader's may have
-            drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that matplotlib's font has not, the reader's may have
+        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)

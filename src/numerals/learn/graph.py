@@ -43,5 +43,7 @@ def check_input(content: bytes, name: str) -> None:
     kind = onnx.load_from_string(content).graph.input[0].type.tensor_type
     count, *sides = (axis.dim_value for axis in kind.shape.dim) if kind.shape.dim else (0,)
     if kind.elem_type != onnx.TensorProto.UINT8 or count or sides != [SIDE, SIDE]:
-        found = f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()} ({', '.join(map(str, [count or 'n', *sides]))})"
+        found = (
+            f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()} ({', '.join(map(str, [count or 'n', *sides]))})"
+        )
         raise ModelError(f"{name}: takes {found}, a model of ours uint8 (n, {SIDE}, {SIDE})")

@@ -3,6 +3,7 @@
 Knows nothing about how a training went or how it is shown.
 """
 
+import contextlib
 import csv
 import json
 import zipfile
@@ -18,7 +19,7 @@ from numerals.errors import InputError, RunError, StorageError
 from numerals.learn import model, sources
 from numerals.learn.callbacks import Epoch
 from numerals.learn.checkpoint import RunFolder
-from numerals.learn.data import Dataset, Part
+from numerals.learn.data import Dataset, Part, split
 from numerals.learn.evaluate import score
 from numerals.learn.recipe import Recipe
 
@@ -48,7 +49,7 @@ class KeptRun:
 
     @property
     def answers(self) -> npt.NDArray[np.int64]:
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
     @property
     def mistakes(self) -> npt.NDArray[np.int64]:
@@ -58,6 +59,11 @@ class KeptRun:
     @property
     def predict(self) -> model.Predict:
         return model.predictor(self.network)
+
+    @property
+    def held_out(self) -> int:
+        """How many digits validated it."""
+        return len(split(len(self.dataset.train[0]), self.recipe.split.validation, self.recipe.split.random_state)[1])
 
     def training(self) -> Part:
         """The digits that it learnt from."""
@@ -82,7 +88,9 @@ def read_run(path: Path) -> KeptRun:
     history = _history(path / "history.csv")
     probabilities, labels = _probabilities(path / "test_probabilities.npz", metrics["ended"])
     if not 1 <= metrics["best_epoch"] <= len(history):
-        raise RunError(f"{path}: metrics.json keeps epoch {metrics['best_epoch']}, history.csv has {len(history)} epochs")
+        raise RunError(
+            f"{path}: metrics.json keeps epoch {metrics['best_epoch']}, history.csv has {len(history)} epochs"
+        )
     network = folder.network()
     assert isinstance(network, nn.Sequential)  # a Recipe builds nothing else
     dataset = sources.load(folder.data_source())
@@ -106,10 +114,8 @@ def _complete(
         raise RunError(f"{path}: has {test['errors']} mistakes, metrics.json another number; train or evaluate again")
     if kept != test:
         metrics["test"] = test
-        try:
+        with contextlib.suppress(StorageError):  # a folder that may only be read has its report elsewhere
             folder.write_metrics(metrics)
-        except StorageError:  # a folder that may only be read has its report elsewhere
-            pass
 
 
 def _metrics(path: Path) -> dict[str, Any]:

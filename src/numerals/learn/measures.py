@@ -79,7 +79,7 @@ def top_confusions(confusion: npt.NDArray[np.int64]) -> tuple[Confusion, ...]:
     """The pairs that were confused most, the worst first."""
     counts = np.where(np.eye(len(confusion), dtype=bool), 0, confusion)
     worst = np.argsort(-counts, axis=None, kind="stable")[:MOST_CONFUSED].tolist()
-    pairs = (Confusion(*divmod(at, len(confusion)), int(counts.flat[at])) for at in worst)
+    pairs = (Confusion(at // len(confusion), at % len(confusion), int(counts.flat[at])) for at in worst)
     return tuple(pair for pair in pairs if pair.count)
 
 
@@ -110,4 +110,4 @@ def risk_at(coverage: float, risks: Floats) -> float:
 
 
 def _bin(confidence: Floats, bins: int) -> Classes:
-    return np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
+    return np.asarray(np.minimum((confidence * bins).astype(int), bins - 1))

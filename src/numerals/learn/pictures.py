@@ -10,7 +10,10 @@ from PIL import Image
 
 from numerals.spec import WHITE
 
-FOR, AGAINST = (255, 122, 26), (38, 132, 255)  # colours of what spoke for and against, told apart by the colour-blind too
+FOR, AGAINST = (
+    (255, 122, 26),
+    (38, 132, 255),
+)  # colours of what spoke for and against, told apart by the colour-blind too
 
 
 def uri(pixels: npt.NDArray[np.uint8]) -> str:
@@ -37,7 +40,7 @@ def grey(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
 
 
 def signed(values: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.uint8]:
-    """Values (h, w) as colour to lay over a digit, RGBA: FOR above 0, AGAINST below, the more solid the farther from it."""
+    """Values (h, w) as RGBA to lay over a digit: FOR above 0, AGAINST below, the more solid the farther from it."""
     most = float(np.abs(values).max()) or 1.0
     colours = np.where(values[..., None] > 0, np.array(FOR), np.array(AGAINST))
     solid = np.sqrt(np.abs(values) / most)[..., None] * WHITE

@@ -42,7 +42,9 @@ def report(runs: Sequence[Path], out: Path | None = None, robustness: bool = Fal
     path = out or read[0].folder / ("report.html" if len(read) == 1 else "comparison.html")
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"--out {path}: a report's file ends in .html")
-    page = _render("report.html", _one(read[0], robustness)) if len(read) == 1 else _render("comparison.html", _many(read))
+    page = (
+        _render("report.html", _one(read[0], robustness)) if len(read) == 1 else _render("comparison.html", _many(read))
+    )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -70,18 +72,18 @@ def percent(share: float, places: int = 2) -> str:
 
 def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
     """All that the page of one run shows."""
-    images, labels = run.dataset.test
     tried = kept_robustness(run.folder, run.metrics["weights_sha256"], run.dataset.test)
     if tried is None and robustness:
         tried = robustness_of(run.predict, run.dataset.test, DIGITS, run.metrics["weights_sha256"], run.folder)
     training = run.training()
     shown = layers(run)
-    held_out = len(run.dataset.train[0]) - len(training[0])
-    doubtful = disputed(labels)
+    doubtful = disputed(run.dataset.test[1])
     return {
         "run": run,
         "test": run.test,
-        "recipe": words.recipe_in_words(run.recipe, len(training[0]), held_out, run.metrics.get("parameters", 0)),
+        "recipe": words.recipe_in_words(
+            run.recipe, len(training[0]), run.held_out, sum(each["parameters"] for each in shown)
+        ),
         "ending": words.ending_in_words(run.metrics["ended"], run.history, run.metrics["best_epoch"], run.recipe),
         "gap": curves.explanation(run.recipe).replace("\n", " "),
         "samples": samples(run),
@@ -103,8 +105,8 @@ def _curves(run: KeptRun) -> list[str]:
     kept, fallen = rows[best - 1], figures.falls(rows)
     fell = f"; the rate fell before epoch {', '.join(map(str, fallen))}" if fallen else ""
     alts = [
-        f"Loss by epoch, training and validation. Validation loss ends at {rows[-1].val_loss:.4f}; epoch {best} is kept, "
-        f"with {kept.val_loss:.4f}{fell}.",
+        f"Loss by epoch, training and validation. Validation loss ends at {rows[-1].val_loss:.4f}; epoch {best}, with "
+        f"{kept.val_loss:.4f}, is kept{fell}.",
         f"Accuracy by epoch, training and validation. Epoch {best} has {kept.val_accuracy:.4f} in validation{fell}.",
         f"Learning rate by epoch, from {rows[0].learning_rate:.2g} to {rows[-1].learning_rate:.2g}{fell}.",
     ]
@@ -125,7 +127,8 @@ def _figures(run: KeptRun) -> dict[str, str]:
             bins, 1 / measures.BINS, f"Share of right answers by confidence, in {len(bins)} bins, beside the diagonal."
         ),
         "risk": figures.risk(
-            risks, f"Mistakes among the surest 95 % of the answers: {percent(risks[94])}; among all: {percent(risks[-1])}."
+            risks,
+            f"Mistakes among the surest 95 % of the answers: {percent(risks[94])}; among all: {percent(risks[-1])}.",
         ),
     }
 
@@ -161,4 +164,3 @@ def _parted(first: KeptRun, other: KeptRun, difference: Difference) -> list[tupl
     """The digits that only one of two runs gets wrong, each under the run that does."""
     places = ((first, difference.only_first), (other, difference.only_other))
     return [(run, mistakes(run, np.asarray(mine))[:MOST_PARTED]) for run, mine in places]
-

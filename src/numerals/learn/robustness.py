@@ -31,10 +31,8 @@ class Tried:
     """One corruption: the accuracy at each of its amounts, from mild to severe."""
 
     name: str
-    says: str  # as `Corruption.says`
     amounts: tuple[float, ...]
     accuracies: tuple[float, ...]
-    augments: tuple[str, ...]  # keys of a recipe's [augment] that do alike in training
 
 
 @dataclass(frozen=True)
@@ -60,10 +58,8 @@ def robustness(predict: Predict, digits: Part, count: int | None = DIGITS) -> Ro
     tried = tuple(
         Tried(
             each.name,
-            each.says,
             each.amounts,
             tuple(accuracy(each.apply(images, severity)) for severity in range(1, len(each.amounts) + 1)),
-            each.augments,
         )
         for each in CORRUPTIONS.values()
     )
@@ -122,7 +118,7 @@ def _tried(kept: dict[str, Any]) -> Tried:
     amounts, accuracies = (tuple(map(float, kept[key])) for key in ("amounts", "accuracies"))
     if len(amounts) != len(accuracies) or kept["name"] not in CORRUPTIONS:
         raise ValueError(f"corruption {kept['name']}")
-    return Tried(kept["name"], CORRUPTIONS[kept["name"]].says, amounts, accuracies, CORRUPTIONS[kept["name"]].augments)
+    return Tried(kept["name"], amounts, accuracies)
 
 
 def _sha256(digits: Part) -> str:

@@ -15,9 +15,9 @@ from numerals.learn.corruptions import CORRUPTIONS
 from numerals.learn.data import Part
 from numerals.learn.disputed import disputed
 from numerals.learn.kept import KeptRun
-from numerals.learn.model import as_input, describe
+from numerals.learn.model import Images, as_input, describe
 from numerals.learn.recipe import Augment
-from numerals.learn.robustness import Robustness
+from numerals.learn.robustness import Robustness, Tried
 from numerals.spec import CLASSES, WHITE
 
 SAMPLES = 12  # of each class
@@ -94,33 +94,33 @@ def layers(run: KeptRun) -> list[dict[str, Any]]:
 
 def trials(run: KeptRun, tried: Robustness) -> list[dict[str, Any]]:
     """Each corruption: its curve, a digit at each severity, and what the recipe's augmentation does alike."""
-    images, labels = run.dataset.test
-    example = images[labels == labels[0]][:1]
-    return [
-        {
-            "name": each.name,
-            "alike": _alike(run.recipe.augment, each.augments),
-            "steps": [
-                {
-                    "says": each.says.format(amount),
-                    "accuracy": accuracy,
-                    "uri": pictures.uri(CORRUPTIONS[each.name].apply(example, severity)[0]),
-                }
-                for severity, (amount, accuracy) in enumerate(zip(each.amounts, each.accuracies, strict=True), 1)
-            ],
-            "curve": figures.trial(
-                each.name,
-                each.accuracies,
-                tried.clean,
-                f"Accuracy under {each.name}: {tried.clean:.3f} untouched, then "
-                + ", ".join(f"{accuracy:.3f}" for accuracy in each.accuracies),
-            ),
-        }
-        for each in tried.corruptions
-    ]
+    example = run.dataset.test[0][:1]
+    return [_trial(run, each, tried.clean, example) for each in tried.corruptions]
+
+
+def _trial(run: KeptRun, tried: Tried, clean: float, example: Images) -> dict[str, Any]:
+    corruption = CORRUPTIONS[tried.name]
+    falling = ", ".join(f"{accuracy:.3f}" for accuracy in tried.accuracies)
+    alt = f"Accuracy under {tried.name}: {clean:.3f} untouched, then {falling}"
+    return {
+        "name": tried.name,
+        "says": corruption.says,
+        "alike": _alike(run.recipe.augment, corruption.augments),
+        "steps": [
+            {
+                "amount": corruption.form.format(amount),
+                "accuracy": accuracy,
+                "uri": pictures.uri(corruption.apply(example, severity)[0]),
+            }
+            for severity, (amount, accuracy) in enumerate(zip(tried.amounts, tried.accuracies, strict=True), 1)
+        ],
+        "curve": figures.trial(tried.name, tried.accuracies, clean, alt),
+    }
 
 
 def _alike(recipe: Augment, keys: tuple[str, ...]) -> str:
-    """What of a corruption training has already shown to the network."""
-    amounts = {key: getattr(recipe, key) for key in keys if getattr(recipe, key)}
-    return " and ".join(f"{key.replace('_', ' ')} {amount:g}" for key, amount in amounts.items())
+    """How much of a corruption training has already shown to the network; "" for none."""
+    amount = max((getattr(recipe, key) for key in keys), default=0)
+    if not amount:
+        return ""
+    return f"up to {amount:g}°" if keys == ("rotation",) else f"up to {amount:.0%}"

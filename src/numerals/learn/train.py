@@ -18,7 +18,7 @@ from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
 from numerals.learn import curves, kernel, model, randomness, sources
 from numerals.learn.batches import batches, samples
-from numerals.learn.callbacks import EarlyStopping, Epoch, OneCycle, Plateau, TensorBoard
+from numerals.learn.callbacks import EarlyStopping, Epoch, OneCycle, Plateau, TensorBoard, add_test
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
 from numerals.learn.data import Dataset, Part
 from numerals.learn.device import choose_device, uses_bfloat16
@@ -270,6 +270,8 @@ def _conclude(
             probabilities = predict(dataset.test[0])
             test = score(probabilities, dataset.test[1])
             folder.write_probabilities(probabilities, dataset.test[1])
+            if recipe.tensorboard.enabled:
+                add_test(folder.path / "tensorboard", probabilities, *dataset.test)
     kept = fitted.history[fitted.best_epoch - 1]
     metrics = {
         "recipe": recipe.name,

@@ -19,8 +19,8 @@ ENDS = {
 def recipe_in_words(recipe: Recipe, learnt: int, held_out: int, parameters: int) -> list[str]:
     """What is learnt from, what is done to it, the network, and how it learns."""
     return [
-        f"The network learnt from {learnt:,} digits. {held_out:,} more were held out: they decided when to stop, and nothing "
-        f"was learnt from them. {augmentation_in_words(recipe.augment)}",
+        f"The network learnt from {learnt:,} digits. {held_out:,} more were held out: nothing was learnt from "
+        f"them, they show how it went. {augmentation_in_words(recipe.augment)}",
         _network(recipe, parameters),
         _learning(recipe),
     ]
@@ -40,7 +40,7 @@ def augmentation_in_words(augment: Augment) -> str:
     ]
     if not changes:
         return "They were learnt as they are: this recipe has no augmentation."
-    return f"In each epoch every one of them was {_listed(changes)}, drawn anew each time, so that none was seen twice alike."
+    return f"In each epoch every one of them was {_listed(changes)}, drawn anew, so that none was seen twice alike."
 
 
 def ending_in_words(ended: str, history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> str:
@@ -53,31 +53,33 @@ def ending_in_words(ended: str, history: Sequence[Epoch], best_epoch: int, recip
 
 def _network(recipe: Recipe, parameters: int) -> str:
     model = recipe.model
-    filters = _listed([str(filters) for filters in model.convolutions])
     many = len(model.convolutions) > 1
-    text = f"{len(model.convolutions)} convolutions of" if many else "One convolution of"
-    text += f" {filters} filters, {model.kernel}×{model.kernel} pixels each, look for shapes; after each of them " if many else (
-        f" {filters} filters, {model.kernel}×{model.kernel} pixels each, looks for shapes; after it "
+    filters = _listed([str(filters) for filters in model.convolutions])
+    layers = "Convolutions of" if many else "A convolution of"
+    look, each = ("look", "each of them") if many else ("looks", "it")
+    norm = " and batch normalisation keeps numbers in bounds" if model.batch_norm else ""
+    dropped = f"In training {model.dropout:.0%} of those units are silenced in each step, so that none is relied on. "
+    return (
+        f"{layers} {filters} filters, {model.kernel}×{model.kernel} pixels large, {look} for shapes; after {each} "
+        f"the strongest of {model.pool}×{model.pool} neighbours is kept{norm}. A layer of {model.dense} units weighs "
+        f"what was found, and the last one names the digit. {dropped if model.dropout else ''}"
+        f"{parameters:,} parameters in all."
     )
-    text += f"the strongest of {model.pool}×{model.pool} neighbours is kept"
-    text += " and batch normalisation keeps the numbers in bounds" if model.batch_norm else ""
-    text += f". A layer of {model.dense} units weighs what was found, and the last one names the digit. "
-    text += f"In training {model.dropout:.0%} of those units are silenced in each step, so that none is relied on. " if model.dropout else ""
-    return f"{text}{parameters:,} parameters in all."
 
 
 def _learning(recipe: Recipe) -> str:
     optimizer, plateau = recipe.optimizer, recipe.plateau
-    text = f"Adam changed the weights after every {recipe.batch_size} digits, for at most {_count(recipe.epochs, 'epoch')}, "
+    most = _count(recipe.epochs, "epoch")
+    text = f"Adam changed the weights after every {recipe.batch_size} digits, for at most {most}, "
     if recipe.schedule.kind == "one-cycle":
         text += (
-            f"with a learning rate that rose to {optimizer.learning_rate:g} over the first {recipe.schedule.warmup:.0%} "
-            "of the steps and fell to nothing by the last. "
+            f"with a learning rate that rose to {optimizer.learning_rate:g} over the first "
+            f"{recipe.schedule.warmup:.0%} of the steps and fell to nothing by the last. "
         )
     else:
         text += (
-            f"with a learning rate of {optimizer.learning_rate:g}. After {_count(plateau.patience, 'epoch')} without gain in "
-            f"validation loss the rate was multiplied by {plateau.factor:g}; after "
+            f"with a learning rate of {optimizer.learning_rate:g}. After {_count(plateau.patience, 'epoch')} without "
+            f"gain in validation loss the rate was multiplied by {plateau.factor:g}; after "
             f"{recipe.early_stopping.patience} training was to stop. "
         )
     text += f"Labels were smoothed by {recipe.label_smoothing:.0%}. " if recipe.label_smoothing else ""
