@@ -120,6 +120,8 @@ def over_each_other(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt
         axes.plot([row.epoch for row in rows], [getattr(row, figure) for row in rows], f"o{style}", color=colour,
                   markersize=3, label=name.replace("$", r"\$"))  # fmt: skip
     _by_epoch(axes)
+    if figure == "learning_rate":
+        axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
     return _svg(drawing, f"runs-{figure}", alt)
 

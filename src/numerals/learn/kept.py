@@ -5,6 +5,7 @@ Knows nothing about how a training went or how it is shown.
 
 import contextlib
 import csv
+import io
 import json
 import zipfile
 from dataclasses import dataclass, fields
@@ -144,9 +145,8 @@ def _history(path: Path) -> tuple[Epoch, ...]:
 def _probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     if ended == "interrupted" and not path.exists():
         raise RunError(f"{path.parent}: this training was interrupted and never tested; let one end for a report")
-    _bytes(path)
     try:
-        with np.load(path, allow_pickle=False) as kept:
+        with np.load(io.BytesIO(_bytes(path)), allow_pickle=False) as kept:
             return kept["probabilities"], kept["labels"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cut or damaged ({error})") from error
