@@ -159,7 +159,9 @@ def test_evaluate_for_machines(trained: Trained, tmp_path: Path, capfd: pytest.C
     found, kept = json.loads(stdout), json.loads((folder / "robustness.json").read_text())
     assert code == 0 and RESULT.fullmatch(stderr)
     tried = found.pop("robustness")
-    assert found == json.loads((folder / "metrics.json").read_text())["test"]
+    told = json.loads((folder / "metrics.json").read_text())["test"]
+    assert found.keys() == told.keys() and found["confusion"] == told["confusion"]
+    assert found["loss"] == pytest.approx(told["loss"], abs=1e-6)  # with as many threads it would be the same bits
     assert kept.items() >= tried.items() and len(tried["corruptions"]) == 10
     code, stdout, stderr = call(capfd, "evaluate", folder, "--robustness")
     assert code == 0 and RESULT.fullmatch(stdout)

@@ -39,7 +39,9 @@ def test_an_attribution_adds_up_to_the_rise_of_the_logit(network: nn.Sequential)
 def test_the_smallest_change_of_a_linear_network_is_the_distance_to_its_nearest_boundary(linear: nn.Sequential) -> None:
     image = np.full((28, 28), 128, np.uint8)  # far from black and white, so that nothing is clipped
     logits = linear(as_input(image[None], CPU))[0].detach()
-    weights = linear[1].weight.detach()
+    last = linear[1]
+    assert isinstance(last, nn.Linear)
+    weights = last.weight.detach()
     answer = int(logits.argmax())
     far = [
         float((logits[answer] - logits[k]) / (weights[answer] - weights[k]).norm()) if k != answer else np.inf

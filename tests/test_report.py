@@ -178,14 +178,14 @@ def test_a_recipe_in_words() -> None:
         "32 and 64 filters",
         "3×3",
         "128 units",
-        "20%",
+        "20\N{NO-BREAK SPACE}%",
         "225,418",
         "0.001",
         "10 epochs",
     ):
         assert word in text
     instant = " ".join(words.recipe_in_words(Recipe.load("instant"), 41_160, 1_200, 1))
-    for word in ("no augmentation", "one epoch", "rose to 0.02", "smoothed by 5%"):
+    for word in ("no augmentation", "one epoch", "rose to 0.02", "smoothed by 5\N{NO-BREAK SPACE}%"):
         assert word in instant
     assert words.differences([article, article.change(epochs=3, augment={"zoom": 0.2})]) == [
         ("epochs", [10, 3]),
@@ -219,7 +219,7 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
         for scheme in ("light", "dark"):
             for path in (one, both):
                 for width in (390, 1280):
-                    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)  # type: ignore[arg-type]
+                    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
                     assert opened(page, path) == []
                     assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
                     if width == 1280:

@@ -27,7 +27,7 @@ def show_metrics(metrics: "Metrics") -> None:
     pairs = ", ".join(f"{pair.truth} as {pair.answer} ({pair.count})" for pair in details.top_confusions[:5])
     console.print(f"Confused most: {pairs or 'none'}")
     covered = ", ".join(
-        f"{accuracy:.4f} at {float(share):.0%}" for share, accuracy in details.accuracy_at_coverage.items()
+        f"{accuracy:.4f} at {100 * float(share):g} %" for share, accuracy in details.accuracy_at_coverage.items()
     )
     console.print(
         f"Calibration error {details.calibration_error:.4f}; accuracy of the surest answers: {covered} coverage"

@@ -17,6 +17,7 @@ from numerals.learn.disputed import disputed
 from numerals.learn.kept import KeptRun, read_run
 from numerals.learn.robustness import DIGITS, kept_robustness, robustness_of
 from numerals.learn.shown import augmented, layers, mistakes, one_digit, samples, trials
+from numerals.learn.words import percent
 from numerals.spec import CLASSES
 
 MOST_MISTAKES = 2000  # that are shown, the surest first: more would make the file heavier than 5 MB
@@ -63,11 +64,6 @@ def _render(template: str, facts: dict[str, Any]) -> str:
     environment.filters["percent"] = percent
     environment.filters["thousands"] = lambda number: f"{number:,}"
     return environment.get_template(template).render(facts)
-
-
-def percent(share: float, places: int = 2) -> str:
-    """0.9941 -> 99.41 %, with a space that does not break."""
-    return f"{100 * share:.{places}f}\N{NO-BREAK SPACE}%"
 
 
 def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from numerals.learn.kept import KeptRun
 from numerals.learn.model import Images, as_input, describe
 from numerals.learn.recipe import Augment
 from numerals.learn.robustness import Robustness, Tried
+from numerals.learn.words import percent
 from numerals.spec import CLASSES, WHITE
 
 SAMPLES = 12  # of each class
@@ -108,7 +109,7 @@ def _trial(run: KeptRun, tried: Tried, clean: float, example: Images) -> dict[st
         "alike": _alike(run.recipe.augment, corruption.augments),
         "steps": [
             {
-                "amount": corruption.form.format(amount),
+                "amount": corruption.form.format(amount).replace("%", "\N{NO-BREAK SPACE}%"),
                 "accuracy": accuracy,
                 "uri": pictures.uri(corruption.apply(example, severity)[0]),
             }
@@ -123,4 +124,4 @@ def _alike(recipe: Augment, keys: tuple[str, ...]) -> str:
     amount = max((getattr(recipe, key) for key in keys), default=0)
     if not amount:
         return ""
-    return f"up to {amount:g}°" if keys == ("rotation",) else f"up to {amount:.0%}"
+    return f"up to {amount:g}°" if keys == ("rotation",) else f"up to {percent(amount, 0)}"

@@ -16,6 +16,11 @@ ENDS = {
 }
 
 
+def percent(share: float, places: int = 2) -> str:
+    """0.9941 -> 99.41 %, with a space that does not break."""
+    return f"{100 * share:.{places}f}\N{NO-BREAK SPACE}%"
+
+
 def recipe_in_words(recipe: Recipe, learnt: int, held_out: int, parameters: int) -> list[str]:
     """What is learnt from, what is done to it, the network, and how it learns."""
     return [
@@ -32,9 +37,9 @@ def augmentation_in_words(augment: Augment) -> str:
         text
         for amount, text in (
             (augment.rotation, f"turned by up to {augment.rotation:g}° either way"),
-            (augment.zoom, f"zoomed by up to {augment.zoom:.0%}"),
-            (augment.width_shift, f"moved across by up to {augment.width_shift:.0%} of its width"),
-            (augment.height_shift, f"moved up or down by up to {augment.height_shift:.0%} of its height"),
+            (augment.zoom, f"zoomed by up to {percent(augment.zoom, 0)}"),
+            (augment.width_shift, f"moved across by up to {percent(augment.width_shift, 0)} of its width"),
+            (augment.height_shift, f"moved up or down by up to {percent(augment.height_shift, 0)} of its height"),
         )
         if amount
     ]
@@ -58,7 +63,9 @@ def _network(recipe: Recipe, parameters: int) -> str:
     layers = "Convolutions of" if many else "A convolution of"
     look, each = ("look", "each of them") if many else ("looks", "it")
     norm = " and batch normalisation keeps numbers in bounds" if model.batch_norm else ""
-    dropped = f"In training {model.dropout:.0%} of those units are silenced in each step, so that none is relied on. "
+    dropped = (
+        f"In training {percent(model.dropout, 0)} of those units are silenced in each step, so that none is relied on. "
+    )
     return (
         f"{layers} {filters} filters, {model.kernel}×{model.kernel} pixels large, {look} for shapes; after {each} "
         f"the strongest of {model.pool}×{model.pool} neighbours is kept{norm}. A layer of {model.dense} units weighs "
@@ -74,7 +81,7 @@ def _learning(recipe: Recipe) -> str:
     if recipe.schedule.kind == "one-cycle":
         text += (
             f"with a learning rate that rose to {optimizer.learning_rate:g} over the first "
-            f"{recipe.schedule.warmup:.0%} of the steps and fell to nothing by the last. "
+            f"{percent(recipe.schedule.warmup, 0)} of the steps and fell to nothing by the last. "
         )
     else:
         text += (
@@ -82,7 +89,7 @@ def _learning(recipe: Recipe) -> str:
             f"gain in validation loss the rate was multiplied by {plateau.factor:g}; after "
             f"{recipe.early_stopping.patience} training was to stop. "
         )
-    text += f"Labels were smoothed by {recipe.label_smoothing:.0%}. " if recipe.label_smoothing else ""
+    text += f"Labels were smoothed by {percent(recipe.label_smoothing, 0)}. " if recipe.label_smoothing else ""
     text += f"Weight decay was {optimizer.weight_decay:g}. " if optimizer.weight_decay else ""
     return text.strip()
 
