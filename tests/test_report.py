@@ -129,6 +129,8 @@ def test_what_does_not_fit_together_is_refused(copied: Path, small_npz: Path, tm
     changed = {
         "epochs": metrics | {"best_epoch": 9},
         "other digits": metrics | {"data": metrics["data"] | {"sha256": "0" * 64}},
+        "other weights": metrics | {"weights_sha256": "0" * 64},
+        "stages is missing": {key: value for key, value in metrics.items() if key != "stages"},
         "another number": metrics | {"test": metrics["test"] | {"errors": 1}},
     }
     for reason, content in changed.items():

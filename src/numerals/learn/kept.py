@@ -19,12 +19,15 @@ from torch import nn
 from numerals.errors import InputError, RunError, StorageError
 from numerals.learn import model, sources
 from numerals.learn.callbacks import Epoch
-from numerals.learn.checkpoint import RunFolder
+from numerals.learn.checkpoint import RunFolder, snapshot, weights_sha256
 from numerals.learn.data import Dataset, Part, split
 from numerals.learn.evaluate import score
 from numerals.learn.recipe import Recipe
 
-NEEDED = ("recipe", "seed", "data", "best_epoch", "ended", "weights_sha256", "device", "versions", "seconds", "stages")
+NEEDED = {  # keys of metrics.json that a report shows, and what they are
+    "seed": int, "data": dict, "best_epoch": int, "ended": str, "weights_sha256": str, "device": str, "versions": dict,
+    "seconds": float, "stages": dict,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,10 @@ def read_run(path: Path) -> KeptRun:
         )
     network = folder.network()
     assert isinstance(network, nn.Sequential)  # a Recipe builds nothing else
+    if weights_sha256(snapshot(network)) != metrics["weights_sha256"]:
+        raise RunError(f"{path}: model.safetensors has other weights than metrics.json names; train again")
     dataset = sources.load(folder.data_source())
-    if dataset.sha256() != metrics["data"]["sha256"] or not np.array_equal(labels, dataset.test[1]):
+    if dataset.sha256() != metrics["data"].get("sha256") or not np.array_equal(labels, dataset.test[1]):
         raise RunError(f"{path}: {dataset.name} has other digits than this run was trained and tested on")
     _complete(folder, metrics, probabilities, labels)
     return KeptRun(path, recipe, history, metrics, probabilities, network, dataset)
@@ -112,7 +117,7 @@ def _complete(
         raise RunError(f"{path}: damaged ({error})") from error
     kept = metrics["test"]
     if not isinstance(kept, dict) or kept.get("errors") != test["errors"]:
-        raise RunError(f"{path}: has {test['errors']} mistakes, metrics.json another number; train or evaluate again")
+        raise RunError(f"{path}: has {test['errors']} mistakes, metrics.json another number; train again")
     if kept != test:
         metrics["test"] = test
         with contextlib.suppress(StorageError):  # a folder that may only be read has its report elsewhere
@@ -124,10 +129,12 @@ def _metrics(path: Path) -> dict[str, Any]:
         found = json.loads(_bytes(path))
     except (ValueError, RecursionError) as error:
         raise RunError(f"{path}: cut or damaged, not JSON ({error})") from error
-    missing = [key for key in (*NEEDED, "test") if not isinstance(found, dict) or key not in found]
-    if missing or not isinstance(found["best_epoch"], int) or not {"name", "sha256"} <= set(found["data"] or ()):
-        raise RunError(f"{path}: not the metrics of a training of ours{': it has no ' + missing[0] if missing else ''}")
-    return dict(found)
+    if not isinstance(found, dict):
+        raise RunError(f"{path}: not the metrics of a training of ours")
+    for key, kind in NEEDED.items():
+        if not isinstance(found.get(key), kind):
+            raise RunError(f"{path}: not the metrics of a training of ours: {key} is missing or of another kind")
+    return found
 
 
 def _history(path: Path) -> tuple[Epoch, ...]:

@@ -79,7 +79,10 @@ def _open_exported(exported: weights.Weights, digits: Part) -> Kept:
     sha256 = hashlib.sha256(exported.content).hexdigest()
     if exported.reads_rows:
         of_rows = RowRecogniser(exported)
-        answer = lambda strips: np.log(np.maximum(of_rows(strips), TINY))  # noqa: E731
+
+        def answer(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return np.log(np.maximum(of_rows(strips), TINY))
+
         return Kept(lambda: _score_rows(answer, digits), None, digits, sha256, None)
     recogniser = Recogniser(exported)
     check_input(exported.content, exported.name)
