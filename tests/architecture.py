@@ -12,7 +12,7 @@ GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stan
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
            checkpoints recovery state conclude resume
-           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging"""
+           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging kept shown"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},
     "ray": {"app.read_many", "app.sweep", "learn.distributed"},
@@ -21,6 +21,8 @@ HEAVY = {  # package -> the modules that may import it
     "tensorflow": set(),
 }
 NOT_LEARN = {"app.serve", "app.read_many", "app.corrections"}  # they read, and need no PyTorch
+TRAININGS = ("learn.train", "learn.train_reading", "learn.train_reader", "learn.train_rows", "learn.synthesis")
+NEVER_LEARNT_FROM = "learn.corruptions"  # what a model is tried with
 LAZY = {"app.cli", "app.learn_commands", "app.read_commands"}  # import what a command needs inside that command
 
 
@@ -32,6 +34,20 @@ def violations(source: Path) -> list[str]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for target, outermost in imports(tree, module):
             found += [f"{module} imports {target}: {why}" for why in _broken(module, target, outermost)]
+    return found
+
+
+def reached(source: Path, start: str) -> set[str]:
+    """Every module of ours that importing this one may import, inside functions too, by whatever way."""
+    found, ahead = set(), [start]
+    while ahead:
+        module = ahead.pop()
+        path = source.joinpath(*module.split(".")).with_suffix(".py")
+        if module in found or not path.exists():
+            continue
+        found.add(module)
+        targets = imports(ast.parse(path.read_text(encoding="utf-8")), module)
+        ahead += [target.removeprefix("numerals.") for target, _ in targets if target.startswith("numerals.")]
     return found
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.architecture import FLOORS, GROUND, violations
+from tests.architecture import FLOORS, GROUND, NEVER_LEARNT_FROM, TRAININGS, reached, violations
 
 SOURCE = Path(__file__).parent.parent / "src" / "numerals"
 
@@ -75,3 +75,19 @@ def test_importing_numerals_and_loading_the_digits_needs_no_torch() -> None:
 def test_files_stay_short() -> None:
     long = {path.name: len(path.read_text().splitlines()) for path in SOURCE.rglob("*.py")}
     assert {name: lines for name, lines in long.items() if lines > 300} == {}
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_no_training_can_reach_what_models_are_tried_with(training: str) -> None:
+    seen = reached(SOURCE, training)
+    assert {training, "learn.randomness"} <= seen
+    assert NEVER_LEARNT_FROM not in seen
+
+
+def test_a_roundabout_way_to_it_is_found(tmp_path: Path) -> None:
+    assert NEVER_LEARNT_FROM in reached(SOURCE, "learn.report")
+    (tmp_path / "learn").mkdir()
+    (tmp_path / "learn" / "train.py").write_text("def fit():\n    from numerals.learn import batches")
+    (tmp_path / "learn" / "batches.py").write_text("from numerals.learn.corruptions import noise")
+    (tmp_path / "learn" / "corruptions.py").write_text("")
+    assert NEVER_LEARNT_FROM in reached(tmp_path, "learn.train")

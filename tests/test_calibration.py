@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from numerals.learn import calibration
+from numerals.learn.measures import expected_calibration_error
 from numerals.read.read_strip import logit
 
 
@@ -49,4 +50,4 @@ def test_the_calibration_error_of_two_bins_by_hand() -> None:
     confidence = np.array([0.9, 0.9, 0.9, 0.9, 0.51])
     right = np.array([True, True, True, False, False])
     # four answers at 0.9 of which three are right, one at 0.51 that is wrong
-    assert calibration.expected_calibration_error(confidence, right, 10) == pytest.approx(0.8 * 0.15 + 0.2 * 0.51)
+    assert expected_calibration_error(confidence, right, 10) == pytest.approx(0.8 * 0.15 + 0.2 * 0.51)

@@ -128,6 +128,23 @@ def test_tensorboards_reader_finds_digits_and_histograms(board: Run) -> None:
         assert all(event.histogram_value.num > 0 for event in events.Histograms(name))
 
 
+def test_tensorboards_reader_finds_the_confusion_matrix_and_the_mistakes(board: Run) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(board.folder / "tensorboard" / "test"), {"images": 0, "tensors": 0})
+    events.Reload()
+    assert set(events.Tags()["images"]) == {"confusion matrix", "mistakes"}
+    (picture,) = events.Images("mistakes")
+    pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)).convert("L"))
+    assert board.test and board.test.errors
+    rows = -(-min(board.test.errors, 128) // 16)
+    assert pixels.shape == (rows * 30 - 2, 16 * 30 - 2)
+    inked = np.pad(pixels, ((0, 2), (0, 2))).reshape(rows, 30, 16, 30).max(axis=(1, 3)) > 100
+    assert inked.sum() == min(board.test.errors, 128), "a digit for each mistake"
+    (text,) = events.Tensors("mistakes, row by row/text_summary")
+    assert text.tensor_proto.string_val[0].decode().count(" as ") == min(board.test.errors, 128)
+
+
 def test_tensorflow_is_not_needed(board: Run) -> None:
     assert sys.modules.get("tensorflow") is None
     assert (board.folder / "tensorboard").is_dir()

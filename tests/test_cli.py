@@ -94,7 +94,8 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
                 "auto|cpu|cuda",
             ],
         ),
-        (("evaluate",), ["RUN", "--data", "--json", "--help"]),
+        (("evaluate",), ["RUN", "--data", "--robustness", "--all", "--json", "--help"]),
+        (("report",), ["RUN...", "--out", "--robustness", "--open", "McNemar"]),
         (("doctor",), ["--help"]),
     ],
 )
@@ -150,7 +151,35 @@ def test_the_run_folder_has_what_its_docstring_lists(
 def test_evaluate_gives_the_line_that_train_gave(trained: Trained, small_npz: Path) -> None:
     folder, trained_so = trained
     done = run_quietly((*NUMERALS, "evaluate", folder, "--data", small_npz))
-    assert (done.returncode, done.stdout, done.stderr) == (0, trained_so.stdout, "")
+    assert (done.returncode, done.stdout) == (0, trained_so.stdout)
+    errors = json.loads((folder / "metrics.json").read_text())["test"]["errors"]
+    assert f"{errors} mistakes in 100 digits; 95 % interval" in done.stderr
+    assert re.search(r"^digit +count +precision +recall +F1$", done.stderr, re.MULTILINE)
+
+
+def test_evaluate_for_machines(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    folder = Path(shutil.copytree(trained[0], tmp_path / "run"))
+    code, stdout, stderr = call(capfd, "evaluate", folder, "--robustness", "--json")
+    found, kept = json.loads(stdout), json.loads((folder / "robustness.json").read_text())
+    assert code == 0 and RESULT.fullmatch(stderr)
+    tried = found.pop("robustness")
+    told = json.loads((folder / "metrics.json").read_text())["test"]
+    assert found.keys() == told.keys() and found["confusion"] == told["confusion"]
+    assert found["loss"] == pytest.approx(told["loss"], abs=1e-6)  # with as many threads it would be the same bits
+    assert kept.items() >= tried.items() and len(tried["corruptions"]) == 10
+    code, stdout, stderr = call(capfd, "evaluate", folder, "--robustness")
+    assert code == 0 and RESULT.fullmatch(stdout)
+    assert re.search(r"^occlusion +0\.\d{3}", stderr, re.MULTILINE)
+    code, stdout, stderr = call(capfd, "evaluate", folder, "--all")
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, "--robustness")
+
+
+def test_report_prints_where_it_is(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    page = tmp_path / "page.html"
+    code, stdout, stderr = call(capfd, "report", trained[0], "--out", page)
+    assert (code, stdout) == (0, f"{page}\n") and "MB" in stderr
+    assert "225,418 parameters" in page.read_text()
 
 
 def test_quiet_leaves_stderr_empty(

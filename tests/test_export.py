@@ -1,5 +1,6 @@
 """A kept run as ONNX answers as torch does, or the export fails."""
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,16 +12,17 @@ import pytest
 import torch
 from torch import nn
 
-from numerals.errors import FailureError, InputError, RunError
+from numerals.errors import FailureError, InputError, ModelError, RunError
 from numerals.learn import checkpoint, export, export_rows, graph, model
 from numerals.learn import recipe as recipes
 from numerals.learn.evaluate import evaluate
 from numerals.learn.reader_network import ReaderNetwork, answers
 from numerals.learn.rownet import RowNet
+from numerals.learn.scoring import score_kept
 from numerals.read import weights
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strips import STRIP
-from numerals.spec import CLASSES
+from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS
 from tests.pictures import some_digits
 
 
@@ -93,6 +95,41 @@ def test_disagreement_fails() -> None:
         export.check_agreement(exported, other, images)
     another = export_rows.row_graph(RowNet())
     assert export_rows.difference(export_rows.Probabilities(RowNet().eval()), another) > graph.AGREEMENT
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "words"),
+    [
+        (torch.uint8, (2, 32, 32), "(n, 32, 32)"),
+        (torch.float32, (2, 28, 28), "float"),
+        (torch.uint8, (2, 1, 28, 28), "(n, 1, 28, 28)"),
+    ],
+)
+def test_a_model_of_another_shape_is_refused(
+    form: torch.dtype, shape: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    class Other(nn.Module):
+        def forward(self, digits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            flat = digits.float().flatten(1)
+            return flat[:, :10].softmax(1), flat[:, 0]
+
+    axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
+    content = graph.to_onnx(Other(), torch.zeros(shape, dtype=form), [MODEL_INPUT], MODEL_OUTPUTS, axes)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(content)
+    card = {"sha256": hashlib.sha256(content).hexdigest(), "threshold": 0.5, "reads": "digits"}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ModelError) as caught:
+        score_kept(path, None)
+    assert str(path) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+    named = content.replace(MODEL_INPUT.encode(), b"pixels")
+    path.write_bytes(named)
+    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": hashlib.sha256(named).hexdigest()}))
+    with pytest.raises(ModelError, match="inputs and outputs"):
+        score_kept(path, None)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match="numerals export writes"):
+        score_kept(path, None)
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:

@@ -3,11 +3,13 @@
 import contextlib
 import errno
 import hashlib
+import json
 import os
 import re
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from numerals.errors import StorageError
 
@@ -105,6 +107,12 @@ def sha256(path: Path, size: int = -1) -> str | None:
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return hashlib.sha256(file.read(size)).hexdigest()
     return None
+
+
+def readable_json(content: Any) -> str:
+    """JSON for people too: a line for each key, a list of plain values on one line."""
+    spread = json.dumps(content, indent=2)
+    return re.sub(r"\[\n *([^][{}]*?)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", spread) + "\n"
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:

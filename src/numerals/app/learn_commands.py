@@ -1,6 +1,5 @@
 """The commands of the half that learns: parse, call, print. Each imports what it needs within."""
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from numerals.errors import InputError
+from numerals.files import readable_json
 
 if TYPE_CHECKING:
     from numerals.learn.evaluate import Metrics
@@ -138,19 +138,84 @@ def evaluate(
         str | None,
         typer.Option("--data", metavar="SPEC", help="As train takes it. Left out: what the run was trained on."),
     ] = None,
+    robustness: Annotated[
+        bool,
+        typer.Option(
+            "--robustness",
+            help="Also on digits spoilt in ten ways, five severities each; reckoned once and kept in the run.",
+        ),
+    ] = False,
+    all_digits: Annotated[
+        bool,
+        typer.Option("--all", help="--robustness on all test digits, not on 1,000 of them; takes ten times as long."),
+    ] = False,
     device: DeviceOption = "auto",
-    as_json: JsonOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print all of it as JSON on stdout, the last line on stderr.")
+    ] = False,
 ) -> None:
     """Evaluate a kept run on the test digits of what it was trained on; with --data, of other data.
+
+    On stderr: the accuracy with its 95 % interval, with and without the digits of MNIST whose label is disputed,
+    precision, recall and F1 by digit, the worst confusions, calibration, and the accuracy of the surest answers.
 
     An exported model is evaluated on MNIST's test digits where --data names no other. The models that read rows are
     evaluated on rows written with the test digits: the share that is read without a mistake at one look, which is less
     than numerals read does with them.
     """
-    from numerals.learn.scoring import score_kept
+    from numerals.app import tables
+    from numerals.learn.scoring import open_kept
 
-    metrics = score_kept(run, data, device)
-    _print_result(metrics, metrics.to_dict() if as_json else None)
+    if all_digits and not robustness:
+        raise InputError("--all: goes with --robustness")
+    kept = open_kept(run, data, device)
+    if robustness and kept.predict is None:
+        raise InputError(f"--robustness: {run} reads rows; it is for models that name one digit a picture")
+    metrics = kept.score()
+    found = metrics.to_dict()
+    if not as_json:
+        tables.show_metrics(metrics)
+    if robustness and kept.predict is not None:
+        from numerals.learn.robustness import DIGITS, robustness_of
+
+        count = None if all_digits else DIGITS
+        tried = robustness_of(kept.predict, kept.digits, count, kept.weights_sha256, kept.folder)
+        found["robustness"] = tried.to_dict()
+        if not as_json:
+            tables.show_robustness(tried)
+    _print_result(metrics, found if as_json else None)
+
+
+def report(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="One run folder, or several to set side by side.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.html",
+            help="Left out, it is report.html in the run folder; of several runs, comparison.html in the first one's.",
+            show_default=False,
+        ),
+    ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Reckon the robustness where the run has none yet; half a minute.")
+    ] = False,
+    open_it: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Write one HTML file that shows what a run learned; of several runs, what sets them apart.
+
+    One run: the recipe in words, the digits, the network, the curves, the score, every mistake, disputed labels,
+    robustness where it is kept, what the network looks at, time and memory. Several: their recipes' differences,
+    curves, and McNemar's test on their mistakes. The file needs no network and nothing beside it.
+    """
+    from numerals.learn.report import report as write_report
+
+    path = write_report(runs, out, robustness)
+    print(f"{path.stat().st_size / 1e6:.2f} MB, to be opened in any browser", file=sys.stderr)
+    print(path)
+    if open_it and typer.launch(str(path)) != 0:
+        print("no browser could be started", file=sys.stderr)
 
 
 def export(
@@ -200,7 +265,7 @@ def benchmark(
     trained = measure.trainings(recipe, seeds, say(quiet=False))
     recognised = measure.recognising()
     if as_json:
-        print(json.dumps({"trainings": trained, "recognising": recognised}, indent=2))
+        print(readable_json({"trainings": trained, "recognising": recognised}), end="")
     else:
         print("\n".join(measure.lines(trained, recognised)))
 
@@ -211,5 +276,5 @@ def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
     if as_json is None:
         print(line)
     else:
-        print(json.dumps(as_json, indent=2))
+        print(readable_json(as_json), end="")
         print(line, file=sys.stderr)

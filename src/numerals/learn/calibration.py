@@ -51,10 +51,3 @@ def fit_sureness(confidence: Floats, right: npt.NDArray[np.bool_]) -> tuple[floa
             share /= 2
         line = line - share * step
     return float(max(line[0], EDGE)), float(line[1])
-
-
-def expected_calibration_error(confidence: Floats, right: npt.NDArray[np.bool_], bins: int = 15) -> float:
-    """The mean distance of confidence and share of right answers over equal bins (Naeini et al. 2015)."""
-    which = np.minimum((np.asarray(confidence) * bins).astype(int), bins - 1)
-    gaps = [abs(confidence[which == b].mean() - right[which == b].mean()) * (which == b).mean() for b in set(which)]
-    return float(sum(gaps))

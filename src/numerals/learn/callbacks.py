@@ -16,6 +16,8 @@ from torch import nn
 
 from numerals.learn import recipe as recipes
 
+MISTAKES = 128  # of the test digits, shown in TensorBoard: the surest
+
 
 @dataclass(frozen=True)
 class Epoch:
@@ -156,3 +158,23 @@ class TensorBoard:
     def close(self) -> None:
         self._train.close()
         self._validation.close()
+
+
+def add_test(
+    folder: Path, probabilities: npt.NDArray[np.float32], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
+) -> None:
+    """TensorBoard's page on the test digits: the confusion matrix, and the mistakes, the surest first."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    from numerals.learn import figures, measures, pictures  # matplotlib, which other recipes need not import
+
+    answers = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(answers != labels)
+    surest = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:MISTAKES]
+    with SummaryWriter(folder / "test") as writer:
+        matrix = figures.confusion_picture(measures.confusion_matrix(labels, answers))
+        writer.add_image("confusion matrix", matrix, 0, dataformats="HWC")
+        if len(surest):
+            writer.add_image("mistakes", pictures.sheet(images[surest], 16), 0, dataformats="HW")
+        named = ", ".join(f"{labels[at]} as {answers[at]}" for at in surest)
+        writer.add_text("mistakes, row by row", named or "none")

@@ -35,7 +35,7 @@ import torch
 from torch import nn
 
 from numerals.errors import RunError
-from numerals.files import remove, sha256, write_atomically, write_folder
+from numerals.files import readable_json, remove, sha256, write_atomically, write_folder
 from numerals.learn import model
 from numerals.learn import recipe as recipes
 from numerals.learn.reader_network import ReaderNetwork
@@ -137,7 +137,7 @@ class RunFolder:
         self.write("history.csv", as_csv(history))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
-        self.write("metrics.json", json.dumps(metrics, indent=2) + "\n")
+        self.write("metrics.json", readable_json(metrics))
 
     def write_probabilities(self, probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.uint8]) -> None:
         buffer = io.BytesIO()

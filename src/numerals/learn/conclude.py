@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from numerals.learn import curves, model
-from numerals.learn.callbacks import Epoch
+from numerals.learn.callbacks import Epoch, add_test
 from numerals.learn.checkpoint import RunFolder, snapshot, weights_sha256
 from numerals.learn.data import Dataset
 from numerals.learn.evaluate import Metrics, score
@@ -57,6 +57,8 @@ def conclude(
             probabilities = predict(dataset.test[0])
             test = score(probabilities, dataset.test[1])
             folder.write_probabilities(probabilities, dataset.test[1])
+            if recipe.tensorboard.enabled:
+                add_test(folder.path / "tensorboard", probabilities, *dataset.test)
     kept = fitted.history[fitted.best_epoch - 1]
     metrics = {
         "recipe": recipe.name,

@@ -8,10 +8,37 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.errors import InputError
+from numerals.learn import measures
 from numerals.learn.data import check
+from numerals.learn.disputed import disputed
 from numerals.spec import CLASSES
 
 CLIP = 1e-7  # Keras keeps probabilities this far from 0 and 1 before the logarithm
+COVERAGES = (0.99, 0.95)  # shares of the answers, the surest ones, whose accuracy is told
+
+
+@dataclass(frozen=True)
+class Undisputed:
+    """The score without the digits whose label people do not agree with."""
+
+    disputed: tuple[int, ...]  # which those are
+    errors: int
+    accuracy: float
+
+
+@dataclass(frozen=True)
+class Details:
+    """What there is to know of answers besides how many were right."""
+
+    interval: tuple[float, float]  # of the accuracy, 95 %
+    undisputed: Undisputed | None  # None where no labels are known to be disputed
+    classes: tuple[measures.ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]  # a row for each truth, a column for each answer
+    top_confusions: tuple[measures.Confusion, ...]
+    calibration_error: float  # expected calibration error, 15 bins
+    reliability: tuple[measures.Bin, ...]
+    accuracy_at_coverage: dict[str, float]  # "0.99": of the surest 99 %
+    risk_at_coverage: tuple[float, ...]  # share of mistakes among the surest 1 %, 2 %, ... 100 %
 
 
 @dataclass(frozen=True)
@@ -22,9 +49,12 @@ class Metrics:
     errors: int
     accuracy: float  # in [0, 1]
     loss: float  # categorical cross-entropy, nats, mean over the digits
+    details: Details | None = None  # None for rows of digits, which have no classes
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """One flat table, as metrics.json has it."""
+        figures = asdict(self)
+        return figures | (figures.pop("details") or {})
 
 
 def evaluate(
@@ -64,4 +94,30 @@ def score(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.u
     errors = int((probabilities.argmax(axis=1) != labels).sum())
     chosen = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     loss = float(-np.log(np.clip(chosen, CLIP, 1 - CLIP)).mean())
-    return Metrics(len(labels), errors, 1 - errors / len(labels), loss)
+    return Metrics(len(labels), errors, (len(labels) - errors) / len(labels), loss, _details(probabilities, labels))
+
+
+def _details(probabilities: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.uint8]) -> Details:
+    answers, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1)
+    right = answers == labels
+    confusion = measures.confusion_matrix(labels, answers)
+    risks = measures.risk_coverage(confidence, right)
+    return Details(
+        interval=measures.interval(int(right.sum()), len(right)),
+        undisputed=_undisputed(right, labels),
+        classes=measures.by_class(confusion),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        top_confusions=measures.top_confusions(confusion),
+        calibration_error=measures.expected_calibration_error(confidence, right),
+        reliability=measures.reliability(confidence, right),
+        accuracy_at_coverage={str(share): 1 - measures.risk_at(share, risks) for share in COVERAGES},
+        risk_at_coverage=tuple(measures.risk_at(percent / 100, risks) for percent in range(1, 101)),
+    )
+
+
+def _undisputed(right: npt.NDArray[np.bool_], labels: npt.NDArray[np.uint8]) -> Undisputed | None:
+    doubtful = disputed(labels)
+    if not doubtful:
+        return None
+    rest = np.delete(right, doubtful)
+    return Undisputed(doubtful, int((~rest).sum()), float(rest.mean()))

@@ -16,11 +16,12 @@ from torch import nn
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error, write_atomically
 from numerals.learn import sources
-from numerals.learn.calibration import choose_threshold, expected_calibration_error, fit_temperature
+from numerals.learn.calibration import choose_threshold, fit_temperature
 from numerals.learn.checkpoint import RunFolder
 from numerals.learn.data import Dataset, Part
 from numerals.learn.export_rows import row_card, row_graph
 from numerals.learn.graph import AGREEMENT, to_onnx
+from numerals.learn.measures import expected_calibration_error
 from numerals.learn.model import Images
 from numerals.learn.reader_network import ReaderNetwork, answers
 from numerals.learn.recipe import RowRecipe

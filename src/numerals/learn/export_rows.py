@@ -13,10 +13,11 @@ import torch
 from torch import nn
 
 from numerals.errors import FailureError
-from numerals.learn.calibration import expected_calibration_error, fit_sureness
+from numerals.learn.calibration import fit_sureness
 from numerals.learn.data import Part
 from numerals.learn.glyphs import glyphs_of
 from numerals.learn.graph import AGREEMENT, to_onnx
+from numerals.learn.measures import expected_calibration_error
 from numerals.learn.rownet import RowNet
 from numerals.learn.rows import strange_row
 from numerals.learn.train_rows import VALIDATION, drawn

@@ -1,4 +1,4 @@
-"""A network -> the bytes of an ONNX file. Knows nothing about which network it is."""
+"""A network -> the bytes of an ONNX file, and what such bytes take. Knows nothing about which network it is."""
 
 import io
 import warnings
@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
+
+from numerals.errors import ModelError
+from numerals.spec import SIDE
 
 OPSET = 17
 AGREEMENT = 1e-4  # of any probability, between torch and ONNX
@@ -31,3 +34,16 @@ def to_onnx(
             dynamic_axes=axes,
         )
     return buffer.getvalue()
+
+
+def check_input(content: bytes, name: str) -> None:
+    """Raises ModelError where the first input of an ONNX file that opens is not uint8 (n, 28, 28), n any number."""
+    import onnx
+
+    kind = onnx.load_from_string(content).graph.input[0].type.tensor_type
+    count, *sides = (axis.dim_value for axis in kind.shape.dim) if kind.shape.dim else (0,)
+    if kind.elem_type != onnx.TensorProto.UINT8 or count or sides != [SIDE, SIDE]:
+        found = (
+            f"{onnx.TensorProto.DataType.Name(kind.elem_type).lower()} ({', '.join(map(str, [count or 'n', *sides]))})"
+        )
+        raise ModelError(f"{name}: takes {found}, a model of ours uint8 (n, {SIDE}, {SIDE})")

@@ -5,8 +5,8 @@ So the same seed gives the same training, a training can go on from any step, an
 
 import numpy as np
 
-ORDER, AUGMENT, DROPOUT, INITIAL, SYNTHESIS, ROWS, STRANGE_ROWS = range(
-    7
+ORDER, AUGMENT, DROPOUT, INITIAL, SYNTHESIS, ROWS, STRANGE_ROWS, CORRUPTION = range(
+    8
 )  # what the chance is for: no two uses share a stream
 
 

@@ -1,6 +1,8 @@
 """What a kept network scores on test digits, whichever of the three it is. Knows nothing about how it was trained."""
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,12 @@ from torch import nn
 
 from numerals.errors import InputError
 from numerals.learn import model, sources
-from numerals.learn.checkpoint import RunFolder
+from numerals.learn.checkpoint import RunFolder, snapshot, weights_sha256
 from numerals.learn.data import Part
 from numerals.learn.device import choose_device
 from numerals.learn.evaluate import Metrics, evaluate
 from numerals.learn.glyphs import glyphs_of
+from numerals.learn.graph import check_input
 from numerals.learn.reader_network import ReaderNetwork, answers
 from numerals.learn.rownet import RowNet
 from numerals.learn.train_rows import TEST, ctc, drawn, greedy
@@ -36,8 +39,24 @@ def score_network(network: nn.Module, digits: Part) -> Metrics:
     return evaluate(predictor(network), *digits)
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A kept model, opened, and the digits it is to be asked about."""
+
+    score: Callable[[], Metrics]
+    predict: model.Predict | None  # None for one that reads rows
+    digits: Part
+    weights_sha256: str
+    folder: Path | None  # None for an exported model
+
+
 def score_kept(kept: Path, data: str | None, device: str = "auto") -> Metrics:
-    """Of a run folder, or of an exported model (.onnx), on the test digits of `data`.
+    """What `open_kept` opens, scored."""
+    return open_kept(kept, data, device).score()
+
+
+def open_kept(kept: Path, data: str | None, device: str = "auto") -> Kept:
+    """A run folder, or an exported model (.onnx), with the test digits of `data`.
 
     Args:
         data: as `sources.load` takes it; None for what the run was trained on, or MNIST for an exported model.
@@ -48,18 +67,30 @@ def score_kept(kept: Path, data: str | None, device: str = "auto") -> Metrics:
     if kept.suffix == ".onnx" or kept.is_file():
         if device not in ("auto", "cpu"):
             raise InputError(f"--device {device}: an exported model is evaluated on the CPU")
-        return _score_exported(weights.load(kept), sources.load(data).test)
+        return _open_exported(weights.load(kept), sources.load(data).test)
     folder = RunFolder.open(kept)
     network = folder.network().to(choose_device(device))
-    return score_network(network, sources.load(data or folder.data_source()).test)
+    digits = sources.load(data or folder.data_source()).test
+    predict = None if isinstance(network, RowNet) else predictor(network)
+    return Kept(lambda: score_network(network, digits), predict, digits, weights_sha256(snapshot(network)), kept)
 
 
-def _score_exported(model: weights.Weights, digits: Part) -> Metrics:
-    if not model.reads_rows:
-        recogniser = Recogniser(model)
-        return evaluate(lambda images: recogniser(images)[0], *digits)
-    recogniser_of_rows = RowRecogniser(model)
-    return _score_rows(lambda strips: np.log(np.maximum(recogniser_of_rows(strips), TINY)), digits)
+def _open_exported(exported: weights.Weights, digits: Part) -> Kept:
+    sha256 = hashlib.sha256(exported.content).hexdigest()
+    if exported.reads_rows:
+        of_rows = RowRecogniser(exported)
+
+        def answer(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return np.log(np.maximum(of_rows(strips), TINY))
+
+        return Kept(lambda: _score_rows(answer, digits), None, digits, sha256, None)
+    recogniser = Recogniser(exported)
+    check_input(exported.content, exported.name)
+
+    def predict(images: model.Images) -> model.Probabilities:
+        return recogniser(images)[0]
+
+    return Kept(lambda: evaluate(predict, *digits), predict, digits, sha256, None)
 
 
 def predictor(network: nn.Module) -> model.Predict:
