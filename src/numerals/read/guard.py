@@ -175,11 +175,11 @@ def _unpacked(content: bytes) -> Loaded:
 
 
 def _limit_memory(mebibytes: int) -> None:
-    """So much more than the process has now; and no file, and no picture left in a dump of memory."""
-    try:
-        import resource
-    except ImportError:  # Windows
+    """So much more than the process has now; and no file, and no picture left in a dump of memory. On Linux."""
+    if sys.platform != "linux":
         return
+    import resource
+
     with open("/proc/self/statm") as statm:
         now = int(statm.read().split()[0]) * resource.getpagesize()
     most = now + mebibytes * 2**20
