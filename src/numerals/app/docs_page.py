@@ -46,8 +46,9 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
     for one in operation.get("parameters", []):
         kind = one["schema"].get("type", "")
         yield _row(f"<code>{escape(one['name'])}</code>", f"{escape(one['in'])}, {kind}", one.get("description", ""))
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        yield _row("body", escape(kind), _shape(content))
+    body = operation.get("requestBody", {}).get("content", {})
+    if body:
+        yield _row("body", escape(", ".join(body)), "".join(sorted(set(map(_shape, body.values())))))
     for status, answer in operation["responses"].items():
         shapes = ", ".join(filter(None, map(_shape, answer.get("content", {}).values())))
         yield _row(escape(status), _text(answer["description"]), shapes)
