@@ -45,9 +45,14 @@ class Batches:
                 digits = np.concatenate([each for each, _ in batch])
                 found = await loop.run_in_executor(self._pool, self._recognise, digits)
             except Exception as error:  # noqa: BLE001 (whatever it is, those who wait are told)
-                _tell(batch, [error] * len(batch))
+                for _, future in batch:
+                    if not future.done():
+                        future.set_exception(error)
             else:
-                _tell(batch, split(found, [len(each) for each, _ in batch]))
+                parts = split(found, [len(each) for each, _ in batch])
+                for (_, future), part in zip(batch, parts, strict=True):
+                    if not future.done():
+                        future.set_result(part)
         self._working = None
 
     def _next(self) -> list[Waiting]:
@@ -57,16 +62,6 @@ class Batches:
         while self._waiting and sum(len(each) for each, _ in [*batch, self._waiting[0]]) <= TOGETHER:
             batch.append(self._waiting.pop(0))
         return batch
-
-
-def _tell(batch: list[Waiting], answers: list[Recognition] | list[Exception]) -> None:
-    for (_, future), answer in zip(batch, answers, strict=True):
-        if future.done():
-            continue
-        if isinstance(answer, Exception):
-            future.set_exception(answer)
-        else:
-            future.set_result(answer)
 
 
 def split(found: Recognition, sizes: list[int]) -> list[Recognition]:

@@ -28,7 +28,8 @@ def docs_page(schema: dict[str, Any]) -> str:
 
 def _parts(schema: dict[str, Any]) -> Iterator[str]:
     info = schema["info"]
-    yield f'<header><h1><a href="/">{escape(info["title"])}</a></h1><nav><a href="/openapi.json">OpenAPI</a></nav></header>'
+    yield f'<header><h1><a href="/">{escape(info["title"])}</a></h1>'
+    yield '<nav><a href="/openapi.json">OpenAPI</a></nav></header>'
     yield f"<main><p>{_text(info['description'])}</p>"
     for path, operations in schema["paths"].items():
         for method, operation in operations.items():

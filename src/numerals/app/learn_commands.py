@@ -18,7 +18,8 @@ DataOption = Annotated[
         "--data",
         metavar="SPEC",
         help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
-        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black.",
+        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; or corrections:FILE, "
+        "what numerals serve keeps.",
     ),
 ]
 JsonOption = Annotated[
@@ -31,12 +32,14 @@ DeviceOption = Annotated[
 
 def train(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
-            metavar="article|instant|quick|reader|rows|FILE.toml",
-            help="Every number of the training: the article's, two faster ones, two that read, or those of a file.",
+            metavar="article|instant|quick|reader|rows|adapt|FILE.toml",
+            help="Every number of the training: the article's, two faster ones, two that read, one that adapts to "
+            "corrections, or those of a file. Left out, it is article, or adapt for corrections.",
+            show_default=False,
         ),
-    ] = "article",
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="At most so many, instead of the recipe's number; reader and rows have none."),
@@ -59,8 +62,9 @@ def train(
         Path | None,
         typer.Option(
             "--init",
-            metavar="RUN",
-            help="A run whose weights to start from; recipes reader and rows only.",
+            metavar="RUN|shipped",
+            help="A run whose weights to start from, or the model of single digits that ships; recipes reader, rows "
+            "and adapt only.",
             show_default=False,
         ),
     ] = None,
@@ -79,8 +83,14 @@ def train(
     from numerals.app import training
     from numerals.learn import recipe as recipes
 
-    chosen = recipes.load(recipe)
-    if isinstance(chosen, recipes.Recipe):
+    chosen = recipes.load(recipe or ("adapt" if data.startswith(training.CORRECTIONS) else "article"))
+    if data.startswith(training.CORRECTIONS) and not isinstance(chosen, recipes.AdaptRecipe):
+        raise InputError(f"--data {data}: recipe adapt learns from corrections; {chosen.name} does not")
+    if isinstance(chosen, recipes.AdaptRecipe):
+        if epochs is not None or device not in ("auto", "cpu"):
+            raise InputError(f"recipe {chosen.name} has no epochs, and trains on the CPU")
+        ended = training.train_adapted(chosen, seed, data, out, quiet, initial)
+    elif isinstance(chosen, recipes.Recipe):
         if initial is not None:
             raise InputError(f"--init {initial}: recipe {chosen.name} starts from chance; reader and rows take it")
         ended = training.train_article(chosen, epochs, seed, device, data, out, quiet)

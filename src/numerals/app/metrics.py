@@ -1,4 +1,4 @@
-"""Counters for Prometheus: requests, latencies, the queue, what was refused. Of all processes, where there are several."""
+"""Counters for Prometheus: requests, latencies, the queue, what was refused. Of all processes of a server."""
 
 import os
 from typing import Any

@@ -63,11 +63,11 @@ def read(
 
 
 def serve(
-    host: Annotated[str, typer.Option(help="The address to answer at; others than this machine's need a --token.")] = (
-        "127.0.0.1"
-    ),
+    host: Annotated[
+        str, typer.Option(help="The address to answer at; others than this machine's own need a --token.")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer, each with models of its own.")] = 1,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer, each with its own models.")] = 1,
     queue: Annotated[
         int, typer.Option(min=1, max=100_000, help="Requests that may wait in a process; more get 503 at once.")
     ] = 256,
@@ -79,19 +79,21 @@ def serve(
             show_default=False,
         ),
     ] = None,
-    insecure: Annotated[
-        bool, typer.Option("--insecure", help="Let other machines in without a token.")
-    ] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without a token.")] = False,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="A further name under which it is reached, as behind a proxy; may be repeated."),
+        typer.Option(
+            metavar="HOST", help="A further name under which it is reached, as behind a proxy; may be repeated."
+        ),
     ] = None,
     model: Annotated[
         Path | None, typer.Option(metavar="FILE.onnx", help="An exported model, as read takes it.", show_default=False)
     ] = None,
     corrections: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where corrections are kept; left out, in your data folder.", show_default=False),
+        typer.Option(
+            metavar="FILE", help="Where corrections are kept; left out, in your data folder.", show_default=False
+        ),
     ] = None,
 ) -> None:
     """Answer at http://127.0.0.1:8000: a page to draw on, and an HTTP interface (/docs).
@@ -103,7 +105,8 @@ def serve(
         from numerals.app.serve import serve as answer
         from numerals.app.settings import Settings
     except ModuleNotFoundError as error:
-        raise MissingError(f"serving needs {error.name}, which is not installed; pip install 'numerals[serve]'") from error
+        hint = "pip install 'numerals[serve]'"
+        raise MissingError(f"serving needs {error.name}, which is not installed; {hint}") from error
 
     warnings.simplefilter("ignore")
     names = tuple(name or ())

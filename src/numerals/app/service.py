@@ -125,7 +125,9 @@ def _add_reading(app: FastAPI) -> None:
             page = await work.read(picture)
         return JSONResponse(_page(page, seen))
 
-    @app.post("/v1/recognise", summary="Many single digits", responses={200: {"model": schemas.RecognitionOut}, **limits})
+    @app.post(
+        "/v1/recognise", summary="Many single digits", responses={200: {"model": schemas.RecognitionOut}, **limits}
+    )
     async def recognise(request: Request, asked: schemas.RecogniseIn) -> Response:
         """Pictures of one digit each, of 28x28 pixels."""
         work: Work = request.app.state.work
@@ -185,8 +187,8 @@ def _add_corrections(app: FastAPI) -> None:
         responses={201: {"model": schemas.Kept}, **refusals(400, 401, 403, 413, 422, 503)},
     )
     async def correct(request: Request, asked: schemas.CorrectionIn) -> Response:
-        """A digit that was misread, with its picture; `numerals train --init shipped --data corrections:FILE` learns from
-        them."""
+        """A digit that was misread, with its picture: `numerals train --init shipped --data corrections:FILE` learns
+        from them."""
         work: Work = request.app.state.work
         picture = schemas.decoded(asked.picture, "picture")
         seen = None if asked.seen is None else schemas.digits_of(asked.seen, 1).tobytes()

@@ -49,8 +49,7 @@ class Settings:
             raise InputError("--token: must be of letters, digits and signs of ASCII, and not empty")
         if not self.is_local and self.token is None and not self.insecure:
             raise InputError(
-                f"--host {self.host}: reachable from other machines, so it needs a --token; "
-                "--insecure does without"
+                f"--host {self.host}: reachable from other machines, so it needs a --token; --insecure does without"
             )
 
     def answers_to(self, host: str) -> bool:
