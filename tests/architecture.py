@@ -19,10 +19,8 @@ HEAVY = {  # package -> the modules that may import it
     "keras": set(),
     "tensorflow": set(),
 }
-NOT_LEARN = {"app.serve", "app.read_many", "app.corrections"} | {
-    f"app.{name}"
-    for name in ["service", "settings", "protocol", "limits", "batching", "metrics", "schemas", "docs_page", "work"]
-}  # they read, and need no PyTorch
+SERVE = """serve service settings protocol limits batching metrics schemas docs_page work corrections"""
+NOT_LEARN = {"app.read_many", *(f"app.{name}" for name in SERVE.split())}  # they read, and need no PyTorch
 LAZY = {"app.cli", "app.learn_commands", "app.read_commands"}  # import what a command needs inside that command
 
 

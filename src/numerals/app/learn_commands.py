@@ -18,8 +18,8 @@ DataOption = Annotated[
         "--data",
         metavar="SPEC",
         help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
-        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; or corrections:FILE, "
-        "what numerals serve keeps.",
+        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; "
+        "or corrections:FILE, what numerals serve keeps.",
     ),
 ]
 JsonOption = Annotated[

@@ -15,6 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.routing import Route
 
 import numerals
 from numerals.app import schemas
@@ -96,6 +97,13 @@ def _answer_errors(app: FastAPI) -> None:
             return _problem(503, str(error), AGAIN)
         return _problem(422, str(error))
 
+    async def wrong_method(request: Request, error: Exception) -> Response:
+        """Starlette names the methods of the first endpoint at a path only."""
+        places = [route for route in app.routes if isinstance(route, Route)]
+        allowed = {each for route in places if route.path_regex.match(request.url.path) for each in route.methods or ()}
+        return _problem(405, "not a method of this path", {"Allow": ", ".join(sorted(allowed))})
+
+    app.add_exception_handler(405, wrong_method)
     for kind in (RequestValidationError, InputError, StorageError):
         app.add_exception_handler(kind, problem)
 

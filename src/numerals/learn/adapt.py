@@ -58,7 +58,7 @@ def adapt(
         dataset = sources.load(None)
     own, counted = _parted(corrected, recipe.held_out, seed)
     validation = dataset.parts(recipe.split.validation, recipe.split.random_state)[1]
-    network = ReaderNetwork()
+    network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.load_state_dict(start)
     network.eval()
     folder = RunFolder.create(out, recipe.name)
@@ -128,7 +128,7 @@ def _fit(network: ReaderNetwork, recipe: AdaptRecipe, own: Part, dataset: Datase
         digits, labels = _batch(recipe, own, learnt_from, made, seed, step)
         loss = loss_of(network, torch.from_numpy(digits), torch.from_numpy(labels), recipe)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         if (step + 1) % 100 == 0:
@@ -141,8 +141,9 @@ def _batch(recipe: AdaptRecipe, own: Part, mnist: Part, made: Samples, seed: int
     mine = max(1, round(recipe.own * recipe.batch_size))
     theirs = (recipe.batch_size - mine) // 2
     counts = (mine, theirs, recipe.batch_size - mine - theirs)
+    kinds: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]] = [own, mnist, made]
     parts = []
-    for count, (images, labels) in zip(counts, (own, mnist, made), strict=True):
+    for count, (images, labels) in zip(counts, kinds, strict=True):
         chosen = chance.integers(len(images), size=count)
         parts.append((images[chosen], labels[chosen].astype(np.int64)))
     moved = _moved(parts[0][0], recipe, seed, step)

@@ -223,9 +223,8 @@ def _kind(own: dict[str, Any], path: Path) -> type[AnyRecipe]:
     """Which network a recipe file is for, as its key `network` says; without one, the article's."""
     named = own.get("network")
     if not isinstance(named, str | None) or named not in KINDS:
-        raise RecipeError(
-            f"recipe {path}: network = {named!r}: must be reader, rows or adapted, or left out for the article's"
-        )
+        known = "reader, rows or adapted, or left out for the article's"
+        raise RecipeError(f"recipe {path}: network = {named!r}: must be {known}")
     return KINDS[named]
 
 
