@@ -7,7 +7,7 @@ READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow lint types check notebook pictures bench bench-short bench-read record clean
+.PHONY: help train test slow lint types check notebook pictures bench bench-short bench-read bench-serve soak record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
@@ -19,6 +19,7 @@ help:
 	@echo "make bench     our recipes beside Keras's and PyTorch's programs, and a table: an hour; BENCH='...' for fewer"
 	@echo "make bench-short  one epoch of the article beside Keras's: under a minute"
 	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR --run RUN' for more"
+	@echo "make bench-serve  numerals serve beside LitServe, on loopback; make soak: ten minutes of mixed load"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -57,11 +58,17 @@ bench-short: .venv/train .venv-keras-tensorflow/done
 bench-read: .venv/train .venv-rapidocr/done .venv-keras-tensorflow/done
 	$(BIN)/python -m benchmarks.read --record runs/reading.jsonl $(READ)
 
+bench-serve: .venv/dev .venv-litserve/done
+	$(BIN)/python -m benchmarks.serve --peer .venv-litserve/bin/python --record runs/serving.jsonl
+
+soak: .venv/dev
+	$(BIN)/python -m benchmarks.serve --soak 600
+
 record: .venv/train
 	$(BIN)/python -m benchmarks.table --write
 
 clean:
-	rm -rf .venv .venv-keras-tensorflow .venv-rapidocr .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-keras-tensorflow .venv-rapidocr .venv-litserve .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
 
 # A file in the environment says what is in it, and is made anew when the wishes change.
 .venv/train: pyproject.toml constraints.txt

@@ -1,4 +1,4 @@
-"""The page in a real browser: it is drawn on, given a photograph, corrected. Debian's chromium, driven by Playwright."""
+"""The page in a real browser, Debian's chromium: it is drawn on, given a photograph, corrected."""
 
 import json
 import os

@@ -6,13 +6,20 @@ from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from numerals.errors import InputError
 from numerals.spec import PIXELS, SIDE
 
 MOST_DIGITS = 1000  # in one request: where all are doubtful, about two seconds
-Class = Annotated[int, Field(ge=0, le=9)]
+
+
+def _whole(value: Any) -> Any:
+    """JSON's 7.0 is the whole number 7."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+Class = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=9)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
@@ -64,7 +71,7 @@ class RecogniseIn(_Asked):
     """Pictures of one digit each, 28x28, either polarity."""
 
     digits: Annotated[Base64, Field(description="uint8, n x 28 x 28, row by row, in base64")]
-    n: Annotated[int, Field(ge=1, le=MOST_DIGITS)]
+    n: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MOST_DIGITS)]
 
 
 class RecognitionOut(BaseModel):

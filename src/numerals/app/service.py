@@ -37,7 +37,6 @@ BODY = {
     | {
         "multipart/form-data": {
             "schema": {"type": "object", "properties": {"file": PICTURE}, "required": ["file"]},
-            "encoding": {"file": {"contentType": ", ".join(MEDIA)}},
         }
     },
 }
