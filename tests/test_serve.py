@@ -4,8 +4,11 @@ import base64
 import contextlib
 import io
 import json
+import os
 import socket
 import statistics
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -188,6 +191,7 @@ def test_a_form_without_a_file_is_refused(server: Served, form: dict[str, object
     assert httpx.post(f"{server.url}/v1/read", content=b"x", headers={"content-type": "multipart/form-data"}).is_error
 
 
+@pytest.mark.slow
 def test_a_full_queue_refuses_exactly_what_is_over(tmp_path: Path) -> None:
     """Eight places, eighteen requests at once that take long: ten are refused at once, as in Triton's test."""
     slow = encoded(some_digits(100)[0].reshape(10, 10, 28, 28).swapaxes(1, 2).reshape(280, 280))
@@ -250,6 +254,7 @@ def test_told_to_end_it_answers_what_it_accepted(tmp_path: Path) -> None:
     assert len(statuses) > 8 and set(statuses) == {200}
 
 
+@pytest.mark.slow
 def test_several_processes_answer_and_end_together(tmp_path: Path) -> None:
     with served(tmp_path, "--workers", 2) as server:
         picture = drawing("20")
@@ -379,7 +384,9 @@ def test_many_large_pictures_at_once_stay_within_memory(tmp_path: Path) -> None:
 def test_schemathesis_finds_nothing(tmp_path: Path) -> None:
     """All checks, 500 examples an operation, with real pictures among them: tests/fuzz_serve.py."""
     with served(tmp_path) as server:
-        done = run_quietly(("python", "-m", "pytest", "-q", "-x", "tests/fuzz_serve.py"), NUMERALS_URL=server.url)
+        command = [sys.executable, "-m", "pytest", "-q", "tests/fuzz_serve.py"]
+        environment = {**os.environ, "NUMERALS_URL": server.url}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1200, check=False)
         assert done.returncode == 0, done.stdout[-6000:]
         assert server.end() == 0
 
