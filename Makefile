@@ -8,20 +8,21 @@ READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read record clean
+.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read bench-serve record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
 	@echo "make test      the tests, under five minutes"
 	@echo "make slow      whole trainings and the like"
-	@echo "make soak      a million damaged pictures: over an hour, by hand"
+	@echo "make soak      ten minutes of load, a million damaged pictures: hours, by hand"
 	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
 	@echo "make notebook  docs/walkthrough.md as a notebook"
 	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
 	@echo "make bench     our recipes beside Keras's, PyTorch's and tinygrad's programs (which needs clang): hours; BENCH='...' for fewer"
 	@echo "make bench-short  one epoch of the article beside Keras's: a minute or two"
 	@echo "make bench-predict  an exported run's answers beside PyTorch and Keras's predict: RUN=runs/article-1"
-	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR --run RUN' for more"
+	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR' for more"
+	@echo "make bench-serve  numerals serve beside LitServe, on loopback"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -36,6 +37,7 @@ slow: .venv/dev
 
 soak: .venv/dev
 	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed 2>/dev/null || exit 1; done
+	$(BIN)/python -m benchmarks.serve --soak 600
 
 lint: .venv/dev
 	$(BIN)/ruff check .
@@ -65,6 +67,9 @@ bench-predict: .venv/train .venv-keras-tensorflow/done
 
 bench-read: .venv/train .venv-rapidocr/done
 	$(BIN)/python -m benchmarks.read --record runs/reading.jsonl $(READ)
+
+bench-serve: .venv/dev .venv-litserve/done
+	$(BIN)/python -m benchmarks.serve --peer .venv-litserve/bin/python --record runs/serving.jsonl
 
 record: .venv/train
 	$(BIN)/python -m benchmarks.table --write

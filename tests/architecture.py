@@ -12,7 +12,8 @@ GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stan
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
            checkpoints recovery state conclude resume
-           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging kept shown"""
+           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging kept shown
+           shipped"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},
     "ray": {"app.read_many", "app.sweep", "learn.distributed"},

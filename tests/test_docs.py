@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from benchmarks import table
 from numerals.learn.recipe import Recipe
@@ -70,7 +71,7 @@ def test_every_make_target_and_file_that_the_pages_name_exists() -> None:
             assert target in targets, f"{page.name}: make {target}"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "report", "read", "doctor"])
+@pytest.mark.parametrize("command", ["train", "evaluate", "report", "read", "serve", "doctor"])
 def test_every_option_that_the_readme_uses_is_in_help(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "numerals", command, "--help"], capture_output=True, text=True, check=True
@@ -91,3 +92,14 @@ def test_nothing_names_this_machine_or_a_registry() -> None:
         if path.suffix in (".gz", ".onnx", ".png", ".jpg", ".svg") or not path.exists():
             continue
         assert not pattern.search(path.read_text()), name
+
+
+FLOORS = {"pillow": "13.0.0", "starlette": "1.3.1", "python-multipart": "0.0.27", "torch": "2.10", "onnx": "1.21"}
+
+
+@pytest.mark.parametrize("package", FLOORS)
+def test_the_versions_that_were_tested_have_no_advisory_that_is_known_here(package: str) -> None:
+    """A floor, recorded: an audit of the index needs a network that tests do not have."""
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    [pinned] = [line.split("==")[1] for line in lines if line.lower().startswith(f"{package}==")]
+    assert Version(pinned) >= Version(FLOORS[package])

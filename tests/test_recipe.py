@@ -244,7 +244,7 @@ def test_what_is_not_toml(tmp_path: Path, content: bytes, words: str) -> None:
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    assert "no such file; the package has article" in refused("artcle")
+    assert "no such file; the package has adapt, article" in refused("artcle")
     assert "no such file" in refused(tmp_path / "absent.toml")
     assert "no such file" in refused(tmp_path)
     refused("")

@@ -27,9 +27,10 @@ class Digit:
     digit: int  # 0 to 9
     confidence: float  # in [0, 1]
     box: Box
+    seen: npt.NDArray[np.uint8] = field(repr=False, compare=False)  # (28, 28): as the digit model saw it
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {"digit": self.digit, "confidence": self.confidence, "box": self.box.to_dict()}
 
 
 @dataclass(frozen=True)

@@ -60,7 +60,16 @@ def options(
         raise typer.Exit(2)
 
 
-for command in (learn.train, learn.evaluate, learn.report, learn.export, read.read, learn.benchmark, read.doctor):
+for command in (
+    learn.train,
+    learn.evaluate,
+    learn.report,
+    learn.export,
+    read.read,
+    read.serve,
+    learn.benchmark,
+    read.doctor,
+):
     app.command()(command)
 
 

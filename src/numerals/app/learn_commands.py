@@ -19,7 +19,8 @@ DataOption = Annotated[
         metavar="SPEC",
         show_default="mnist",
         help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
-        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black.",
+        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; "
+        "or corrections:FILE, what numerals serve keeps.",
     ),
 ]
 JsonOption = Annotated[
@@ -34,9 +35,10 @@ def train(
     recipe: Annotated[
         str | None,
         typer.Option(
-            metavar="article|instant|quick|best|reader|rows|FILE.toml",
-            help="Every number: the article's, two faster ones, a better one, two that read, or those of a file.",
-            show_default="article",
+            metavar="article|instant|quick|best|reader|rows|adapt|FILE.toml",
+            help="Every number: the article's, two faster ones, a better one, two that read, one that adapts to "
+            "corrections, or those of a file. Left out, it is article, or adapt for corrections.",
+            show_default=False,
         ),
     ] = None,
     epochs: Annotated[
@@ -65,8 +67,9 @@ def train(
         Path | None,
         typer.Option(
             "--init",
-            metavar="RUN",
-            help="A run whose weights to start from; recipes reader and rows only.",
+            metavar="RUN|shipped",
+            help="A run whose weights to start from, or the model of single digits that ships; recipes reader, rows "
+            "and adapt only.",
             show_default=False,
         ),
     ] = None,
@@ -112,13 +115,20 @@ def train(
     from numerals.app import training
     from numerals.learn import recipe as recipes
 
-    chosen = recipes.load(recipe or "article") if resumed is None else None
+    corrected = data is not None and data.startswith(training.CORRECTIONS)
+    chosen = recipes.load(recipe or ("adapt" if corrected else "article")) if resumed is None else None
     if resumed is not None:
         if out is not None or initial is not None:
             raise InputError(f"--resume {resumed}: goes on in its own folder with its own weights; no --out, no --init")
         ended = training.resume_article(resumed, recipe, epochs, seed, device, data, quiet, every_steps, anyway)
     elif anyway:
         raise InputError("--anyway: is for --resume; give the run to go on with")
+    elif isinstance(chosen, recipes.AdaptRecipe):
+        if epochs is not None or every_steps is not None or device not in ("auto", "cpu"):
+            raise InputError(f"recipe {chosen.name} has no epochs and no checkpoints, and trains on the CPU")
+        ended = training.train_adapted(chosen, seed or 0, data or "mnist", out, quiet, initial)
+    elif corrected:
+        raise InputError(f"--data {data}: recipe adapt learns from corrections; {recipe} does not")
     elif isinstance(chosen, recipes.Recipe):
         if initial is not None:
             raise InputError(f"--init {initial}: recipe {chosen.name} starts from chance; reader and rows take it")

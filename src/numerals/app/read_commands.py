@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from numerals.errors import InputError
+from numerals.errors import InputError, MissingError
 
 if TYPE_CHECKING:
     from numerals.app import reading
@@ -77,6 +77,58 @@ def _print_all(parts: "reading.Parts") -> None:
         with contextlib.suppress(KeyboardInterrupt, StopIteration):
             print(parts.throw(error), end="", flush=True)
         raise KeyboardInterrupt("what was read is printed") from error
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to answer at; others than this machine's own need a --token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer, each with its own models.")] = 1,
+    queue: Annotated[
+        int, typer.Option(min=1, max=100_000, help="Requests that may wait in a process; more get 503 at once.")
+    ] = 256,
+    token: Annotated[
+        str | None,
+        typer.Option(
+            envvar="NUMERALS_TOKEN",
+            help="What requests must have as Authorization: Bearer TOKEN; the page asks for it once.",
+            show_default=False,
+        ),
+    ] = None,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without a token.")] = False,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="HOST", help="A further name under which it is reached, as behind a proxy; may be repeated."
+        ),
+    ] = None,
+    model: Annotated[
+        Path | None, typer.Option(metavar="FILE.onnx", help="An exported model, as read takes it.", show_default=False)
+    ] = None,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Where corrections are kept; left out, in your data folder.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Answer at http://127.0.0.1:8000: a page to draw on, and an HTTP interface (/docs).
+
+    Only this machine is answered, unless --host names an address that others reach. Ctrl-C or SIGTERM ends it: what was
+    accepted is answered first. Needs the extra serve.
+    """
+    try:
+        from numerals.app.serve import serve as answer
+        from numerals.app.settings import Settings
+    except ModuleNotFoundError as error:
+        hint = "pip install 'numerals[serve]'"
+        raise MissingError(f"serving needs {error.name}, which is not installed; {hint}") from error
+
+    warnings.simplefilter("ignore")
+    names = tuple(name or ())
+    settings = Settings(host, port, workers, queue, token, insecure, names, model, corrections)
+    answer(settings, lambda line: print(f"numerals: {line}", file=sys.stderr, flush=True))
 
 
 def doctor() -> None:

@@ -4,16 +4,25 @@ Knows nothing about how the options are parsed.
 """
 
 import shlex
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from numerals.app.corrections import MOST, Correction, Corrections
 from numerals.app.show import Show, say
-from numerals.errors import InputError
+from numerals.errors import DataError, InputError
 from numerals.learn import sources
 from numerals.learn.evaluate import Metrics
-from numerals.learn.recipe import ReaderRecipe, Recipe, RowRecipe
+from numerals.learn.recipe import AdaptRecipe, ReaderRecipe, Recipe, RowRecipe
+from numerals.read.normalise import normalise
+from numerals.read.picture import load
+from numerals.spec import SIDE
+
+CORRECTIONS = "corrections:"  # how --data names a file of corrections
 
 if TYPE_CHECKING:
     from numerals.learn.train import Run
@@ -124,3 +133,30 @@ def train_reading(
     folder, test, metrics = train(recipe, data, out=out, seed=seed, initial=initial, say=say(quiet))
     say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
     return Ended(test, metrics)
+
+
+def train_adapted(
+    recipe: AdaptRecipe, seed: int, data: str, out: Path | None, quiet: bool, initial: Path | None
+) -> Ended:
+    """The model of single digits, brought to the writing of kept corrections."""
+    if not data.startswith(CORRECTIONS):
+        raise InputError(f"--data {data}: recipe {recipe.name} learns from {CORRECTIONS}FILE")
+    path = Path(data.removeprefix(CORRECTIONS))
+    if not path.is_file():
+        raise DataError(f"{path}: there is nothing there; numerals serve says where it keeps corrections")
+    kept = sorted(Corrections(path).latest(MOST), key=lambda each: each.id)
+    from numerals.learn.adapt import adapt
+
+    digits, labels = _digits(kept), np.array([each.digit for each in kept], np.uint8)
+    folder, test, metrics = adapt(recipe, (digits, labels), out=out, seed=seed, initial=initial, say=say(quiet))
+    path_of_run = shlex.quote(str(folder.path))
+    say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {path_of_run}, then read or serve --model")
+    return Ended(test, metrics)
+
+
+def _digits(kept: Sequence[Correction]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Each as the network saw it, or else its picture brought to that form: uint8 (n, 28, 28)."""
+    pictures = [
+        np.frombuffer(each.seen, np.uint8).reshape(SIDE, SIDE) if each.seen else load(each.picture) for each in kept
+    ]
+    return normalise(pictures)

@@ -216,7 +216,7 @@ def _build(recipe: recipes.AnyRecipe) -> nn.Module:
     match recipe:
         case recipes.Recipe():
             return model.build(recipe.model)
-        case recipes.ReaderRecipe():
+        case recipes.ReaderRecipe() | recipes.AdaptRecipe():
             return ReaderNetwork()
         case recipes.RowRecipe():
             return RowNet()

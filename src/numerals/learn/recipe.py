@@ -195,6 +195,25 @@ class ReaderRecipe(_Whole):
     split: Split
 
 
+class AdaptRecipe(_Whole):
+    """The network that reads one digit a picture, brought to one writing; `recipes/adapt.toml` says what each is."""
+
+    BASE = "adapt"
+
+    network: Literal["adapted"]
+    steps: Count
+    batch_size: Count
+    own: Share
+    made: Count
+    held_out: Share
+    learning_rate: Rate
+    weight_decay: ShareOrNone
+    smoothing: ShareOrNone
+    stranger_loss: Annotated[float, Field(ge=0, le=10)]
+    augment: Augment
+    split: Split
+
+
 class RowRecipe(_Whole):
     """The network that reads a row of digits; `recipes/rows.toml` says what each number is."""
 
@@ -211,8 +230,13 @@ class RowRecipe(_Whole):
     split: Split
 
 
-AnyRecipe = Recipe | ReaderRecipe | RowRecipe
-KINDS: dict[str | None, type[AnyRecipe]] = {None: Recipe, "reader": ReaderRecipe, "rows": RowRecipe}
+AnyRecipe = Recipe | ReaderRecipe | RowRecipe | AdaptRecipe
+KINDS: dict[str | None, type[AnyRecipe]] = {
+    None: Recipe,
+    "reader": ReaderRecipe,
+    "rows": RowRecipe,
+    "adapted": AdaptRecipe,
+}
 
 
 def load(recipe: str | Path) -> AnyRecipe:
@@ -229,7 +253,8 @@ def _kind(own: dict[str, Any], path: Path) -> type[AnyRecipe]:
     """Which network a recipe file is for, as its key `network` says; without one, the article's."""
     named = own.get("network")
     if not isinstance(named, str | None) or named not in KINDS:
-        raise RecipeError(f"recipe {path}: network = {named!r}: must be reader or rows, or left out for the article's")
+        known = "reader, rows or adapted, or left out for the article's"
+        raise RecipeError(f"recipe {path}: network = {named!r}: must be {known}")
     return KINDS[named]
 
 

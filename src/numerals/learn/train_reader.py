@@ -20,7 +20,7 @@ from numerals.learn.averaging import averaging
 from numerals.learn.beside import deaf, end_with_parent
 from numerals.learn.data import Dataset
 from numerals.learn.reader_network import ReaderNetwork
-from numerals.learn.recipe import ReaderRecipe
+from numerals.learn.recipe import AdaptRecipe, ReaderRecipe
 from numerals.learn.synthesis import NO_DIGIT, Synthesis
 
 Keep = Callable[[nn.Module, dict[str, float]], None]  # the weights so far, and how far the training is
@@ -67,7 +67,9 @@ def train_reader(
     return result.eval()
 
 
-def loss_of(network: nn.Module, digits: torch.Tensor, labels: torch.Tensor, recipe: ReaderRecipe) -> torch.Tensor:
+def loss_of(
+    network: nn.Module, digits: torch.Tensor, labels: torch.Tensor, recipe: ReaderRecipe | AdaptRecipe
+) -> torch.Tensor:
     """Cross-entropy of the classes over the digits, and of being one over all."""
     logits, being = network(digits)
     real = labels != NO_DIGIT

@@ -19,6 +19,7 @@ from numerals.learn.data import Dataset
 from numerals.learn.evaluate import Metrics
 from numerals.learn.recipe import ReaderRecipe, RowRecipe
 from numerals.learn.scoring import score_network
+from numerals.learn.shipped import SHIPPED, shipped_weights
 from numerals.learn.stages import Stages, versions
 from numerals.learn.train_reader import train_reader
 from numerals.learn.train_rows import train_rows
@@ -98,6 +99,8 @@ def _check_classes(dataset: Dataset, recipe: ReaderRecipe | RowRecipe) -> None:
 
 def _weights_of(run: str | Path, recipe: ReaderRecipe | RowRecipe) -> Weights:
     """The weights of a kept run of the same network."""
+    if str(run) == SHIPPED and isinstance(recipe, ReaderRecipe):
+        return shipped_weights()
     folder = RunFolder.open(run)
     if type(folder.recipe()) is not type(recipe):
         raise RunError(f"{run}: a run of another network than recipe {recipe.name}; choose another --init")

@@ -22,6 +22,7 @@ class ReadDigit:
     digit: int
     confidence: float
     box: Frame
+    seen: Grey  # uint8 (28, 28): what the digit model saw
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def read_row(found: FoundRow, read_strip: StripReader, scale: float, looks: int 
     """One found row read; `scale` of its place's pixels are one of the picture's."""
     reading = read_strip(found.strip, looks)
     frames = [_scaled(found.to_picture(*frame), 1 / scale) for frame in reading.frames]
-    digits = map(ReadDigit, reading.digits, reading.confidences, frames)
+    digits = map(ReadDigit, reading.digits, reading.confidences, frames, reading.seen)
     return ReadRow(tuple(digits), reading.confidence, reading.evidence, found.strip)
 
 

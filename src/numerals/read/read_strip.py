@@ -62,6 +62,7 @@ class StripReading:
     digits: tuple[int, ...]
     confidences: tuple[float, ...]
     frames: tuple[Frame, ...]  # in the strip's pixels
+    seen: tuple[Grey, ...]  # uint8 (28, 28) each: what the digit model saw
     confidence: float
     evidence: float
 
@@ -72,6 +73,7 @@ class Proposal:
 
     candidate: Candidate
     frames: tuple[Frame, ...]
+    seen: tuple[Grey, ...]  # uint8 (28, 28): each frame cut out, as the digit model saw it
     opinion: Opinion
 
     def weight(self, settings: Settings) -> float:
@@ -102,7 +104,7 @@ class StripReader:
         seen = thickened(strip)
         found = candidates([self.rows(zoomed(seen, *look)[None, None])[0] for look in LOOKS[:looks]])
         frames = [tuple(digit_frames(strip, each.steps)) for each in found]
-        return [Proposal(*each) for each in zip(found, frames, self._opinions(strip, frames), strict=True)]
+        return [Proposal(*each) for each in zip(found, frames, *self._opinions(strip, frames), strict=True)]
 
     def choose(self, proposals: list[Proposal]) -> StripReading:
         """The proposal that both models together think best."""
@@ -117,16 +119,21 @@ class StripReader:
             sure = best.opinion[:, :10].max(axis=1).tolist()
             confidence = float(np.prod(sure))
         evidence = float(np.mean(np.array(sure) * best.opinion[:, 10])) if digits else 0.0
-        return StripReading(digits, tuple(sure), best.frames, confidence, evidence)
+        return StripReading(digits, tuple(sure), best.frames, best.seen, confidence, evidence)
 
-    def _opinions(self, strip: Grey, frames: list[tuple[Frame, ...]]) -> list[Opinion]:
-        """What the digit model says of each frame of each list."""
+    def _opinions(self, strip: Grey, frames: list[tuple[Frame, ...]]) -> tuple[list[tuple[Grey, ...]], list[Opinion]]:
+        """What the digit model sees in each frame of each list, and says of it."""
         different = sorted({frame for each in frames for frame in each})
         if not different:
-            return [np.zeros((0, 11), np.float32) for _ in frames]
-        probabilities, is_digit = self.digits(np.stack([cut_out(strip, frame) for frame in different]))
+            return [() for _ in frames], [np.zeros((0, 11), np.float32) for _ in frames]
+        cuts = [cut_out(strip, frame) for frame in different]
+        probabilities, is_digit = self.digits(np.stack(cuts))
         said = dict(zip(different, np.column_stack([probabilities, is_digit]), strict=True))
-        return [np.array([said[frame] for frame in each], np.float32).reshape(-1, 11) for each in frames]
+        seen = dict(zip(different, cuts, strict=True))
+        return (
+            [tuple(seen[frame] for frame in each) for each in frames],
+            [np.array([said[frame] for frame in each], np.float32).reshape(-1, 11) for each in frames],
+        )
 
 
 def calibrated(confidence: float, line: tuple[float, float]) -> float:

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from numerals.read import weights
 from numerals.read.normalise import Digits, normalise, nudged, other_views
+from numerals.read.occlusion import Explanation, explain
 from numerals.read.picture import Loaded, load, load_sized
 from numerals.read.read_rows import ReadRow, read_page
 from numerals.read.read_strip import Frame, Settings, StripReader
@@ -37,7 +38,7 @@ class Reader:
 
     def __init__(self, model: str | Path | None = None) -> None:
         own = weights.load(model) if model is not None else None
-        rows = RowRecogniser(own if own and own.reads_rows else None)
+        rows = self._rows = RowRecogniser(own if own and own.reads_rows else None)
         named = own if own and not own.reads_rows else None
         self._recogniser = Recogniser(named)
         self._read_strip = StripReader(rows, self._recogniser, Settings.of(rows.weights.card), named is not None)
@@ -81,6 +82,15 @@ class Reader:
             is_digit=is_digit,
         )
 
+    def explain(self, digit: npt.NDArray[np.uint8], named: int) -> Explanation:
+        """What the digit model says of uint8 (28, 28), `Digit.seen`, and what in it spoke for the digit `named`."""
+        return explain(self._recogniser, digit, named)
+
+    @property
+    def cards(self) -> dict[str, dict[str, Any]]:
+        """What the cards of both models say, of the one for `digits` and the one for `rows`."""
+        return {"digits": self._recogniser.weights.card, "rows": self._rows.weights.card}
+
     def _look_again(self, pictures: Pictures, digits: Digits, probabilities: Scores, is_digit: Scores) -> Answer:
         """Where the first look was doubtful, other views of the picture have a say too, each by how sure it is.
 
@@ -112,7 +122,9 @@ def _sureness(probabilities: Scores, is_digit: Scores) -> Scores:
 
 def _row(row: ReadRow, quarters: int, loaded: Loaded) -> Row:
     """The row with its boxes in the picture's own pixels."""
-    digits = tuple(Digit(each.digit, each.confidence, _box([each.box], quarters, loaded)) for each in row.digits)
+    digits = tuple(
+        Digit(each.digit, each.confidence, _box([each.box], quarters, loaded), each.seen) for each in row.digits
+    )
     return Row(digits, row.confidence, _box([each.box for each in row.digits], quarters, loaded), row.strip)
 
 
