@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.learn import recipe as recipes
+from numerals.learn import recipe_tables
 from numerals.learn.data import Dataset, load_mnist
 from numerals.learn.recipe import Recipe
 
@@ -100,7 +100,7 @@ def _tiny() -> Any:
 
 
 def keras_rules(
-    losses: Sequence[float], rate: float, stopping: recipes.EarlyStopping, plateau: recipes.Plateau
+    losses: Sequence[float], rate: float, stopping: recipe_tables.EarlyStopping, plateau: recipe_tables.Plateau
 ) -> tuple[int, int, list[np.float32]]:
     """What Keras's own callbacks do on these val_losses.
 

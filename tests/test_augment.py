@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from numerals.learn import augment
-from numerals.learn.recipe import Augment
+from numerals.learn.recipe_tables import Augment
 from tests.keras_peer import ARTICLE, keras, mnist
 
 # Keras reaches scipy's affine_transform through a namespace that scipy has renamed; that is Keras's to change

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from numerals.learn.callbacks import EarlyStopping, Plateau
-from numerals.learn.recipe import EarlyStopping as StoppingNumbers
-from numerals.learn.recipe import Plateau as PlateauNumbers
+from numerals.learn.recipe_tables import EarlyStopping as StoppingNumbers
+from numerals.learn.recipe_tables import Plateau as PlateauNumbers
 from numerals.learn.train import Run, train
 from tests.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from numerals.learn.recipe import Augment
+from numerals.learn.recipe_tables import Augment
 from numerals.spec import SIDE
 
 Transforms = npt.NDArray[np.float32]  # (n, 5): rotation in degrees, shift x and y in pixels, zoom x and y

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from numerals.learn import recipe as recipes
+from numerals.learn import recipe_tables
 
 MISTAKES = 128  # of the test digits, shown in TensorBoard: the surest
 
@@ -38,7 +39,7 @@ class Epoch:
 class EarlyStopping:
     """Stops after `patience` epochs without a new least val_loss, and remembers which epoch had it."""
 
-    def __init__(self, recipe: recipes.EarlyStopping) -> None:
+    def __init__(self, recipe: recipe_tables.EarlyStopping) -> None:
         self._patience = recipe.patience
         self._best: float | None = None
         self._wait = 0
@@ -66,7 +67,7 @@ class EarlyStopping:
 class Plateau:
     """Multiplies the learning rate with `factor` after `patience` epochs without a gain of `min_delta` in val_loss."""
 
-    def __init__(self, recipe: recipes.Plateau) -> None:
+    def __init__(self, recipe: recipe_tables.Plateau) -> None:
         self._recipe = recipe
         self._best: float | None = None
         self._wait = 0

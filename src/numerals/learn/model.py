@@ -13,8 +13,7 @@ import torch
 from torch import nn
 
 from numerals.errors import RecipeError
-from numerals.learn import kernel
-from numerals.learn import recipe as recipes
+from numerals.learn import kernel, recipe_tables
 from numerals.spec import CLASSES, SIDE, WHITE
 
 Images = npt.NDArray[np.uint8]  # (n, 28, 28) in [0, 255], white ink on black
@@ -57,7 +56,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         return normalised
 
 
-def build(recipe: recipes.Model) -> nn.Sequential:
+def build(recipe: recipe_tables.Model) -> nn.Sequential:
     """The network with Keras's initial weights (Glorot uniform, biases zero), drawn from torch's generator.
 
     Takes float32 (n, 1, 28, 28) in [0, 1], white ink on black; gives logits float32 (n, 10).

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from numerals.learn import recipe as recipes
+from numerals.learn import recipe_tables
 
 
 class KerasAdam:
@@ -21,7 +21,7 @@ class KerasAdam:
     It calls torch's kernel itself, as torch.optim's classes import torch's compiler when they are made: over a second.
     """
 
-    def __init__(self, network: nn.Module, recipe: recipes.Optimizer) -> None:
+    def __init__(self, network: nn.Module, recipe: recipe_tables.Optimizer) -> None:
         self.rate = recipe.learning_rate  # of the next step; the schedule sets it
         self._recipe = recipe
         self._weights = list(network.parameters())

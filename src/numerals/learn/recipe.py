@@ -1,6 +1,6 @@
 """Recipe: every number of a training, read from TOML. Knows nothing about how they are used.
 
-The values live in `recipes/*.toml`, with a comment each; here are only their names, types and bounds. A file of your
+The values live in `recipes/*.toml`, with a comment each; recipe_tables.py has names, types and bounds. A file of your
 own may leave keys out: they keep the values of article.toml, or of reader.toml or rows.toml where it says
 `network = "reader"` or "rows". An unknown key or an impossible value is refused by name.
 """
@@ -14,108 +14,28 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    PlainSerializer,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from numerals.errors import RecipeError
-from numerals.spec import SIDE
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-ShareOrNone = Annotated[float, Field(ge=0, lt=1)]  # none is 0
-Count = Annotated[int, Field(ge=1, le=10**6)]
-Side = Annotated[int, Field(ge=1, le=SIDE)]
-Sides = Annotated[  # a number for all convolutions, or one for each
-    tuple[Side, ...],
-    Field(strict=False),
-    BeforeValidator(lambda side: side if isinstance(side, list | tuple) else (side,)),
-    PlainSerializer(lambda sides: sides[0] if len(sides) == 1 else sides),
-]
-Rate = Annotated[float, Field(gt=0, le=10)]  # a learning rate
-
-
-class _Table(BaseModel):
-    """Whole numbers are not text, unknown keys are mistakes, and nothing changes afterwards."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+from numerals.learn.recipe_tables import (
+    Augment,
+    Count,
+    EarlyStopping,
+    Model,
+    Optimizer,
+    Plateau,
+    Rate,
+    Schedule,
+    Share,
+    ShareOrNone,
+    Split,
+    Table,
+    TensorBoard,
+)
 
 
-class Split(_Table):
-    validation: Share
-    random_state: Annotated[int, Field(ge=0, lt=2**32)]
-
-
-class Augment(_Table):
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    zoom: ShareOrNone
-    width_shift: ShareOrNone
-    height_shift: ShareOrNone
-
-
-class Model(_Table):
-    convolutions: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)]
-    kernel: Sides
-    pool: Sides
-    dense: Count
-    dropout: ShareOrNone
-    dropout_before: ShareOrNone
-    pool_first: bool
-    batch_norm: bool
-    batch_norm_momentum: ShareOrNone
-    batch_norm_epsilon: Share
-
-    @field_validator("kernel", "pool")
-    @classmethod
-    def _one_or_one_for_each(cls, sides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
-        convolutions = info.data.get("convolutions", sides)
-        if len(sides) not in (1, len(convolutions)):
-            raise ValueError(f"must be one number, or {len(convolutions)}: one for each of convolutions")
-        return sides
-
-    def blocks(self) -> list[tuple[int, int, int]]:
-        """Filters, kernel and pool of each convolution, from the picture on."""
-        count = len(self.convolutions)
-        kernels, pools = (sides * count if len(sides) == 1 else sides for sides in (self.kernel, self.pool))
-        return list(zip(self.convolutions, kernels, pools, strict=True))
-
-
-class Optimizer(_Table):
-    learning_rate: Rate
-    beta_1: ShareOrNone
-    beta_2: ShareOrNone
-    epsilon: Share
-    weight_decay: ShareOrNone
-
-
-class Schedule(_Table):
-    kind: Literal["plateau", "one-cycle"]
-    warmup: Share
-
-
-class EarlyStopping(_Table):
-    patience: Count
-
-
-class Plateau(_Table):
-    patience: Count
-    factor: Share
-    minimum: Annotated[float, Field(ge=0, le=10)]
-    min_delta: Annotated[float, Field(ge=0)]
-
-
-class TensorBoard(_Table):
-    enabled: bool
-
-
-class _Whole(_Table):
+class _Whole(Table):
     """What all recipes have: a name, and a packaged file, BASE, whose values a file keeps where it names none."""
 
     BASE: ClassVar[str]
@@ -290,7 +210,7 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(kind: type[_Table], error: ErrorDetails) -> str:
+def _explain(kind: type[Table], error: ErrorDetails) -> str:
     """One of pydantic's findings in a line: the key, its value, what is wrong with it."""
     *tables, key = error["loc"]
     name = ".".join(map(str, error["loc"]))

@@ -16,7 +16,7 @@ from numerals.learn.data import Part
 from numerals.learn.disputed import disputed
 from numerals.learn.kept import KeptRun
 from numerals.learn.model import Images, as_input, describe
-from numerals.learn.recipe import Augment
+from numerals.learn.recipe_tables import Augment
 from numerals.learn.robustness import Robustness, Tried
 from numerals.learn.words import percent
 from numerals.spec import CLASSES, WHITE

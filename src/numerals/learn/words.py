@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from numerals.learn.callbacks import Epoch
-from numerals.learn.recipe import Augment, Recipe
+from numerals.learn.recipe import Recipe
+from numerals.learn.recipe_tables import Augment
 
 ENDS = {
     "early": "It stopped early, after epoch {last} of at most {most}, since the validation loss had ceased to fall.",
