@@ -78,8 +78,8 @@ def _network(recipe: Recipe, parameters: int) -> str:
     )
     return (
         f"{layers} {filters} filters, {kernels} pixels large, {look} for shapes; {pooled}{norm}. "
-        f"A layer of {model.dense} units weighs what was found, and the last one names the digit. {dropped if model.dropout else ''}"
-        f"{parameters:,} parameters in all."
+        f"A layer of {model.dense} units weighs what was found, and the last one names the digit. "
+        f"{dropped if model.dropout else ''}{parameters:,} parameters in all."
     )
 
 
