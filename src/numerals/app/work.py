@@ -38,8 +38,8 @@ class Work:
         self._single = ThreadPoolExecutor(1, thread_name_prefix="single")
         self.recognise = Batches(self.reader.recognise, self._single)
 
-    async def read(self, picture: bytes) -> Page:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, picture)
+    async def read(self, picture: bytes, drawn: bool) -> Page:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, picture, drawn)
 
     async def digit(self, picture: bytes) -> bytes:
         """A strange picture of a digit as a PNG of our own, of bounded size."""
@@ -48,8 +48,8 @@ class Work:
     async def explain(self, digit: npt.NDArray[np.uint8], named: int) -> Explanation:
         return await asyncio.get_running_loop().run_in_executor(self._single, self.reader.explain, digit, named)
 
-    def _read(self, picture: bytes) -> Page:
-        return self.reader.read_loaded(self._guard.open(picture))
+    def _read(self, picture: bytes, drawn: bool) -> Page:
+        return self.reader.read_loaded(self._guard.open(picture), drawn)
 
     def _digit(self, picture: bytes) -> bytes:
         file = io.BytesIO()
