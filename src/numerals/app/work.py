@@ -24,6 +24,7 @@ from numerals.read.reader import Reader
 from numerals.results import Page
 
 SECONDS, MEBIBYTES = 1.5, 192  # that decoding a picture may take
+READING = 8.0  # seconds after which reading one is given up: else it would go on after its answer is due
 
 
 class Work:
@@ -49,7 +50,7 @@ class Work:
         return await asyncio.get_running_loop().run_in_executor(self._single, self.reader.explain, digit, named)
 
     def _read(self, picture: bytes, drawn: bool) -> Page:
-        return self.reader.read_loaded(self._guard.open(picture), drawn)
+        return self.reader.read_loaded(self._guard.open(picture), drawn, READING)
 
     def _digit(self, picture: bytes) -> bytes:
         file = io.BytesIO()

@@ -4,6 +4,9 @@ The row model reads touching digits, but looks at each in passing; the digit mod
 taught what is none. So of the readings that the looks propose, both together choose. Knows nothing about pages.
 """
 
+import copy
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,7 +16,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.errors import ModelError
+from numerals.errors import ModelError, PictureError
 from numerals.read.decode import Candidate, Probabilities, candidates
 from numerals.read.normalise import normalise_one
 from numerals.read.strips import DIGIT, INK, STRIDE, Grey
@@ -99,9 +102,18 @@ class StripReader:
         self, rows: RowAnswer, digits: DigitAnswer, settings: Settings, renames: bool = False, drawn: bool = False
     ) -> None:
         self.rows, self.digits, self.settings, self.renames, self.drawn = rows, digits, settings, renames, drawn
+        self.until = math.inf  # on `time.monotonic`: when reading is given up
+
+    def giving_up(self, seconds: float) -> "StripReader":
+        """The same, that begins no strip so many seconds from now, but raises PictureError."""
+        hurried = copy.copy(self)
+        hurried.until = time.monotonic() + seconds
+        return hurried
 
     def __call__(self, strip: Grey, looks: int = len(LOOKS)) -> StripReading:
         """uint8 (40, w), 0 paper, read with so many looks."""
+        if time.monotonic() > self.until:
+            raise PictureError("takes too long to read: too much is written in it; give a part of it")
         reading = self.choose(self.propose(strip, looks))
         if self.drawn and upright_strokes(strip) > reading.digits.count(1):
             slanted = self.choose(self.propose(strip, looks, SLANT))

@@ -1,5 +1,6 @@
 """Reader: pictures in, digits out. Composes the rest of this room; the README's example."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,10 @@ class Reader:
         """
         return self.read_loaded(load_sized(picture), drawn)
 
-    def read_loaded(self, loaded: Loaded, drawn: bool = False) -> Page:
-        """As `read`, of a picture that is loaded already."""
-        found = read_page(loaded.pixels, self._read_drawn if drawn else self._read_strip)
+    def read_loaded(self, loaded: Loaded, drawn: bool = False, seconds: float = math.inf) -> Page:
+        """As `read`, of a picture that is loaded already; PictureError where it takes longer than so many seconds."""
+        read_strip = self._read_drawn if drawn else self._read_strip
+        found = read_page(loaded.pixels, read_strip.giving_up(seconds))
         rows = tuple(_row(row, found.quarters, loaded) for row in found.rows)
         return Page(rows, loaded.width, loaded.height, 90 * found.quarters)
 
