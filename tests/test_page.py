@@ -1,5 +1,6 @@
 """The page in a real browser, Debian's chromium: it is drawn on, given a photograph, corrected."""
 
+import csv
 import json
 import os
 import shutil
@@ -127,6 +128,104 @@ def test_a_photograph_is_read_corrected_and_taken_away(page: Any, server: Served
     assert Corrections(server.corrections).count() == 0
 
 
+def test_a_ruler_straight_one_is_read(page: Any) -> None:
+    pad = page.locator("#ink").bounding_box()
+    page.mouse.move(pad["x"] + 200, pad["y"] + 80)
+    page.mouse.down()
+    page.mouse.move(pad["x"] + 200, pad["y"] + 230, steps=8)
+    page.mouse.up()
+    reads(page, "1")
+
+
+def given(page: Any, kind: str, picture: bytes) -> None:
+    """The picture dropped on the page, or pasted into it."""
+    page.evaluate(
+        """([kind, bytes]) => {
+            const data = new DataTransfer();
+            data.items.add(new File([new Uint8Array(bytes)], "sheet.png", { type: "image/png" }));
+            const part = kind === "drop" ? "dataTransfer" : "clipboardData";
+            const options = { bubbles: true, cancelable: true, [part]: data };
+            const event = kind === "drop" ? new DragEvent("drop", options) : new ClipboardEvent("paste", options);
+            document.getElementById(kind === "drop" ? "ink" : "text").dispatchEvent(event);
+        }""",
+        [kind, list(picture)],
+    )
+
+
+@pytest.mark.parametrize("kind", ["drop", "paste"])
+def test_a_picture_dropped_or_pasted_is_read_copied_and_downloaded(page: Any, kind: str) -> None:
+    sheet = blank(500, 800)
+    write(sheet, "3390", 100, 100, 100, seed=3)
+    write(sheet, "571", 120, 300, 100, seed=5)
+    given(page, kind, encoded(sheet.grey))
+    reads(page, "3390\n571")
+    assert page.locator("#picture").is_visible() and page.locator(".box").count() == 7
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.click("#copy")
+    page.wait_for_function("() => document.getElementById('status').innerText === 'copied'")
+    assert page.evaluate("navigator.clipboard.readText()") == "3390\n571"
+    with page.expect_download() as download:
+        page.click("#csv")
+    assert download.value.suggested_filename == "numerals.csv"
+    rows = list(csv.DictReader(download.value.path().read_text().splitlines()))
+    with page.expect_download() as download:
+        page.click("#json")
+    assert download.value.suggested_filename == "numerals.json"
+    found = json.loads(download.value.path().read_text())
+    assert (found["text"], found["width"], found["height"]) == ("3390\n571", 800, 500)
+    assert "seen" not in found["rows"][0]["digits"][0]
+    for row, other in zip(rows, found["rows"], strict=True):
+        assert row["text"] == other["text"] and float(row["confidence"]) == pytest.approx(other["confidence"], abs=1e-4)
+        assert {side: int(row[side]) for side in other["box"]} == other["box"]
+        assert abs(other["box"]["height"] - 100) < 25
+
+
+def test_a_dropped_text_is_no_picture(browser: Any, server: Served) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.goto(server.url)
+        given(page, "drop", b"not a picture")
+        page.wait_for_function("() => /picture/.test(document.getElementById('status').innerText)", timeout=8000)
+        reads(page, "")
+
+
+def test_all_can_be_done_with_keys(page: Any, server: Served) -> None:
+    draw(page, "20")
+    reads(page, "20")
+    page.focus("body")
+    page.locator("#text button").first.focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#panel:not([hidden])")
+    page.keyboard.press("ArrowRight")
+    assert page.evaluate("document.activeElement.innerText") == "0"
+    page.keyboard.press("x")  # no digit: nothing happens
+    reads(page, "20")
+    page.keyboard.press("6")
+    reads(page, "26")
+    page.keyboard.press("9")  # typed wrong at first: what is kept is the last
+    reads(page, "29")
+    page.wait_for_function("() => document.querySelectorAll('#list li').length === 1")
+    [kept] = Corrections(server.corrections).latest(5)
+    assert (kept.read, kept.digit) == (0, 9)
+    page.keyboard.press("Escape")
+    assert not page.locator("#panel").is_visible()
+    page.keyboard.press("Delete")
+    reads(page, "")
+
+
+def touch(page: Any, number: str, left: float, top: float, height: float) -> None:
+    """As `draw`, with a finger."""
+    pad, finger = page.locator("#ink").bounding_box(), page.context.new_cdp_session(page)
+    for sign in number:
+        width = height * (0.3 if sign == "1" else 0.55)
+        points = [{"x": pad["x"] + left + x * width, "y": pad["y"] + top + y * height} for x, y in STROKES[sign]]
+        finger.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": points[:1]})
+        for point in points[1:]:
+            finger.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
+        finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+        left += width + 0.3 * height
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_on_a_phone_all_is_within_the_screen(browser: Any, server: Served, scheme: str) -> None:
     size = {"width": 390, "height": 844}
@@ -139,6 +238,15 @@ def test_on_a_phone_all_is_within_the_screen(browser: Any, server: Served, schem
         page.wait_for_selector("#panel:not([hidden])")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert page.locator("#photograph").is_visible()
+
+
+def test_a_finger_draws_and_does_not_scroll(browser: Any, server: Served) -> None:
+    with browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True) as context:
+        page = context.new_page()
+        page.goto(server.url)
+        touch(page, "20", 30, 40, 90)
+        reads(page, "20")
+        assert page.evaluate("scrollY") == 0
 
 
 def test_the_token_is_asked_for_once(browser: Any, tmp_path: Path) -> None:

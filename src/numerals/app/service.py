@@ -123,13 +123,14 @@ def _add_reading(app: FastAPI) -> None:
     async def read(
         request: Request,
         seen: Annotated[bool, Query(description="Give the 28x28 that the network saw of each digit, too")] = False,
+        drawn: Annotated[bool, Query(description="Drawn on an empty pad: upright, a straight stroke is a 1")] = False,
     ) -> Response:
         """A photograph, scan or drawing, as the body or as the form field `file`: rows of digits, each with its box and
         how sure it is. PNG, JPEG, WebP, GIF, TIFF, BMP and PPM, up to ten million bytes and 25 megapixels."""
         work: Work = request.app.state.work
         picture = await _picture(request)
         async with work.queue.place():
-            page = await work.read(picture)
+            page = await work.read(picture, drawn)
         return JSONResponse(_page(page, seen))
 
     @app.post(

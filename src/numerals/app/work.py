@@ -24,6 +24,7 @@ from numerals.read.reader import Reader
 from numerals.results import Page
 
 SECONDS, MEBIBYTES = 1.5, 192  # that decoding a picture may take
+READING = 8.0  # seconds after which reading one is given up: else it would go on after its answer is due
 
 
 class Work:
@@ -38,8 +39,8 @@ class Work:
         self._single = ThreadPoolExecutor(1, thread_name_prefix="single")
         self.recognise = Batches(self.reader.recognise, self._single)
 
-    async def read(self, picture: bytes) -> Page:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, picture)
+    async def read(self, picture: bytes, drawn: bool) -> Page:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, picture, drawn)
 
     async def digit(self, picture: bytes) -> bytes:
         """A strange picture of a digit as a PNG of our own, of bounded size."""
@@ -48,8 +49,8 @@ class Work:
     async def explain(self, digit: npt.NDArray[np.uint8], named: int) -> Explanation:
         return await asyncio.get_running_loop().run_in_executor(self._single, self.reader.explain, digit, named)
 
-    def _read(self, picture: bytes) -> Page:
-        return self.reader.read_loaded(self._guard.open(picture))
+    def _read(self, picture: bytes, drawn: bool) -> Page:
+        return self.reader.read_loaded(self._guard.open(picture), drawn, READING)
 
     def _digit(self, picture: bytes) -> bytes:
         file = io.BytesIO()

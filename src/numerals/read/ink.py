@@ -47,14 +47,18 @@ def reduced(picture: Picture) -> tuple[Picture, float]:
     return smaller(picture, scale), scale
 
 
-def sheet_of(picture: Picture, light: bool | None = None) -> Sheet:
-    """The ink in a picture; `light` says whether it is lighter than its paper, None the likelier."""
+def sheet_of(picture: Picture, light: bool | None = None, ruled: bool = True) -> Sheet:
+    """The ink in a picture; `light` says whether it is lighter than its paper, None the likelier.
+
+    Where the picture may be `ruled`, printed lines are taken out.
+    """
     light = polarities(picture)[0] if light is None else light
     planes = [np.asarray(plane, np.uint8) for plane in (cv2.split(picture) if picture.ndim == 3 else [picture])]
     if light:
         planes = [np.asarray(cv2.bitwise_not(plane), np.uint8) for plane in planes]
     ink = together([contrast(plane) for plane in planes])
-    return Sheet(ink, without_rules(mask_of(ink)))
+    mask = mask_of(ink)
+    return Sheet(ink, without_rules(mask) if ruled else mask)
 
 
 def polarities(picture: Picture) -> list[bool]:

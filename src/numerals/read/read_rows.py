@@ -78,7 +78,8 @@ def read_page(picture: Picture, read_strip: StripReader) -> ReadPage:
     if whole is not None:
         return _as_row_or_page(whole, small, scale, read_strip)
     page, sheet = _upright(small, scale, read_strip)
-    quarters = way_up(sheet, page, read_strip) if page.sureness < UNSURE else 0
+    may_lie = page.sureness < UNSURE and not read_strip.drawn
+    quarters = way_up(sheet, page, read_strip) if may_lie else 0
     return read_sheet(sheet, read_strip, quarters, scale) if quarters else page
 
 
@@ -96,7 +97,7 @@ def _upright(small: Picture, scale: float, read_strip: StripReader) -> tuple[Rea
     """The picture read row by row as it lies, and its sheet, of whichever polarity reads better."""
     tried = []
     for light in polarities(small):
-        sheet = sheet_of(small, light)
+        sheet = sheet_of(small, light, ruled=not read_strip.drawn)
         tried.append((read_sheet(sheet, read_strip, 0, scale), sheet))
         if tried[-1][0].sureness >= UNSURE:
             return tried[-1]

@@ -4,6 +4,9 @@ The row model reads touching digits, but looks at each in passing; the digit mod
 taught what is none. So of the readings that the looks propose, both together choose. Knows nothing about pages.
 """
 
+import copy
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -13,16 +16,18 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.errors import ModelError
+from numerals.errors import ModelError, PictureError
 from numerals.read.decode import Candidate, Probabilities, candidates
 from numerals.read.normalise import normalise_one
-from numerals.read.strips import INK, STRIDE, Grey
+from numerals.read.strips import DIGIT, INK, STRIDE, Grey
 
 LOOKS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # sizes and widths at which a strip is looked at
 THIN = 0.5  # share of the ink that is two pixels wide; where it is less, strokes are thickened by one
 FAINT = 0.35  # of a row's ink: what belongs to a digit's box is darker
 AROUND = 4  # pixels of paper around a digit that is cut out
 EDGE = 1e-6  # confidences are kept this far from 0 and 1 before the logit
+TALL, NARROW = 0.6, 0.35  # of a digit's height a straight stroke is high, and of its own height it is wide at most
+SLANT = 0.25  # columns a line that a hand leans its digits to the right
 FLOOR = 0.01  # of a probability of the digit model: one doubtful cut shall not outvote all else
 
 RowAnswer = Callable[[Grey], Probabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11)
@@ -90,18 +95,34 @@ class StripReader:
         rows, digits: the two models.
         settings: how to take their answers.
         renames: the digits are named by the digit model alone, where the row model has found them.
+        drawn: all is drawn by hand on an empty pad, the right way up: no straight stroke is a printed line.
     """
 
-    def __init__(self, rows: RowAnswer, digits: DigitAnswer, settings: Settings, renames: bool = False) -> None:
-        self.rows, self.digits, self.settings, self.renames = rows, digits, settings, renames
+    def __init__(
+        self, rows: RowAnswer, digits: DigitAnswer, settings: Settings, renames: bool = False, drawn: bool = False
+    ) -> None:
+        self.rows, self.digits, self.settings, self.renames, self.drawn = rows, digits, settings, renames, drawn
+        self.until = math.inf  # on `time.monotonic`: when reading is given up
+
+    def giving_up(self, seconds: float) -> "StripReader":
+        """The same, that begins no strip so many seconds from now, but raises PictureError."""
+        hurried = copy.copy(self)
+        hurried.until = time.monotonic() + seconds
+        return hurried
 
     def __call__(self, strip: Grey, looks: int = len(LOOKS)) -> StripReading:
         """uint8 (40, w), 0 paper, read with so many looks."""
-        return self.choose(self.propose(strip, looks))
+        if time.monotonic() > self.until:
+            raise PictureError("takes too long to read: too much is written in it; give a part of it")
+        reading = self.choose(self.propose(strip, looks))
+        if self.drawn and upright_strokes(strip) > reading.digits.count(1):
+            slanted = self.choose(self.propose(strip, looks, SLANT))
+            return slanted if is_with_more_ones(slanted.digits, reading.digits) else reading
+        return reading
 
-    def propose(self, strip: Grey, looks: int = len(LOOKS)) -> list[Proposal]:
-        """What may be written there, the row model's best first."""
-        seen = thickened(strip)
+    def propose(self, strip: Grey, looks: int = len(LOOKS), slant: float = 0.0) -> list[Proposal]:
+        """What may be written there, the row model's best first; it sees the strip leaning to the right by `slant`."""
+        seen = leaning(thickened(strip), slant)
         found = candidates([self.rows(zoomed(seen, *look)[None, None])[0] for look in LOOKS[:looks]])
         frames = [tuple(digit_frames(strip, each.steps)) for each in found]
         return [Proposal(*each) for each in zip(found, frames, *self._opinions(strip, frames), strict=True)]
@@ -153,6 +174,31 @@ def thickened(strip: Grey) -> Grey:
     square = np.ones((2, 2), np.uint8)
     wide = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, square), np.uint8)
     return strip if wide.sum() >= THIN * dark.sum() else np.asarray(cv2.dilate(strip, square), np.uint8)
+
+
+def upright_strokes(strip: Grey) -> int:
+    """How many pieces of ink are narrow, upright, and as high as a digit.
+
+    The row model takes one that is straight for a printed line, which it must not read.
+    """
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(strip > FAINT * INK, np.uint8), connectivity=8)
+    wide, high = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
+    return int(np.sum((high >= TALL * DIGIT) & (wide <= NARROW * high)))
+
+
+def is_with_more_ones(digits: tuple[int, ...], others: tuple[int, ...]) -> bool:
+    """Whether all that the digits have more than the others is ones."""
+    rest, other_rest = ([digit for digit in each if digit != 1] for each in (digits, others))
+    return len(digits) > len(others) and rest == other_rest
+
+
+def leaning(strip: Grey, slant: float) -> Grey:
+    """The strip leaning to the right about its middle line by so many columns a line."""
+    if slant == 0:
+        return strip
+    height, width = strip.shape
+    matrix = np.array([[1, -slant, slant * (height - 1) / 2], [0, 1, 0]])
+    return np.asarray(cv2.warpAffine(strip, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
 def zoomed(strip: Grey, zoom: float, stretch: float) -> Grey:

@@ -1,5 +1,6 @@
 """Reader: pictures in, digits out. Composes the rest of this room; the README's example."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -41,22 +42,25 @@ class Reader:
         rows = self._rows = RowRecogniser(own if own and own.reads_rows else None)
         named = own if own and not own.reads_rows else None
         self._recogniser = Recogniser(named)
-        self._read_strip = StripReader(rows, self._recogniser, Settings.of(rows.weights.card), named is not None)
+        models = rows, self._recogniser, Settings.of(rows.weights.card), named is not None
+        self._read_strip, self._read_drawn = StripReader(*models), StripReader(*models, drawn=True)
 
-    def read(self, picture: Any) -> Page:
+    def read(self, picture: Any, drawn: bool = False) -> Page:
         """All rows of digits in one picture, in reading order; no rows where there are none.
 
         Args:
             picture: a path, the bytes of a picture file, or an array, as `picture.load_sized` takes it.
+            drawn: it was drawn on an empty pad, the right way up: a straight stroke is a 1 and no printed line.
 
         Raises:
             PictureError: it is no picture, damaged, or too large.
         """
-        return self.read_loaded(load_sized(picture))
+        return self.read_loaded(load_sized(picture), drawn)
 
-    def read_loaded(self, loaded: Loaded) -> Page:
-        """As `read`, of a picture that is loaded already."""
-        found = read_page(loaded.pixels, self._read_strip)
+    def read_loaded(self, loaded: Loaded, drawn: bool = False, seconds: float = math.inf) -> Page:
+        """As `read`, of a picture that is loaded already; PictureError where it takes longer than so many seconds."""
+        read_strip = self._read_drawn if drawn else self._read_strip
+        found = read_page(loaded.pixels, read_strip.giving_up(seconds))
         rows = tuple(_row(row, found.quarters, loaded) for row in found.rows)
         return Page(rows, loaded.width, loaded.height, 90 * found.quarters)
 

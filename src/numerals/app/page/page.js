@@ -26,13 +26,13 @@ function readPad() {
   }
   const started = performance.now();
   source = pad.picture();
-  source.toBlob((blob) => read(blob, started), "image/png");
+  source.toBlob((blob) => read(blob, started, true), "image/png");
 }
 
-async function read(blob, started) {
+async function read(blob, started, drawn = false) {
   const number = (asked += 1);
   try {
-    const found = await request("/v1/read?seen=true", { method: "POST", body: blob });
+    const found = await request(`/v1/read?seen=true&drawn=${drawn}`, { method: "POST", body: blob });
     if (number !== asked) return;
     showPage(found);
     const milliseconds = Math.round(performance.now() - started);
