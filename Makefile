@@ -37,6 +37,7 @@ slow: .venv/dev
 
 soak: .venv/dev
 	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed 2>/dev/null || exit 1; done
+	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed pdf 2>/dev/null || exit 1; done
 	$(BIN)/python -m benchmarks.serve --soak 600
 
 lint: .venv/dev

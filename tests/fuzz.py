@@ -1,10 +1,11 @@
-"""Damaged picture files by the thousand: `python -m tests.fuzz COUNT [SEED]`. Each is read or refused in one line.
+"""Damaged picture files by the thousand: `python -m tests.fuzz COUNT [SEED [pdf]]`, each read or refused in one line.
 
-Whole files of every format are cut, spliced and changed, mostly where the numbers are that a decoder believes. What a
-crash leaves behind is the file that was being read: it is written before.
+Whole files of every format, or with `pdf` PDFs alone, are cut, spliced and changed, mostly where the numbers are that a
+decoder believes. What a crash leaves behind is the file that was being read: it is written before.
 """
 
 import io
+import re
 import sys
 import time
 import warnings
@@ -20,7 +21,7 @@ from PIL import Image
 
 from numerals.errors import PictureError
 from numerals.read.pages import pages
-from numerals.read.picture import LONGEST, PDF, load_sized
+from numerals.read.picture import LONGEST, PDF, Loaded, load_sized
 from tests import kinds
 
 MOST_PIXELS = 2_000_000  # so that a file may lie about its size, and thousands of them are still read in minutes
@@ -28,6 +29,7 @@ SECONDS = 5.0  # of the processor's time that a file may take at most
 LAST = Path("last-input")  # in the folder where it is started
 NUMBERS = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"]
 NUMBERS += [b"\xff\xff\xff\x7f", b"\0\0\0\x80", b"\x80\0\0\0", b"\0\0\0\0", b"\0\0\x10\0", b"\x01\0\0\0"]
+WRITTEN = [b"0", b"1", b"2", b"5", b"-1", b"255", b"65536", b"2147483647", b"4294967296", b"1e38", b"0.0001"]
 
 
 def small_files() -> Iterator[bytes]:
@@ -59,12 +61,33 @@ def small_files() -> Iterator[bytes]:
             yield file.getvalue()
 
 
+def small_pdfs() -> list[bytes]:
+    """Pages of lines, pictures, patterns, text and forms within forms, and what else there is to a PDF."""
+    scanned = io.BytesIO()
+    sheets = [Image.new(mode, (13, 9), 1) for mode in ("L", "RGB", "CMYK", "1", "P")]
+    sheets[0].save(scanned, "PDF", save_all=True, append_images=sheets[1:])
+    resources = (
+        b"/Font << /F << /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> /XObject << /X 5 0 R >> "
+        b"/Shading << /S << /ShadingType 2 /ColorSpace /DeviceRGB /Coords [0 0 400 200] /Function << "
+        b"/FunctionType 2 /Domain [0 1] /C0 [1 0 0] /C1 [0 0 1] /N 1 >> >> >> "
+        b"/ExtGState << /G << /ca .5 /BM /Multiply >> >>"
+    )
+    contents = b"q /G gs 3 w 10 10 m 200 90 l 300 20 90 120 40 40 c S BT /F 40 Tf 30 60 Td (0571) Tj ET /X Do Q /S sh"
+    form = (
+        b"<< /Type /XObject /Subtype /Form /BBox [0 0 90 90] /Matrix [2 0 0 2 0 0] "
+        b"/Resources << /XObject << /X 5 0 R >> >> /Length 33 >>\nstream\n5 5 40 40 re f q 9 0 0 9 0 0 cm Q\nendstream"
+    )
+    drawn = kinds.pdf([*kinds.pdf_page(resources=resources, contents=contents), form])
+    odd = [kinds.pdf_bomb(30, 20), kinds.locked_pdf(b""), kinds.locked_pdf(b"secret"), kinds.empty_pdf()]
+    return [scanned.getvalue(), drawn, *odd]
+
+
 def whole_files() -> list[bytes]:
     larger = {**kinds.readable(), **kinds.refused()}
     return [*small_files(), *(each for each in larger.values() if len(each) < 60_000 and not each.startswith(PDF))]
 
 
-WHOLE = whole_files()
+WHOLE, PDFS = whole_files(), small_pdfs()
 place = st.one_of(st.integers(0, 64), st.integers(0, 400), st.integers(0, 60_000))
 edit = st.tuples(
     st.sampled_from(["over", "over", "over", "insert", "remove", "repeat", "cut"]),
@@ -74,8 +97,8 @@ edit = st.tuples(
 
 
 @st.composite
-def damaged_files(draw: st.DrawFn) -> bytes:
-    content = bytearray(draw(st.sampled_from(WHOLE)))
+def damaged_files(draw: st.DrawFn, whole: list[bytes]) -> bytes:
+    content = bytearray(draw(st.sampled_from(whole)))
     for what, at, value in draw(st.lists(edit, min_size=1, max_size=6)):
         at %= max(1, len(content))
         match what:
@@ -89,9 +112,23 @@ def damaged_files(draw: st.DrawFn) -> bytes:
                 content[at:at] = content[at : at + 16 * len(value)]
             case "cut":
                 del content[max(at, 8) :]
+    if content.startswith(PDF) and (numbers := [found.span() for found in re.finditer(rb"\d+", content)]):
+        start, end = draw(st.sampled_from(numbers))
+        content[start:end] = draw(st.sampled_from(WRITTEN))
     if draw(st.integers(0, 20)) == 0:
-        content += draw(st.sampled_from(WHOLE))  # two in one
+        content += draw(st.sampled_from(whole))  # two in one
     return bytes(content)
+
+
+def draw_pages(content: bytes) -> None:
+    """The first pages of a file of several."""
+    for loaded in islice(pages(content), 3):
+        sound(loaded)
+
+
+def sound(loaded: Loaded) -> None:
+    assert loaded.pixels.dtype == np.uint8 and loaded.pixels.ndim in (2, 3) and loaded.pixels.size > 0
+    assert max(loaded.pixels.shape[:2]) <= LONGEST and loaded.pixels.shape[2:] in ((), (3,))
 
 
 def check(content: bytes) -> None:
@@ -99,24 +136,25 @@ def check(content: bytes) -> None:
     LAST.write_bytes(content)
     started = time.process_time()
     try:
-        loaded = load_sized(content, most_pixels=MOST_PIXELS)
-        assert loaded.pixels.dtype == np.uint8 and loaded.pixels.ndim in (2, 3) and loaded.pixels.size > 0
-        assert max(loaded.pixels.shape[:2]) <= LONGEST and loaded.pixels.shape[2:] in ((), (3,))
-        assert 0 < loaded.width * loaded.height <= MOST_PIXELS
+        if content.startswith(PDF):
+            draw_pages(content)
+        else:
+            loaded = load_sized(content, most_pixels=MOST_PIXELS)
+            sound(loaded)
+            assert 0 < loaded.width * loaded.height <= MOST_PIXELS
         if content[:2] in (b"II", b"MM"):
-            for _ in islice(pages(content), 3):
-                pass
+            draw_pages(content)
     except PictureError as error:
         assert "\n" not in str(error) and 5 < len(str(error)) < 300, str(error)
     assert time.process_time() - started < SECONDS
 
 
-def main(count: int, start: int) -> None:
+def main(count: int, start: int, whole: list[bytes]) -> None:
     warnings.simplefilter("ignore")
 
     @seed(start)
     @settings(max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(damaged_files())
+    @given(damaged_files(whole))
     def fuzz(content: bytes) -> None:
         seen.append(1)
         check(content)
@@ -127,4 +165,4 @@ def main(count: int, start: int) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0)
+    main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, PDFS if "pdf" in sys.argv[3:] else WHOLE)

@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 def test_every_whole_file_passes_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(fuzz.WHOLE) > 80
-    for content in fuzz.WHOLE:
+    for content in [*fuzz.WHOLE, *fuzz.PDFS]:
         fuzz.check(content)
 
 
@@ -37,18 +37,22 @@ def test_what_was_found_once_is_refused(name: str, tmp_path: Path) -> None:
 def test_the_check_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def broken(content: bytes, most_pixels: int) -> None:
+    def broken(content: bytes, most_pixels: int = 0) -> None:
         raise OSError("a decoder's own error")
 
     monkeypatch.setattr(fuzz, "load_sized", broken)
     with pytest.raises(OSError, match="a decoder's own error"):
         fuzz.check(fuzz.WHOLE[0])
     assert Path("last-input").read_bytes() == fuzz.WHOLE[0]
+    monkeypatch.setattr(fuzz, "pages", broken)
+    with pytest.raises(OSError, match="a decoder's own error"):
+        fuzz.check(fuzz.PDFS[0])
 
 
 @pytest.mark.slow
-def test_twenty_thousand_damaged_pictures_are_read_or_refused(tmp_path: Path) -> None:
-    command = [sys.executable, "-P", "-m", "tests.fuzz", "20000"]
+@pytest.mark.parametrize("kind", ["picture", "pdf"])
+def test_twenty_thousand_damaged_pictures_are_read_or_refused(kind: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-P", "-m", "tests.fuzz", "20000", "0", kind]
     paths = {"PYTHONPATH": ":".join([str(ROOT), *filter(None, sys.path)])}
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=1200, env=paths)
     assert (done.returncode, done.stdout) == (0, "20000 inputs\n"), done.stderr[-3000:]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pypdfium2
 import pytest
 import torch
 from playwright.sync_api import Page
@@ -234,6 +235,28 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
         opened(page, one)
         _reads_back(page, test)
         _sorts_and_filters(page, read_run(first))
+
+
+@pytest.mark.slow
+def test_the_report_on_paper(copied: Path) -> None:
+    path = report([copied])
+    with chromium() as browser:
+        page = browser.new_page(color_scheme="dark")
+        opened(page, path)
+        printed = pypdfium2.PdfDocument(page.pdf(format="A4"))
+        shown = page.locator("#all-mistakes li").count()
+    assert 5 < len(printed) < 12 + shown / 32
+    sizes: set[tuple[int, int]] = set()
+    for sheet in printed:
+        pixels = sheet.render(scale=1).to_numpy()[..., :3]
+        margins = np.concatenate([pixels[:, :30], pixels[:, -30:]], axis=1)
+        assert margins.min() == 255, "white, and nothing runs over its edge"
+        for each in sheet.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
+            left, bottom, right, top = each.get_bounds()
+            sizes.add((round(right - left), round(top - bottom)))
+    assert all(abs(width - height) <= 1 for width, height in sizes if height > 30 and width < 60), (
+        "no digit is squeezed"
+    )
 
 
 def _reads_back(page: Page, test: dict[str, object]) -> None:
