@@ -11,6 +11,8 @@ import asyncio
 import base64
 import itertools
 import json
+import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -103,7 +105,7 @@ def beside(peer: Path, count: int, say: Callable[[Load], None]) -> None:
     command = [peer, "benchmarks/peers/litserve_recognise.py", shipped(), port]
     with (
         tempfile.TemporaryFile() as said,
-        subprocess.Popen(list(map(str, command)), stdout=said, stderr=said) as process,
+        subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, start_new_session=True) as process,
     ):
         try:
             for _ in range(600):
@@ -115,7 +117,7 @@ def beside(peer: Path, count: int, say: Callable[[Load], None]) -> None:
             for concurrency in (10, 100):
                 say(measured("LitServe 0.2.19", port, "/predict", singles("/predict"), count, concurrency))
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGKILL)  # terminate leaves its workers behind
 
 
 def soak(server: Served, seconds: float) -> None:

@@ -19,7 +19,7 @@ def _whole(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Class = Annotated[int, BeforeValidator(_whole), Field(ge=0, le=9)]
+Class = Annotated[int, Field(ge=0, le=9), BeforeValidator(_whole)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
 
@@ -71,7 +71,7 @@ class RecogniseIn(_Asked):
     """Pictures of one digit each, 28x28, either polarity."""
 
     digits: Annotated[Base64, Field(description="uint8, n x 28 x 28, row by row, in base64")]
-    n: Annotated[int, BeforeValidator(_whole), Field(ge=1, le=MOST_DIGITS)]
+    n: Annotated[int, Field(ge=1, le=MOST_DIGITS), BeforeValidator(_whole)]
 
 
 class RecognitionOut(BaseModel):
