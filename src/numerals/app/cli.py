@@ -60,7 +60,7 @@ def options(
         raise typer.Exit(2)
 
 
-for command in (learn.train, learn.evaluate, learn.export, read.read, read.doctor):
+for command in (learn.train, learn.evaluate, learn.export, read.read, read.read_many, read.doctor):
     app.command()(command)
 
 
