@@ -16,15 +16,27 @@ TORCH = """augment synthesis model kernel optimizer device batches train
            shipped"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},
-    "ray": {"app.read_many", "app.sweep", "learn.distributed"},
+    "ray": {"app.cluster", "app.read_many", "app.sweep", "learn.distributed"},
     "onnxruntime": {"read.recognise"},
     "keras": set(),
     "tensorflow": set(),
 }
-NOT_LEARN = {"app.serve", "app.read_many", "app.corrections"}  # they read, and need no PyTorch
+NOT_LEARN = {
+    "app.serve",
+    "app.read_many",
+    "app.archive",
+    "app.job",
+    "app.cluster",
+    "app.corrections",
+}  # they read, and need no PyTorch
 TRAININGS = ("learn.train", "learn.train_reading", "learn.train_reader", "learn.train_rows", "learn.synthesis")
 NEVER_LEARNT_FROM = "learn.corruptions"  # what a model is tried with
-LAZY = {"app.cli", "app.learn_commands", "app.read_commands"}  # import what a command needs inside that command
+LAZY = {
+    "app.cli",
+    "app.learn_commands",
+    "app.read_commands",
+    "app.scale_commands",
+}  # import what a command needs inside that command
 
 
 def violations(source: Path) -> list[str]:

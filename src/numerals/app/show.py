@@ -5,11 +5,12 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 
 import shlex
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -116,6 +117,22 @@ def track(items: Iterable[Item], total: int) -> Generator[Item, None, None]:
     hidden = total < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         yield from bar.track(items, total, description="reading")
+
+
+@contextmanager
+def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more are done; a progress bar on stderr where it is a terminal."""
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.advance(task, more)
 
 
 def say(quiet: bool) -> Callable[[str], None]:
