@@ -21,7 +21,7 @@ def read_many(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder with all below it, a glob in quotes, a .parquet table (or a folder or glob that ends so), or "
+            help="A folder with all below it, a glob in quotes, a .parquet table (or a folder or glob ending so), or "
             "one of these in a bucket: s3://bucket/scans.",
         ),
     ],
