@@ -20,7 +20,8 @@ from typing import Any
 from numerals.errors import InputError
 
 PATIENCE = 15  # seconds for a cluster to answer
-STORE = 256 * 2**20  # bytes of Ray's object store on this machine: what lies there is a few parts or trials
+STORE = 200 * 2**20  # bytes of Ray's object store on this machine: what lies there is a few parts or trials
+_answered: set[str] = set()  # addresses that need not be asked twice; "" is this machine
 
 
 @contextmanager
@@ -34,35 +35,53 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
     Raises:
         InputError: Ray is not installed, nobody answers at the address, or not to our token.
     """
-    if util.find_spec("ray") is None:
-        raise InputError("this runs on Ray, which is not installed; pip install 'numerals[scale]'")
-    _quiet()
+    check(address)
     if address is None:
         cores = max(os.cpu_count() or 1, workers or 1)
         settings: dict[str, Any] = {"num_cpus": cores, "object_store_memory": STORE, "include_dashboard": False}
-        if os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
-            os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        settings["_node_ip_address"] = "127.0.0.1"  # nothing of it listens to other machines
     else:
-        os.environ.setdefault("RAY_AUTH_MODE", "token")
-        _check(address)
         settings = {}
     import ray
 
     try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
+        with _hushed():
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
     except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
-        raise InputError(f"--address {address}: cannot be joined ({str(error).splitlines()[0]})") from error
+        what = f"--address {address}: cannot be joined" if address else "Ray cannot be started"
+        raise InputError(f"{what} ({str(error).splitlines()[0]})") from error
     try:
         yield int(ray.cluster_resources().get("CPU", 1))
     finally:
         ray.shutdown()
 
 
+def check(address: str | None) -> None:
+    """Before anything is made: that Ray is installed, and that one of our token answers.
+
+    Raises:
+        InputError: as `connected`.
+    """
+    missing = [name for name in ("ray", "pyarrow") if util.find_spec(name) is None]
+    if missing:
+        raise InputError(f"this runs on Ray; {missing[0]} is not installed; pip install 'numerals[scale]'")
+    _quiet()
+    protected = os.environ.setdefault("RAY_AUTH_MODE", "token") == "token"
+    if address is None and protected and "" not in _answered:
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray reads it once, when it is imported
+        _answered.add("")
+    if address is not None and address not in _answered:
+        _ask(address)
+        _answered.add(address)
+    with _hushed():
+        import ray  # noqa: F401  what follows finds it imported
+
+
 def _quiet() -> None:
     """Before Ray is imported, since it reads these then; its workers inherit them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")
@@ -71,7 +90,21 @@ def _quiet() -> None:
     warnings.simplefilter("ignore")
 
 
-def _check(address: str) -> None:
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Ray's machine code says on stderr itself at which level it will be silent."""
+    before = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(before, 2)
+        os.close(before)
+        os.close(nowhere)
+
+
+def _ask(address: str) -> None:
     """That a Ray of our token answers; Ray itself waits for minutes, or ends the process."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16 or "/" in host:

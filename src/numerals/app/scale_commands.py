@@ -53,11 +53,12 @@ def read_many(
     from numerals.app.show import counted
     from numerals.read import weights
 
-    with cluster.connected(address, workers) as cores:
-        from numerals.app import read_many as many
+    cluster.check(address)
+    from numerals.app import read_many as many
 
-        request = many.Request(source, column, part, weights.load(model) if model else None)
-        job, listed = many.prepare(request, out)
+    request = many.Request(source, column, part, weights.load(model) if model else None)
+    job, listed = many.prepare(request, out)
+    with cluster.connected(address, workers) as cores:
         pictures = unreadable = 0
         try:
             with counted(listed.pictures, "reading") as count:
