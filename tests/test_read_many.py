@@ -89,6 +89,10 @@ def test_a_glob_means_what_it_means_to_pathlib(scans: Path, pattern: str) -> Non
     assert sorted(names(Archive(f"{scans}/{pattern}", "picture"))) == sorted(map(str, scans.glob(pattern)))
 
 
+def test_two_stars_at_the_end_are_all_below(scans: Path) -> None:
+    assert sorted(names(Archive(f"{scans}/a/**", "picture"))) == sorted(map(str, (scans / "a").rglob("*.png")))
+
+
 def test_a_file_named_like_a_glob_is_that_file(tmp_path: Path) -> None:
     for name in ("[1].png", "1.png"):
         (tmp_path / name).write_bytes(a_picture(1))
