@@ -137,7 +137,8 @@ def figures_not_there_once(folder: Path) -> list[str]:
         for event in EventFileLoader(str(path)).Load():
             for value in event.summary.value:
                 steps.setdefault((path.parent.name, value.tag), []).append(event.step)
-    wanted = {tag: [0] if tag[1] == "augmented digits" else list(range(1, EPOCHS + 1)) for tag in steps}
+    once = {tag for tag in steps if tag[1] == "augmented digits" or tag[0] == "test"}
+    wanted = {tag: [0] if tag in once else list(range(1, EPOCHS + 1)) for tag in steps}
     return [f"{tag}: {found}" for tag, found in steps.items() if found != wanted[tag]] + ([] if steps else ["none"])
 
 

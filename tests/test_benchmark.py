@@ -44,13 +44,16 @@ def test_a_recipe_that_reads_is_refused() -> None:
 @pytest.mark.slow
 def test_the_command(tmp_path: Path) -> None:
     recipe = tmp_path / "tiny.toml"
-    recipe.write_text("epochs = 1\ntraining_share = 0.1\ncurves = false\n[tensorboard]\nenabled = false\n")
+    small = (
+        "epochs = 1\ntraining_share = 0.1\ncurves = false\n[split]\nvalidation = 0.01\n[tensorboard]\nenabled = false\n"
+    )
+    recipe.write_text(small + "[model]\nconvolutions = [8, 16]\npool_first = true\ndense = 32\n")
     done = run_quietly((*NUMERALS, "benchmark", "--recipe", recipe, "--seeds", 2, "--json"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert [(row["threads"], row["runs"]) for row in told["trainings"]] == [(1, 2), (2, 2)]
     for row in told["trainings"]:
-        assert 0.8 < row["accuracy"] < 1 and 0 < row["fit_seconds"] < row["process_seconds"] and row["deviation"] >= 0
+        assert 0.5 < row["accuracy"] < 1 and 0 < row["fit_seconds"] < row["process_seconds"] and row["deviation"] >= 0
     assert list(tmp_path.iterdir()) == [recipe]
     text = list(benchmark.lines(told["trainings"], told["recognising"]))
     assert text[0].startswith("recipe") and "times as fast as one in the loop" in text[4]

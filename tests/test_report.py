@@ -189,6 +189,9 @@ def test_a_recipe_in_words() -> None:
     instant = " ".join(words.recipe_in_words(Recipe.load("instant"), 41_160, 1_200, 1))
     for word in ("no augmentation", "one epoch", "rose to 0.02", "smoothed by 5\N{NO-BREAK SPACE}%"):
         assert word in instant
+    best = " ".join(words.recipe_in_words(Recipe.load("best"), 58_800, 1_200, 94_458))
+    assert "24, 48, 48 and 64 filters, 5×5 and 3×3 pixels" in best
+    assert "after number 1 and 3 the strongest of 2×2" in best
     assert words.differences([article, article.change(epochs=3, augment={"zoom": 0.2})]) == [
         ("epochs", [10, 3]),
         ("augment.zoom", [0.1, 0.2]),

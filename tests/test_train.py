@@ -546,14 +546,15 @@ def test_across_threads_the_losses_agree(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_across_threads_the_first_epoch_agrees(tmp_path: Path) -> None:
+def test_across_threads_a_whole_training_agrees(tmp_path: Path) -> None:
+    """`instant` ends its learning rate at nothing, so its test accuracy is settled: six seeds, at most 0.0005 apart."""
     runs = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        runs.append(train(ARTICLE.change(epochs=1, **THREADS), out=tmp_path / str(threads), device="cpu"))
+        runs.append(train("instant", out=tmp_path / str(threads), device="cpu"))
     torch.set_num_threads(1)
     accuracies = [run.test.accuracy for run in runs if run.test]
-    assert abs(accuracies[0] - accuracies[1]) < 0.005
+    assert abs(accuracies[0] - accuracies[1]) < 0.002
 
 
 def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:

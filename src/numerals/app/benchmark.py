@@ -54,7 +54,7 @@ def train(recipe: str, seed: int, folder: Path, threads: int | None = None, epoc
     Raises:
         FailureError: it does not run; with its last line.
     """
-    out = folder / f"{recipe}-{seed}-{threads}"
+    out = folder / f"{Path(recipe).stem}-{seed}-{threads}"
     command = [sys.executable, "-m", "numerals", "train", "--recipe", recipe, "--seed", str(seed), "--out", str(out)]
     command += ["--json", "--quiet", *(["--epochs", str(epochs)] if epochs else [])]
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})

@@ -1,5 +1,6 @@
 """Probabilities in, metrics out (the article's section 7). Knows nothing about networks: it scores any `predict`."""
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -52,9 +53,10 @@ class Metrics:
     details: Details | None = None  # None for rows of digits, which have no classes
 
     def to_dict(self) -> dict[str, Any]:
-        """One flat table, as metrics.json has it."""
+        """One flat table, as metrics.json has it and JSON gives it back: lists, no tuples."""
         figures = asdict(self)
-        return figures | (figures.pop("details") or {})
+        table: dict[str, Any] = json.loads(json.dumps(figures | (figures.pop("details") or {})))
+        return table
 
 
 def evaluate(

@@ -90,7 +90,7 @@ def read_run(path: Path) -> KeptRun:
         raise RunError(f"{path}: a run of recipe {recipe.name}, which reads; a report shows runs of the article's kind")
     metrics = _metrics(path / "metrics.json")
     history = _history(path / "history.csv")
-    probabilities, labels = _probabilities(path / "test_probabilities.npz", metrics["ended"])
+    probabilities, labels = read_probabilities(path / "test_probabilities.npz", metrics["ended"])
     if not 1 <= metrics["best_epoch"] <= len(history):
         raise RunError(
             f"{path}: metrics.json keeps epoch {metrics['best_epoch']}, history.csv has {len(history)} epochs"
@@ -149,7 +149,8 @@ def _history(path: Path) -> tuple[Epoch, ...]:
     return history
 
 
-def _probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+def read_probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
+    """What a run answered on its test digits, float32 (n, 10), and their labels. Raises RunError where it is cut."""
     if ended == "interrupted" and not path.exists():
         raise RunError(f"{path.parent}: this training was interrupted and never tested; let one end for a report")
     try:

@@ -10,10 +10,7 @@ from PIL import Image
 
 from numerals.spec import WHITE
 
-FOR, AGAINST = (
-    (255, 122, 26),
-    (38, 132, 255),
-)  # colours of what spoke for and against, told apart by the colour-blind too
+FOR, AGAINST = (38, 132, 255), (255, 122, 26)  # blue and orange, as on the web page; the colour-blind tell them too
 
 
 def uri(pixels: npt.NDArray[np.uint8]) -> str:

@@ -18,7 +18,8 @@ from numerals.learn.checkpoints import About, Checkpoints, Saved, about, recipe_
 from numerals.learn.conclude import Run
 from numerals.learn.data import Dataset
 from numerals.learn.device import choose_device
-from numerals.learn.evaluate import Metrics
+from numerals.learn.evaluate import score
+from numerals.learn.kept import read_probabilities
 from numerals.learn.recipe import Recipe
 from numerals.learn.recovery import newest
 from numerals.learn.stages import Stages
@@ -139,7 +140,8 @@ def _is_done(saved: Saved, wanted: Recipe) -> bool:
 def _as_it_is(folder: RunFolder, saved: Saved, recipe: Recipe) -> Run:
     """A run that has ended."""
     metrics = folder.metrics()
-    test = Metrics(**metrics["test"]) if metrics.get("test") else None
+    kept = folder.path / "test_probabilities.npz"
+    test = score(*read_probabilities(kept, metrics["ended"])) if metrics.get("test") else None
     history = tuple(Epoch(**row) for row in saved.facts["history"])
     predict = model.predictor(folder.network())
     return Run(folder.path, recipe, history, saved.facts["best_epoch"], test, metrics, predict)

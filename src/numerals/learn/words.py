@@ -62,16 +62,24 @@ def _network(recipe: Recipe, parameters: int) -> str:
     many = len(model.convolutions) > 1
     filters = _listed([str(filters) for filters in model.convolutions])
     layers = "Convolutions of" if many else "A convolution of"
-    look, each = ("look", "each of them") if many else ("looks", "it")
+    look = "look" if many else "looks"
+    kernels = _listed([f"{side}×{side}" for side in dict.fromkeys(model.kernel)])
+    pools = [pool for _, _, pool in model.blocks()]
+    numbers = [str(number) for number, pool in enumerate(pools, 1) if pool > 1]
+    if len(numbers) == len(pools):
+        after = "each of them" if many else "it"
+    else:
+        after = f"number {_listed(numbers)}" if numbers else ""
+    sides = [f"{side}×{side}" for side in dict.fromkeys(pools) if side > 1]
+    pooled = f"after {after} the strongest of {_listed(sides)} neighbours is kept" if sides else "all of it is kept"
     norm = " and batch normalisation keeps numbers in bounds" if model.batch_norm else ""
     dropped = (
         f"In training {percent(model.dropout, 0)} of those units are silenced in each step, so that none is relied on. "
     )
     return (
-        f"{layers} {filters} filters, {model.kernel}×{model.kernel} pixels large, {look} for shapes; after {each} "
-        f"the strongest of {model.pool}×{model.pool} neighbours is kept{norm}. A layer of {model.dense} units weighs "
-        f"what was found, and the last one names the digit. {dropped if model.dropout else ''}"
-        f"{parameters:,} parameters in all."
+        f"{layers} {filters} filters, {kernels} pixels large, {look} for shapes; {pooled}{norm}. "
+        f"A layer of {model.dense} units weighs what was found, and the last one names the digit. "
+        f"{dropped if model.dropout else ''}{parameters:,} parameters in all."
     )
 
 
