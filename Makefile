@@ -7,12 +7,13 @@ READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow lint types check notebook pictures bench bench-short bench-read record clean
+.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-read record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
 	@echo "make test      the tests, under five minutes"
 	@echo "make slow      whole trainings and the like"
+	@echo "make soak      a million damaged pictures: over an hour, by hand"
 	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
 	@echo "make notebook  docs/walkthrough.md as a notebook"
 	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
@@ -30,6 +31,9 @@ test: .venv/dev
 
 slow: .venv/dev
 	$(BIN)/pytest -m slow
+
+soak: .venv/dev
+	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed 2>/dev/null || exit 1; done
 
 lint: .venv/dev
 	$(BIN)/ruff check .

@@ -11,7 +11,8 @@ FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floo
 GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stand on the ground, at the package's top
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
-           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging team"""
+           checkpoints recovery state conclude resume team
+           train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},
     "ray": {"app.cluster", "app.read_many", "app.sweep", "learn.distributed"},
@@ -19,7 +20,14 @@ HEAVY = {  # package -> the modules that may import it
     "keras": set(),
     "tensorflow": set(),
 }
-NOT_LEARN = {"app.serve", "app.read_many", "app.archive", "app.job", "app.cluster", "app.corrections"}  # they read, and need no PyTorch
+NOT_LEARN = {
+    "app.serve",
+    "app.read_many",
+    "app.archive",
+    "app.job",
+    "app.cluster",
+    "app.corrections",
+}  # they read, and need no PyTorch
 LAZY = {"app.cli", "app.learn_commands", "app.read_commands"}  # import what a command needs inside that command
 
 

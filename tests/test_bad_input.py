@@ -167,6 +167,12 @@ def test_standard_input_that_is_closed_or_empty() -> None:
         assert says in done.stderr
 
 
+def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+    Image.fromarray(kinds.written("0571")).save(tmp_path / "a.png")
+    done = run_quietly(("sh", "-c", '"$0" -m numerals read a.png a.png >&-', sys.executable), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (20, 10000), (10000, 20), (3, 40000), (2, 2)])
 def test_pictures_of_extreme_shapes_are_no_trouble(reader: numerals.Reader, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)

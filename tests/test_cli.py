@@ -23,6 +23,7 @@ from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
 RESULT = re.compile(r"Test Accuracy: 0\.\d{4}, Test Loss: \d+\.\d{4}\n")
 Trained = tuple[Path, "subprocess.CompletedProcess[str]"]
 KEPT = {"recipe.toml", "model.safetensors", "history.csv", "curves.svg", "metrics.json", "test_probabilities.npz"}
+KEPT |= {"checkpoint", "SHA256SUMS"}  # to go on from; to check by
 
 
 def assert_one_line(stderr: str, *words: object) -> None:
@@ -86,6 +87,9 @@ def call(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, st
                 "--out",
                 "--quiet",
                 "--json",
+                "--resume",
+                "--every-steps",
+                "--anyway",
                 "FILE.toml",
                 "auto|cpu|cuda",
             ],
@@ -358,17 +362,22 @@ def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path
 
 
 def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
-    """There is room for the first epoch's model and not for a second beside it, which an atomic writer needs."""
+    """There is room for the first epoch's checkpoint and model, and not for a second checkpoint."""
     if not mounts():
         assert "CI" not in os.environ, "CI can mount"
         pytest.skip("needs a disk of its own")
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     arguments = ("--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 9, "--out", disk / "run")
-    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, kept, 1200)
+    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, kept, 5600)
     assert (done.returncode, done.stdout) == (1, "")
-    assert_one_line(done.stderr, disk / "run" / "model.safetensors", "the disk is full")
-    assert {path.name for path in (kept / "run").iterdir()} == {"recipe.toml", "model.safetensors", "history.csv"}
+    assert_one_line(done.stderr, disk / "run" / "checkpoint" / "00002-000000.safetensors", "the disk is full")
+    names = {"recipe.toml", "model.safetensors", "history.csv", "checkpoint"}
+    assert {path.name for path in (kept / "run").iterdir()} == names
     assert len(safetensors.numpy.load_file(kept / "run" / "model.safetensors")) > 10
+    resumed = run_quietly((*NUMERALS, "train", "--quiet", "--json", "--resume", kept / "run", "--epochs", 2))
+    whole = ("--quiet", "--json", "--data", small_npz, "--recipe", plain, "--epochs", 2, "--out", tmp_path / "whole")
+    wanted = json.loads(run_quietly((*NUMERALS, "train", *whole)).stdout)
+    assert json.loads(resumed.stdout)["weights_sha256"] == wanted["weights_sha256"], "with room again, it goes on"
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
@@ -448,14 +457,14 @@ def test_ctrl_c_says_where_the_model_is_even_quietly(small_npz: Path, plain: Pat
     assert_one_line(stderr, "interrupted; the best model so far, of epoch", out)
 
 
-def test_ctrl_c_before_the_first_epoch_ended_keeps_nothing(small_npz: Path, tmp_path: Path) -> None:
+def test_ctrl_c_before_the_first_epoch_ended_keeps_what_was_learnt(small_npz: Path, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text("batch_size = 1\n[tensorboard]\nenabled = false\n")  # some seconds an epoch
     out = tmp_path / "run"
     arguments = ("train", "--data", small_npz, "--recipe", tmp_path / "long.toml", "--out", out)
     code, stdout, stderr = interrupted(arguments, "Recipe long")
     assert (code, stdout) == (130, "")
-    assert_one_line(stderr, "interrupted")
-    assert not out.exists()
+    assert_one_line(stderr, "interrupted; what was learnt is kept in", out, "numerals train --resume goes on")
+    assert sorted(path.name for path in out.iterdir()) == ["checkpoint", "recipe.toml"]
 
 
 # A part that is missing, a part that is damaged, a reader that has gone

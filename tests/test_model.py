@@ -1,5 +1,7 @@
 """The network against a Keras model of the article's layers."""
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,6 +11,7 @@ from torch import nn
 
 from numerals.errors import RecipeError
 from numerals.learn import model
+from numerals.learn.recipe import Recipe
 from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
@@ -138,3 +141,18 @@ def test_input_is_scaled_and_has_its_channel() -> None:
     signal = model.as_input(images, torch.device("cpu"))
     assert signal.shape == (1, 1, 28, 28) and signal.dtype == torch.float32
     assert np.array_equal(signal[0, 0].numpy(), images[0].astype(np.float32) / np.float32(255))
+
+
+def test_kernel_and_pool_may_differ_from_convolution_to_convolution(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("[model]\nconvolutions = [8, 16, 24]\nkernel = [5, 3, 3]\npool = [2, 1, 2]\n")
+    recipe = Recipe.load(path)
+    layers = {layer.name: layer.output for layer in model.describe(model.build(recipe.model))}
+    assert {name: layers[name] for name in layers if name.startswith(("Conv", "MaxPool"))} == {
+        "Conv 8, 5x5": (24, 24, 8),
+        "Conv 16, 3x3": (10, 10, 16),
+        "Conv 24, 3x3": (8, 8, 24),
+        "MaxPool 2x2": (4, 4, 24),
+    }
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(path) == recipe

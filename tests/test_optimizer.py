@@ -11,6 +11,7 @@ from torch import nn
 from numerals.learn import model
 from numerals.learn.batches import batches
 from numerals.learn.checkpoint import RunFolder
+from numerals.learn.checkpoints import Checkpoints, about
 from numerals.learn.optimizer import KerasAdam
 from numerals.learn.train import fit
 from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras, as_ours, keras, mnist
@@ -85,7 +86,14 @@ def test_five_steps_of_the_loop_end_with_kerases_weights(tmp_path: Path) -> None
         peer = article_network(dropout=0.0)
         peer.set_weights(as_keras(network))
         before = [value.copy() for value in as_keras(network)]
-        fit(network, recipe, training, validation, RunFolder(tmp_path), seed=3)
+        fit(
+            network,
+            recipe,
+            training,
+            validation,
+            RunFolder(tmp_path),
+            Checkpoints(tmp_path, about(recipe, 3, CPU, mnist())),
+        )
     peer.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     fed = list(batches(training, recipe, seed=3, epoch=1, device=CPU))
     assert [len(truth) for _, truth in fed] == [32, 32, 32, 32, 16]

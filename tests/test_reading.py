@@ -170,3 +170,13 @@ def test_a_mistake_is_one_line(given: str, tmp_path: Path) -> None:
     done = run_quietly((*NUMERALS, "read", *given.split()), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("numerals: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_list_of_json_is_ended_wherever_it_is_interrupted(error: BaseException) -> None:
+    readings = (reading.Reading(f"{number}.png", 1, None, "damaged") for number in range(3))
+    parts = reading.as_json(readings, True)
+    printed = next(parts) + next(parts) + parts.throw(error)
+    assert [each["picture"] for each in json.loads(printed)] == ["0.png"]
+    with pytest.raises(type(error)):
+        next(parts)

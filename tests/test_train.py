@@ -346,6 +346,8 @@ def test_training_figures_are_means_over_the_digits(tmp_path: Path, monkeypatch:
 def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
     run, _ = rising
     assert sorted(path.name for path in run.folder.iterdir()) == [
+        "SHA256SUMS",
+        "checkpoint",
         "curves.svg",
         "history.csv",
         "metrics.json",
@@ -370,7 +372,7 @@ def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
     assert np.array_equal(labels, digits(COUNT).test[1])
     assert run.test is not None and score(probabilities, labels) == run.test
     assert metrics["test"] == run.test.to_dict()
-    assert set(metrics["stages"]) == {"load", "fit", "test", "draw"}
+    assert set(metrics["stages"]) == {"load", "fit", "checkpoint", "test", "draw"}
     assert metrics["data"]["sha256"] == digits(COUNT).sha256() and metrics["parameters"] > 1000
 
     svg = (run.folder / "curves.svg").read_text()
@@ -527,6 +529,31 @@ def test_same_seed_same_weights_with_two_threads(tmp_path: Path) -> None:
     assert runs[0].metrics["weights_sha256"] == runs[1].metrics["weights_sha256"]
     torch.set_num_threads(1)
     assert runs[0].metrics["threads"] == 2
+
+
+THREADS = {"precision": "float32", "curves": False, "tensorboard": {"enabled": False}}
+
+
+def test_across_threads_the_losses_agree(tmp_path: Path) -> None:
+    """Sums of other parts round otherwise, in the last bits of the article's network after 25 steps."""
+    runs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        runs.append(train(ARTICLE.change(epochs=1, **THREADS), digits(1000), out=tmp_path / str(threads), device="cpu"))
+    torch.set_num_threads(1)
+    one, two = (run.history[0] for run in runs)
+    assert (one.loss, one.val_loss) == pytest.approx((two.loss, two.val_loss), rel=1e-4)
+
+
+@pytest.mark.slow
+def test_across_threads_the_first_epoch_agrees(tmp_path: Path) -> None:
+    runs = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        runs.append(train(ARTICLE.change(epochs=1, **THREADS), out=tmp_path / str(threads), device="cpu"))
+    torch.set_num_threads(1)
+    accuracies = [run.test.accuracy for run in runs if run.test]
+    assert abs(accuracies[0] - accuracies[1]) < 0.005
 
 
 def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:

@@ -8,15 +8,17 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from numerals.learn.data import load_mnist, prepare
     from numerals.learn.evaluate import evaluate
+    from numerals.learn.resume import resume
     from numerals.learn.train import train
     from numerals.read.reader import Reader
 
-__all__ = ["Reader", "__version__", "evaluate", "load_mnist", "prepare", "train"]
+__all__ = ["Reader", "__version__", "evaluate", "load_mnist", "prepare", "resume", "train"]
 
 _HOMES = {
     "load_mnist": "numerals.learn.data",
     "prepare": "numerals.learn.data",
     "train": "numerals.learn.train",
+    "resume": "numerals.learn.resume",
     "evaluate": "numerals.learn.evaluate",
     "Reader": "numerals.read.reader",
 }

@@ -2,8 +2,11 @@
 
 import contextlib
 import errno
+import hashlib
 import os
+import re
 import uuid
+from collections.abc import Mapping
 from pathlib import Path
 
 from numerals.errors import StorageError
@@ -29,7 +32,79 @@ def write_atomically(path: Path, content: bytes) -> None:
     finally:
         with contextlib.suppress(OSError):  # it is there only when something failed
             temporary.unlink()
-    _sync_folder(path.parent)
+    _sync(path.parent)
+
+
+def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
+    """A new folder at `path`, there with all of its files or not at all; they may be in folders within.
+
+    Raises:
+        StorageError: the disk is full, or refuses.
+        OSError: the folder cannot be made, as where there is one that is not empty.
+    """
+    temporary = path.with_name(f".{uuid.uuid4().hex}")
+    temporary.mkdir(parents=True)
+    try:
+        for name, content in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(temporary / name, content)
+        temporary.rename(path)
+    except StorageError as error:
+        raise storage_error(error.__cause__, path) if isinstance(error.__cause__, OSError) else error from error
+    finally:
+        if temporary.exists():
+            remove(temporary)
+    _sync(path.parent)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder and all in it; where there is none, nothing.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            for each in path.iterdir():
+                remove(each)
+            path.rmdir()
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers left half written in the folder when they were killed."""
+    for each in folder.iterdir():
+        if re.fullmatch(r"\..*\.[0-9a-f]{32}", each.name):
+            remove(each)
+
+
+def cut(path: Path, size: int) -> None:
+    """Make a file shorter; whatever else holds is kept.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    try:
+        os.truncate(path, size)
+        _sync(path)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def sync(path: Path) -> None:
+    """Make sure that what was written to a file, and that it is in its folder, outlives a loss of power."""
+    _sync(path)
+    _sync(path.parent)
+
+
+def sha256(path: Path, size: int = -1) -> str | None:
+    """The SHA-256 of a file, or of its first bytes; None where it cannot be read."""
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return hashlib.sha256(file.read(size)).hexdigest()
+    return None
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
@@ -39,10 +114,10 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
 
 
-def _sync_folder(folder: Path) -> None:
-    """Make the rename itself durable, where the system can (not on Windows)."""
+def _sync(path: Path) -> None:
+    """Make a file's content, or the names in a folder, durable where the system can (not folders on Windows)."""
     with contextlib.suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:

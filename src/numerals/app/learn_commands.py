@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from numerals.learn.evaluate import Metrics
 
 DataOption = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--data",
         metavar="SPEC",
+        show_default="mnist",
         help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
         "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black.",
     ),
@@ -31,22 +32,27 @@ DeviceOption = Annotated[
 
 def train(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="article|instant|quick|reader|rows|FILE.toml",
             help="Every number of the training: the article's, two faster ones, two that read, or those of a file.",
+            show_default="article",
         ),
-    ] = "article",
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="At most so many, instead of the recipe's number; reader and rows have none."),
     ] = None,
     seed: Annotated[
-        int,
-        typer.Option(min=0, help="The same seed, machine and number of threads give the same weights, bit for bit."),
-    ] = 0,
+        int | None,
+        typer.Option(
+            min=0,
+            help="The same seed, machine and number of threads give the same weights, bit for bit.",
+            show_default="0",
+        ),
+    ] = None,
     device: DeviceOption = "auto",
-    data: DataOption = "mnist",
+    data: DataOption = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -64,6 +70,32 @@ def train(
             show_default=False,
         ),
     ] = None,
+    resumed: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="RUN",
+            help="Go on with a run that was killed or interrupted, with its recipe, seed and data; with more --epochs, "
+            "also with one that has ended. Not for recipes reader and rows.",
+            show_default=False,
+        ),
+    ] = None,
+    every_steps: Annotated[
+        int | None,
+        typer.Option(
+            "--every-steps",
+            metavar="N",
+            min=1,
+            help="A checkpoint after so many steps too, beside that at the end of each epoch; not reader and rows.",
+            show_default=False,
+        ),
+    ] = None,
+    anyway: Annotated[
+        bool,
+        typer.Option(
+            "--anyway", help="With --resume: although data, recipe or version differ, or it had stopped early."
+        ),
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -74,18 +106,27 @@ def train(
     In the article's recipe digits are rotated, zoomed and shifted as its code does. Its prose also says flips; its code
     has none, since a mirrored digit is another sign, and so has this.
 
-    Ctrl-C ends it cleanly and keeps the best model so far.
+    Ctrl-C ends it cleanly and keeps the best model so far; a second one ends it at once. However it ended, --resume
+    goes on from the last checkpoint, and ends with the weights of a training that was never interrupted.
     """
     from numerals.app import training
     from numerals.learn import recipe as recipes
 
-    chosen = recipes.load(recipe)
-    if isinstance(chosen, recipes.Recipe):
+    chosen = recipes.load(recipe or "article") if resumed is None else None
+    if resumed is not None:
+        if out is not None or initial is not None:
+            raise InputError(f"--resume {resumed}: goes on in its own folder with its own weights; no --out, no --init")
+        ended = training.resume_article(resumed, recipe, epochs, seed, device, data, quiet, every_steps, anyway)
+    elif anyway:
+        raise InputError("--anyway: is for --resume; give the run to go on with")
+    elif isinstance(chosen, recipes.Recipe):
         if initial is not None:
             raise InputError(f"--init {initial}: recipe {chosen.name} starts from chance; reader and rows take it")
-        ended = training.train_article(chosen, epochs, seed, device, data, out, quiet)
-    else:
-        ended = training.train_reading(chosen, epochs, seed, device, data, out, quiet, initial)
+        ended = training.train_article(chosen, epochs, seed or 0, device, data, out, quiet, every_steps)
+    elif chosen is not None:
+        if every_steps is not None:
+            raise InputError(f"--every-steps {every_steps}: recipe {chosen.name} keeps no checkpoints")
+        ended = training.train_reading(chosen, epochs, seed or 0, device, data, out, quiet, initial)
     _print_result(ended.test, ended.metrics if as_json else None)
 
 

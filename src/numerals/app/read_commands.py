@@ -1,13 +1,18 @@
 """The commands of the half that reads: parse, call, print. Each imports what it needs within; none needs PyTorch."""
 
+import contextlib
 import sys
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from numerals.errors import InputError
+
+if TYPE_CHECKING:
+    from numerals.app import reading
+
 
 AddressOption = Annotated[
     str | None,
@@ -61,14 +66,27 @@ def read(
         raise InputError(f"--format {form}: must be one of {', '.join(reading.FORMS)}")
     warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
     names, failed = reading.sources(pictures), list[str]()
-    pages = reading.read_all(Reader(model), track(names, len(names)), annotated)
-    try:
-        for part in reading.FORMS[form](reading.reported(pages, len(names), failed, complain), len(names) > 1):
-            print(part, end="", flush=True)
-    except KeyboardInterrupt as error:
-        raise KeyboardInterrupt("what was read is printed") from error
+    with contextlib.closing(track(names, len(names))) as tracked:
+        pages = reading.read_all(Reader(model), tracked, annotated)
+        parts = reading.FORMS[form](reading.reported(pages, len(names), failed, complain), len(names) > 1)
+        _print_all(parts)
     if failed:
         raise typer.Exit(1)
+
+
+def _print_all(parts: "reading.Parts") -> None:
+    """Each part as it comes; where Ctrl-C falls, the parts may end what they began.
+
+    Raises:
+        KeyboardInterrupt: it says that what was read is printed.
+    """
+    try:
+        for part in parts:
+            print(part, end="", flush=True)
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(KeyboardInterrupt, StopIteration):
+            print(parts.throw(error), end="", flush=True)
+        raise KeyboardInterrupt("what was read is printed") from error
 
 
 def read_many(
@@ -93,7 +111,8 @@ def read_many(
         str, typer.Option(metavar="NAME", help="Of a table: the column with the bytes of the picture files.")
     ] = "picture",
     part: Annotated[
-        int, typer.Option(min=1, max=100_000, help="At most so many pictures to a Parquet file, and to a worker's turn.")
+        int,
+        typer.Option(min=1, max=100_000, help="At most so many pictures to a Parquet file, and to a worker's turn."),
     ] = 500,
 ) -> None:
     """Read an archive of pictures on Ray: a record a picture, with picture, text, confidence, rows and error.

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from numerals.read.picture import MOST_BYTES
 from numerals.read.reader import Reader
 from numerals.results import Page
 
+Parts = Generator[str, None, None]  # what is printed, bit by bit
 STDIN = "-"
 SUFFIXES = {
     ".png",
@@ -134,21 +135,21 @@ def _standard_input() -> bytes:
     return content
 
 
-def as_json(readings: Iterable[Reading], named: bool) -> Iterator[str]:
-    """A list with an object a page; whole even when the readings end with an error."""
+def as_json(readings: Iterable[Reading], named: bool) -> Parts:
+    """A list with an object a page; whole even when it ends with an error, in the readings or thrown in."""
     yield "["
     before = "\n"
     try:
         for reading in readings:
             yield before + textwrap.indent(json.dumps(reading.to_dict(), indent=2), "  ")
             before = ",\n"
-    except (KeyboardInterrupt, NumeralsError):
+    except (KeyboardInterrupt, Exception):
         yield "\n]\n"
         raise
     yield "\n]\n"
 
 
-def as_csv(readings: Iterable[Reading], named: bool) -> Iterator[str]:
+def as_csv(readings: Iterable[Reading], named: bool) -> Parts:
     """A line a row of digits; a picture without rows, or one that could not be read, has one line too."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
@@ -166,14 +167,14 @@ def as_csv(readings: Iterable[Reading], named: bool) -> Iterator[str]:
         text.truncate()
 
 
-def as_text(readings: Iterable[Reading], named: bool) -> Iterator[str]:
+def as_text(readings: Iterable[Reading], named: bool) -> Parts:
     """The rows, a line each; with the picture's name before each if `named`."""
     for reading in readings:
         for row in reading.page.rows if reading.page else ():
             yield f"{printable(reading.picture)}: {row.text}\n" if named else f"{row.text}\n"
 
 
-FORMS: dict[str, Callable[[Iterable[Reading], bool], Iterator[str]]] = {
+FORMS: dict[str, Callable[[Iterable[Reading], bool], Parts]] = {
     "text": as_text,
     "json": as_json,
     "csv": as_csv,

@@ -5,7 +5,7 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -48,6 +48,8 @@ class Show:
 
     def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
+        for line in facts["said"]:
+            self._print(line)
         self._print(_table(layers))
         still = sum(layer.parameters - layer.trained for layer in layers)
         self._print(
@@ -60,6 +62,9 @@ class Show:
             f"{facts['validation']:,} to validate with; "
             f"{precision} on {facts['device']}, batches of {recipe.batch_size}"
         )
+        if facts["resumed"]:
+            epoch, step = facts["resumed"]
+            self._print(f"Goes on from its checkpoint: epoch {epoch}, {step} steps done in it")
         self._bar.start()
 
     def _print(self, what: "str | Table") -> None:
@@ -103,13 +108,13 @@ class Show:
             )
 
 
-def track(items: Iterable[Item], total: int) -> Iterator[Item]:
+def track(items: Iterable[Item], total: int) -> Generator[Item, None, None]:
     """The items, with a progress bar on stderr where it is a terminal and there are several of them.
 
     Where the results appear on a terminal too, they are progress enough, and a bar would run into them.
     """
     console = Console(stderr=True, soft_wrap=True)
-    hidden = total < 2 or not console.is_terminal or sys.stdout.isatty()
+    hidden = total < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         yield from bar.track(items, total, description="reading")
 

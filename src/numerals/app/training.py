@@ -7,13 +7,16 @@ import shlex
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from numerals.app.show import Show, say
 from numerals.errors import InputError
 from numerals.learn import sources
 from numerals.learn.evaluate import Metrics
 from numerals.learn.recipe import ReaderRecipe, Recipe, RowRecipe
+
+if TYPE_CHECKING:
+    from numerals.learn.train import Run
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,14 @@ class Ended:
 
 
 def train_article(
-    recipe: Recipe, epochs: int | None, seed: int, device: str, data: str, out: Path | None, quiet: bool
+    recipe: Recipe,
+    epochs: int | None,
+    seed: int,
+    device: str,
+    data: str | None,
+    out: Path | None,
+    quiet: bool,
+    every_steps: int | None = None,
 ) -> Ended:
     """A network of the article's kind.
 
@@ -34,16 +44,63 @@ def train_article(
     """
     if epochs is not None:
         recipe = recipe.change(epochs=epochs)
-    with ThreadPoolExecutor(1) as beside:
-        loading = beside.submit(sources.load, data)  # while torch is imported, which takes a second
+    beside = ThreadPoolExecutor(1)
+    loading = beside.submit(sources.load, data)  # while torch is imported, which takes a second
+    try:
+        from numerals.learn import kernel
         from numerals.learn.train import train
 
-        dataset = loading.result()
+        kernel.keep_memory()
+        with Show(quiet) as show:
+            run = train(
+                recipe, loading.result, out=out, seed=seed, device=device, observer=show, every_steps=every_steps
+            )
+            show.ended(run)
+    finally:
+        beside.shutdown(wait=False, cancel_futures=True)
+    return _ended(run)
+
+
+def resume_article(
+    folder: Path,
+    recipe: str | None,
+    epochs: int | None,
+    seed: int | None,
+    device: str,
+    data: str | None,
+    quiet: bool,
+    every_steps: int | None,
+    anyway: bool,
+) -> Ended:
+    """A run of a network of the article's kind goes on.
+
+    Raises:
+        KeyboardInterrupt: it says what is kept.
+    """
+    from numerals.learn import kernel
+    from numerals.learn.resume import resume
+
+    kernel.keep_memory()
     with Show(quiet) as show:
-        run = train(recipe, dataset, out=out, seed=seed, device=device, observer=show)
+        run = resume(
+            folder,
+            epochs=epochs,
+            recipe=recipe,
+            data=data,
+            seed=seed,
+            device=device,
+            anyway=anyway,
+            every_steps=every_steps,
+            observer=show,
+        )
         show.ended(run)
+    return _ended(run)
+
+
+def _ended(run: "Run") -> Ended:
     if run.test is None:
-        raise KeyboardInterrupt(f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}")
+        kept = f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}"
+        raise KeyboardInterrupt(f"{kept}; numerals train --resume goes on")
     return Ended(run.test, run.metrics)
 
 
@@ -52,7 +109,7 @@ def train_reading(
     epochs: int | None,
     seed: int,
     device: str,
-    data: str,
+    data: str | None,
     out: Path | None,
     quiet: bool,
     initial: Path | None,

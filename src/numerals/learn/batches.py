@@ -4,6 +4,7 @@ Chance is derived from (seed, epoch), so that any epoch can be drawn again.
 """
 
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +21,24 @@ SAMPLES = 8  # augmented digits in a row of `samples`
 
 
 def batches(
-    training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device
+    training: Part, recipe: Recipe, seed: int, epoch: int, device: torch.device, done: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The epoch's batches, shuffled, augmented if the recipe does: float32 (b, 1, 28, 28) in [0, 1], int64 (b,)."""
+    """The epoch's batches, shuffled, augmented if the recipe does: float32 (b, 1, 28, 28) in [0, 1], int64 (b,).
+
+    The first `done` are left out, and what is left is the same as without.
+    """
     images, labels = training
     order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
     transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
     chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
-    for start in range(0, len(order), chunk):
+    for start in range(done * recipe.batch_size // chunk * chunk, len(order), chunk):
         chosen = order[start : start + chunk]
         digits = as_input(images[chosen], device)
         if augment.reach(recipe.augment).any():
             digits = augment.apply(digits, transforms[chosen]).contiguous(memory_format=torch.channels_last)
         truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-        yield from zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
+        pairs = zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
+        yield from islice(pairs, max(0, done - start // recipe.batch_size), None)
 
 
 def samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:

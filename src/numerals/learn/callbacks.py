@@ -4,6 +4,7 @@ Knows nothing about data. Both rules decide as Keras's callbacks of the same nam
 sequence of losses (a test compares them).
 """
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,14 @@ class EarlyStopping:
         self.stop = self._wait >= self._patience
         return False
 
+    def state(self) -> dict[str, Any]:
+        """What it has seen, for `restore`."""
+        return {"best": self._best, "wait": self._wait, "best_epoch": self.best_epoch}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._best, self._wait, self.best_epoch = state["best"], state["wait"], state["best_epoch"]
+        self.stop = self._wait >= self._patience
+
 
 class Plateau:
     """Multiplies the learning rate with `factor` after `patience` epochs without a gain of `min_delta` in val_loss."""
@@ -71,6 +80,13 @@ class Plateau:
         self._wait = 0
         held = float(np.float32(rate))  # Keras multiplies what a float32 holds, which shows in the last bit
         return float(np.float32(max(held * self._recipe.factor, self._recipe.minimum)))
+
+    def state(self) -> dict[str, Any]:
+        """What it has seen, for `restore`."""
+        return {"best": self._best, "wait": self._wait}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self._best, self._wait = state["best"], state["wait"]
 
 
 def _less(value: float, best: float | None) -> bool:
@@ -97,14 +113,21 @@ class OneCycle:
 class TensorBoard:
     """Writes what TensorBoard shows, without TensorFlow: `tensorboard --logdir RUN/tensorboard`.
 
-    Training and validation are two writers with the same tags, so that the page draws them over each other.
+    Training and validation are two writers with the same tags, so that the page draws them over each other. Where files
+    of an earlier part of the training are in the folder, it goes on after them.
+
+    Args:
+        history: the epochs before; their figures are written again where the files are not there any more.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, history: Sequence[Epoch] = ()) -> None:
         from torch.utils.tensorboard import SummaryWriter  # half a second that other recipes need not spend
 
+        self.is_new = not any(folder.glob("*/*"))
         self._train = SummaryWriter(folder / "train")
         self._validation = SummaryWriter(folder / "validation")
+        for row in history if self.is_new else ():
+            self.add_figures(row)
 
     def add_digits(self, tag: str, grid: npt.NDArray[np.uint8]) -> None:
         """One grey picture, uint8 (height, width)."""
@@ -112,14 +135,21 @@ class TensorBoard:
 
     def add_epoch(self, row: Epoch, network: nn.Module) -> None:
         """Losses, accuracies, learning rate, and a histogram of each weight."""
+        self.add_figures(row)
+        for name, weights in network.named_parameters():
+            if torch.isfinite(weights).all():  # there is no histogram of NaN
+                self._train.add_histogram(f"weights/{name}", weights.detach().float(), row.epoch)
+
+    def add_figures(self, row: Epoch) -> None:
+        """Losses, accuracies, learning rate."""
         self._train.add_scalar("loss", row.loss, row.epoch)
         self._train.add_scalar("accuracy", row.accuracy, row.epoch)
         self._train.add_scalar("learning_rate", row.learning_rate, row.epoch)
         self._validation.add_scalar("loss", row.val_loss, row.epoch)
         self._validation.add_scalar("accuracy", row.val_accuracy, row.epoch)
-        for name, weights in network.named_parameters():
-            if torch.isfinite(weights).all():  # there is no histogram of NaN
-                self._train.add_histogram(f"weights/{name}", weights.detach().float(), row.epoch)
+
+    def flush(self) -> None:
+        """Everything is in the files."""
         self._train.flush()
         self._validation.flush()
 

@@ -7,6 +7,8 @@
       metrics.json              accuracy and loss, seconds and memory by stage, versions
       test_probabilities.npz    what the network answered on the test digits
       tensorboard/              where the recipe says so
+      checkpoint/               what a killed training goes on from: checkpoints.py
+      SHA256SUMS                of every file, written when the training has ended
 
 Each file is written whole or not at all, and no pickle is among them.
 """
@@ -16,8 +18,12 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +35,16 @@ import torch
 from torch import nn
 
 from numerals.errors import RunError
-from numerals.files import write_atomically
+from numerals.files import remove, sha256, write_atomically, write_folder
 from numerals.learn import model
 from numerals.learn import recipe as recipes
 from numerals.learn.reader_network import ReaderNetwork
 from numerals.learn.rownet import RowNet
 
 Weights = dict[str, torch.Tensor]
+
+START = "checkpoint/start.json"  # written with the folder: what the training is
+SUMS = "SHA256SUMS"  # as sha256sum writes and checks it
 
 
 class RunFolder:
@@ -46,11 +55,12 @@ class RunFolder:
         self._made = made  # the folders above it that were not there before, the innermost first
 
     @classmethod
-    def create(cls, out: str | Path | None, recipe_name: str) -> "RunFolder":
-        """A new, empty folder: `out`, or else the first free of runs/NAME-1, runs/NAME-2, ...
+    def create(cls, out: str | Path | None, recipe_name: str, files: Mapping[str, bytes] | None = None) -> "RunFolder":
+        """A new folder with those files: `out`, or else the first free of runs/NAME-1, runs/NAME-2, ...
 
         Raises:
             RunError: `out` exists, or cannot be made.
+            StorageError: the disk is full.
         """
         number = 0
         while True:
@@ -58,13 +68,15 @@ class RunFolder:
             path = Path(out) if out is not None else Path("runs") / f"{recipe_name}-{number}"
             try:
                 made = [parent for parent in path.parents if not parent.exists()]
-                path.mkdir(parents=True)
-                return cls(path, made)
-            except FileExistsError as error:
-                if out is not None or not path.is_dir():
-                    raise RunError(f"{path}: exists already; choose another --out") from error
+                if not os.path.lexists(path):
+                    write_folder(path, files or {})
+                    return cls(path, made)
             except OSError as error:
-                raise RunError(f"{path}: cannot be made ({error.strerror or error}); choose another --out") from error
+                if not os.path.lexists(path):
+                    why = error.strerror or error
+                    raise RunError(f"{path}: cannot be made ({why}); choose another --out") from error
+            if out is not None or not path.is_dir():
+                raise RunError(f"{path}: exists already; choose another --out")
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
@@ -86,8 +98,35 @@ class RunFolder:
             for parent in self._made:
                 parent.rmdir()
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other trainings out of the folder; a process that is killed keeps nobody out any more.
+
+        Raises:
+            RunError: another training is in it.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise RunError(f"{self.path}: another training writes into it; wait until it has ended") from error
+            yield
+        finally:
+            os.close(descriptor)
+
     def has_model(self) -> bool:
         return (self.path / "model.safetensors").exists()
+
+    def has_checkpoint(self) -> bool:
+        """Whether there is more to go on from than the beginning."""
+        return any(self.path.glob("checkpoint/*.safetensors"))
 
     def write(self, name: str, content: str | bytes) -> None:
         """Raises StorageError when the disk is full or refuses."""
@@ -95,11 +134,7 @@ class RunFolder:
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
         """One line for each, of the columns that the first has."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, list(history[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(history)
-        self.write("history.csv", text.getvalue())
+        self.write("history.csv", as_csv(history))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
         self.write("metrics.json", json.dumps(metrics, indent=2) + "\n")
@@ -112,22 +147,47 @@ class RunFolder:
     def write_model(self, weights: Weights) -> None:
         self.write("model.safetensors", safetensors.torch.save(weights))
 
+    def write_sums(self) -> None:
+        """The training has ended: what every file's SHA-256 is, as `sha256sum -c` checks it."""
+        names = sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
+        lines = [f"{sha256(self.path / name)}  {name}\n" for name in names if name != SUMS]
+        self.write(SUMS, "".join(lines))
+
+    def remove_sums(self) -> None:
+        """The training goes on."""
+        remove(self.path / SUMS)
+
+    def sums(self) -> dict[str, str]:
+        """Each file's SHA-256 as it was when the training ended; empty where it has not."""
+        with contextlib.suppress(OSError, ValueError):
+            lines = (self.path / SUMS).read_text(encoding="utf-8").splitlines()
+            return {name: hash_ for hash_, name in (line.split("  ", 1) for line in lines)}
+        return {}
+
+    def check(self, name: str) -> None:
+        """Raises RunError where a file is not the one that was written when the training ended."""
+        expected = self.sums().get(name)
+        found = sha256(self.path / name)
+        if expected is not None and found != expected:
+            raise RunError(f"{damaged(self.path / name, found, expected)}; train again, or go on with --resume")
+
     def data_source(self) -> str | None:
         """What the run was trained on, as `sources.load` takes it; None for MNIST, or where that is not known."""
-        source = self._metrics().get("data", {}).get("source")
+        source = self.metrics().get("data", {}).get("source")
         return source if isinstance(source, str) else None
 
     def seed(self) -> int | None:
         """What the run's chance came from; None where that is not known."""
-        seed = self._metrics().get("seed")
+        seed = self.metrics().get("seed")
         return seed if isinstance(seed, int) else None
 
-    def _metrics(self) -> dict[str, Any]:
-        """metrics.json, empty where it is missing or damaged."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads((self.path / "metrics.json").read_text(encoding="utf-8"))
-            if isinstance(found, dict) and isinstance(found.get("data", {}), dict):
-                return found
+    def metrics(self) -> dict[str, Any]:
+        """metrics.json, or what the training began with; empty where both are missing or damaged."""
+        for name, keys in (("metrics.json", ()), (START, ("content", "about"))):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                found = reduce(getitem, keys, json.loads((self.path / name).read_text(encoding="utf-8")))
+                if isinstance(found, dict) and isinstance(found.get("data", {}), dict):
+                    return found
         return {}
 
     def recipe(self) -> recipes.AnyRecipe:
@@ -141,11 +201,13 @@ class RunFolder:
             RunError: the weights are damaged, or are another network's.
         """
         path = self.path / "model.safetensors"
+        self.check("model.safetensors")
+        self.check("recipe.toml")
         network = _build(self.recipe())
         try:
             network.load_state_dict(safetensors.torch.load(path.read_bytes()))
         except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0]
+            reason = str(error).splitlines()[0][:150]
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
         return network.eval()
 
@@ -158,6 +220,22 @@ def _build(recipe: recipes.AnyRecipe) -> nn.Module:
             return ReaderNetwork()
         case recipes.RowRecipe():
             return RowNet()
+
+
+def damaged(path: Path, found: str | None, expected: str) -> str:
+    """What is said of a file that is not what was written."""
+    if found is None:
+        return f"{path}: missing"
+    return f"{path}: damaged, its SHA-256 is {found[:12]}..., not {expected[:12]}..."
+
+
+def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
+    """One line for each, of the columns that the first has."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def snapshot(network: nn.Module) -> Weights:

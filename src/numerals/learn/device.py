@@ -38,3 +38,9 @@ def uses_bfloat16(precision: str, device: torch.device) -> bool:
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported())
     return bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory was missing; torch says so of a GPU's in a type of its own, of the processor's in words."""
+    said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
+    return (said and isinstance(error, RuntimeError)) or isinstance(error, MemoryError | torch.OutOfMemoryError)

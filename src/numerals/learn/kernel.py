@@ -21,7 +21,8 @@ MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 def keep_memory() -> None:
     """Memory that was freed is used again, not given back to Linux and asked for anew, as zeros, at each step.
 
-    A step of the article then takes four fifths of the time (docs/log.md). Without glibc nothing is done.
+    A step of the article then takes four fifths of the time (docs/log.md). It holds for the whole process, so it is for
+    programs to call, and `train` leaves it alone. Without glibc nothing is done.
     """
     if sys.platform != "linux":
         return

@@ -67,8 +67,8 @@ def build(recipe: recipes.Model) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     channels, side = 1, SIDE
-    for filters in recipe.convolutions:
-        side = (side - recipe.kernel + 1) // recipe.pool
+    for filters, kernel_side, pool_side in recipe.blocks():
+        side = (side - kernel_side + 1) // pool_side
         if side < 1:
             raise RecipeError(
                 f"model.convolutions = {list(recipe.convolutions)}: nothing is left of {SIDE} pixels; use fewer"
@@ -76,9 +76,9 @@ def build(recipe: recipes.Model) -> nn.Sequential:
         # torch's momentum is the share that is new, Keras's the share that stays
         norm = BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum)
         norms = [norm] if recipe.batch_norm else []
-        pool = nn.MaxPool2d(recipe.pool)
-        after = [pool, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, pool]
-        layers += [nn.Conv2d(channels, filters, recipe.kernel), *after]
+        pools = [nn.MaxPool2d(pool_side)] if pool_side > 1 else []
+        after = [*pools, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, *pools]
+        layers += [nn.Conv2d(channels, filters, kernel_side), *after]
         channels = filters
     layers += [Flatten(), nn.Linear(side * side * channels, recipe.dense), nn.ReLU(), nn.Dropout(recipe.dropout)]
     layers += [nn.Linear(recipe.dense, len(CLASSES))]

@@ -1,6 +1,7 @@
 """Adam as Keras writes it (the article's section 5; Kingma and Ba 2015, end of section 2)."""
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -54,3 +55,15 @@ class KerasAdam:
             amsgrad=False,
             maximize=False,
         )
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Its means and squares of gradients and its steps, themselves; copied into, it goes on from there."""
+        named = {"mean": self._means, "square": self._squares, "steps": self._steps}
+        return {f"{name}.{which}": each for name, tensors in named.items() for which, each in enumerate(tensors)}
+
+    def state(self) -> dict[str, Any]:
+        """What else it is, for `restore`."""
+        return {"rate": self.rate, "done": self._done}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.rate, self._done = state["rate"], state["done"]

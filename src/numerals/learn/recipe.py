@@ -14,7 +14,16 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import ErrorDetails
 
 from numerals.errors import RecipeError
@@ -24,6 +33,12 @@ Share = Annotated[float, Field(gt=0, lt=1)]
 ShareOrNone = Annotated[float, Field(ge=0, lt=1)]  # none is 0
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Side = Annotated[int, Field(ge=1, le=SIDE)]
+Sides = Annotated[  # a number for all convolutions, or one for each
+    tuple[Side, ...],
+    Field(strict=False),
+    BeforeValidator(lambda side: side if isinstance(side, list | tuple) else (side,)),
+    PlainSerializer(lambda sides: sides[0] if len(sides) == 1 else sides),
+]
 Rate = Annotated[float, Field(gt=0, le=10)]  # a learning rate
 
 
@@ -47,14 +62,28 @@ class Augment(_Table):
 
 class Model(_Table):
     convolutions: Annotated[tuple[Annotated[int, Field(ge=1, le=4096)], ...], Field(strict=False, min_length=1)]
-    kernel: Side
-    pool: Side
+    kernel: Sides
+    pool: Sides
     dense: Count
     dropout: ShareOrNone
     pool_first: bool
     batch_norm: bool
     batch_norm_momentum: ShareOrNone
     batch_norm_epsilon: Share
+
+    @field_validator("kernel", "pool")
+    @classmethod
+    def _one_or_one_for_each(cls, sides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
+        convolutions = info.data.get("convolutions", sides)
+        if len(sides) not in (1, len(convolutions)):
+            raise ValueError(f"must be one number, or {len(convolutions)}: one for each of convolutions")
+        return sides
+
+    def blocks(self) -> list[tuple[int, int, int]]:
+        """Filters, kernel and pool of each convolution, from the picture on."""
+        count = len(self.convolutions)
+        kernels, pools = (sides * count if len(sides) == 1 else sides for sides in (self.kernel, self.pool))
+        return list(zip(self.convolutions, kernels, pools, strict=True))
 
 
 class Optimizer(_Table):

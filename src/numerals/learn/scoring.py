@@ -45,7 +45,7 @@ def score_kept(kept: Path, data: str | None, device: str = "auto") -> Metrics:
     Raises:
         RunError, ModelError, DataError, InputError: a mistake in what was passed.
     """
-    if kept.suffix == ".onnx":
+    if kept.suffix == ".onnx" or kept.is_file():
         if device not in ("auto", "cpu"):
             raise InputError(f"--device {device}: an exported model is evaluated on the CPU")
         return _score_exported(weights.load(kept), sources.load(data).test)

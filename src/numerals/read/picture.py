@@ -61,11 +61,11 @@ def load(source: Any, longest: int = LONGEST) -> Pixels:
     return load_sized(source, longest).pixels
 
 
-def load_sized(source: Any, longest: int = LONGEST) -> Loaded:
+def load_sized(source: Any, longest: int = LONGEST, most_pixels: int = MOST_PIXELS) -> Loaded:
     """As `load`, with the size of the original. Of a file of several pages or an animation, the first."""
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         with opened(source) as (file, name):
-            return load_file(file, name, longest)
+            return load_file(file, name, longest, most_pixels=most_pixels)
     pixels = from_array(np.asarray(source))
     return Loaded(bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
 
@@ -95,7 +95,9 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         yield file, name
 
 
-def load_file(file: BinaryIO, name: str, longest: int = LONGEST, frame: int = 0) -> Loaded:
+def load_file(
+    file: BinaryIO, name: str, longest: int = LONGEST, frame: int = 0, most_pixels: int = MOST_PIXELS
+) -> Loaded:
     """The picture in an open file, of a TIFF its page `frame`, from 0; `name` is what messages call it.
 
     Raises:
@@ -110,16 +112,16 @@ def load_file(file: BinaryIO, name: str, longest: int = LONGEST, frame: int = 0)
     if pages > MOST_PAGES:
         raise PictureError(f"{name}: over {MOST_PAGES} pages; at most {MOST_PAGES} are read")
     file.seek(0)
-    return _decode(file, name, longest, frame)
+    return _decode(file, name, longest, frame, most_pixels)
 
 
-def _decode(file: BinaryIO, name: str, longest: int, frame: int) -> Loaded:
+def _decode(file: BinaryIO, name: str, longest: int, frame: int, most_pixels: int) -> Loaded:
     """Pillow's formats name their faults by errors of every kind, so all of them mean: damaged."""
     try:
         with _image(file) as image:
             if frame:
                 image.seek(frame)
-            most = LARGEST_WEBP if image.format == "WEBP" else MOST_PIXELS
+            most = min(most_pixels, LARGEST_WEBP) if image.format == "WEBP" else most_pixels
             if image.width * image.height > most:
                 raise PictureError(f"{image.width}x{image.height} pixels; at most {most:,} are read")
             deep = has_deep_colours(image)

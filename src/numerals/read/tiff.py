@@ -3,6 +3,7 @@
 Pillow follows that chain to its end before it gives the first page, and a chain may be as long as the file allows.
 """
 
+import os
 import struct
 from typing import BinaryIO
 
@@ -15,6 +16,7 @@ KINDS = {  # first four bytes -> byte order, and how offsets, counts and the len
 
 def count_pages(file: BinaryIO) -> int:
     """How many pages; more than MOST_PAGES are MOST_PAGES + 1. 1 for what is no TIFF; a damaged page counts as well."""
+    size = file.seek(0, os.SEEK_END)
     file.seek(0)
     kind = KINDS.get(file.read(4))
     if kind is None:
@@ -25,8 +27,8 @@ def count_pages(file: BinaryIO) -> int:
     at = _number(file, order + offset)
     while at and at not in seen and len(seen) <= MOST_PAGES:
         seen.add(at)
-        file.seek(at)
-        file.seek(length * (_number(file, order + count) or 0), 1)
+        file.seek(min(at, size))  # beyond the end nothing is read; a BigTIFF may say more than a file can have
+        file.seek(min(length * (_number(file, order + count) or 0), size), os.SEEK_CUR)
         at = _number(file, order + offset)
     return max(len(seen), 1)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from numerals.errors import ModelError
+from numerals.read import inspection
 
 DIGITS, ROWS = "reader.onnx", "rows.onnx"  # the models that ship: one digit a picture, and whole rows
 
@@ -39,10 +40,16 @@ def shipped(name: str = DIGITS) -> Path:
 def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
     """The model at `path`, or the one of that name that ships, with its card: the .json of the same name beside it.
 
+    One from elsewhere is looked into before anybody opens it: `inspection`.
+
     Raises:
-        ModelError: there is none, its card is missing or no card of ours, or it is not the file that its card names.
+        ModelError: there is none, its card is missing or no card of ours, it is not the file that its card names, or
+            it has what none of ours has.
+        MissingError: it is from elsewhere, and onnx, to look into it, is not installed.
     """
-    path = Path(path) if path is not None else shipped(name)
+    given, path = path is not None, Path(path) if path is not None else shipped(name)
+    if given:
+        inspection.check_file(path)
     try:
         content = path.read_bytes()
         card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
@@ -56,6 +63,8 @@ def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
         raise ModelError(f"{path.with_suffix('.json')}: not a model's card of ours ({error})") from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
+    if given and not any(content == shipped(ours).read_bytes() for ours in (DIGITS, ROWS)):
+        inspection.check_content(content, str(path))
     if not 0 <= threshold <= 1:
         raise ModelError(f"{path.with_suffix('.json')}: threshold {threshold}; it must be from 0 to 1")
     if reads not in ("digits", "rows"):
