@@ -60,7 +60,7 @@ def options(
         raise typer.Exit(2)
 
 
-for command in (learn.train, learn.evaluate, learn.export, read.read, read.read_many, read.doctor):
+for command in (learn.train, learn.sweep, learn.evaluate, learn.export, read.read, read.read_many, read.doctor):
     app.command()(command)
 
 
@@ -75,6 +75,8 @@ def main() -> NoReturn:
     except NumeralsError as error:
         _end(str(error), error.exit_code, error)
     except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] in ("ray", "pyarrow", "optuna"):
+            _end(f"this needs {error.name}, which is not installed; pip install 'numerals[scale]'", 2, error)
         missing = MissingError(f"training needs {error.name}, which is not installed; pip install 'numerals[train]'")
         _end(str(missing), missing.exit_code, error)
     except BrokenPipeError:  # whoever read our output has gone; a second failure at Python's end is nobody's news

@@ -96,6 +96,31 @@ def train(
             "--anyway", help="With --resume: although data, recipe or version differ, or it had stopped early."
         ),
     ] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train so many times, with --seed and those after it, as many at a time as there are cores, and say "
+            "mean and deviation; --out has a run folder for each, and goes on where it was interrupted. On Ray.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train one network on so many processes, each with its share of every batch. On Ray.",
+            show_default=False,
+        ),
+    ] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="For --seeds and --workers: the head of a Ray cluster, from a machine of it. Left out: this machine.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -112,6 +137,14 @@ def train(
     from numerals.app import training
     from numerals.learn import recipe as recipes
 
+    if seeds is not None or workers is not None:
+        odd = {"--init": initial, "--anyway": anyway}
+        _train_on_ray(
+            recipe, epochs, seed, device, data, out, resumed, every_steps, seeds, workers, address, quiet, as_json, odd
+        )
+        return
+    if address is not None:
+        raise InputError(f"--address {address}: is for --seeds and --workers")
     chosen = recipes.load(recipe or "article") if resumed is None else None
     if resumed is not None:
         if out is not None or initial is not None:
@@ -128,6 +161,82 @@ def train(
             raise InputError(f"--every-steps {every_steps}: recipe {chosen.name} keeps no checkpoints")
         ended = training.train_reading(chosen, epochs, seed or 0, device, data, out, quiet, initial)
     _print_result(ended.test, ended.metrics if as_json else None)
+
+
+def _train_on_ray(
+    recipe: str | None,
+    epochs: int | None,
+    seed: int | None,
+    device: str,
+    data: str | None,
+    out: Path | None,
+    resumed: Path | None,
+    every_steps: int | None,
+    seeds: int | None,
+    workers: int | None,
+    address: str | None,
+    quiet: bool,
+    as_json: bool,
+    odd: dict[str, Any],
+) -> None:
+    """`train` with --seeds or --workers."""
+    from numerals.app import scaling
+    from numerals.learn import recipe as recipes
+
+    chosen = None
+    if resumed is None:
+        found = recipes.load(recipe or "article")
+        if not isinstance(found, recipes.Recipe):
+            raise InputError(f"recipe {found.name}: is trained once, by one process; no --seeds, no --workers")
+        chosen = found if epochs is None else found.change(epochs=epochs)
+    if chosen is not None and seeds is not None:
+        scaling.check_alone(odd | {"--workers": workers, "--every-steps": every_steps}, "--seeds")
+        result = scaling.train_seeds(chosen, seeds, seed or 0, device, data, out, address, quiet)
+        _print_trials(result, as_json)
+        return
+    scaling.check_alone(odd | {"--seeds": seeds, "--out with --resume": resumed and out}, "--workers")
+    options = {"device": device, "data": data, "every_steps": every_steps}
+    options |= {"seed": seed or 0} if resumed is None else {"epochs": epochs, "recipe": recipe, "seed": seed}
+    ended = scaling.train_workers(workers or 1, chosen, resumed or out, options, address, quiet)
+    _print_result(ended.test, ended.metrics if as_json else None)
+
+
+def sweep(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.toml", help="What is varied, as docs/scale.md shows.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="A run folder for each trial, and results.csv; goes on where it was.")
+    ],
+    device: DeviceOption = "auto",
+    data: DataOption = None,
+    address: Annotated[
+        str | None,
+        typer.Option(metavar="HOST:PORT", help="The head of a Ray cluster, from a machine of it.", show_default=False),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for better numbers of a recipe: many trainings on Ray, chosen by Optuna, hopeless ones stopped by ASHA.
+
+    The best is chosen by validation alone. Ended at any time and started again, it goes on.
+
+    Needs the extra scale.
+    """
+    from numerals.app import scaling
+
+    _print_trials(scaling.search(space, out, device, data, address, quiet), as_json)
+
+
+def _print_trials(result: dict[str, Any], as_json: bool) -> None:
+    test = result["test"]
+    line = (
+        f"Test Accuracy: {test['accuracy']:.4f} ± {test['accuracy_deviation']:.4f}, "
+        f"Test Loss: {test['loss']:.4f} ± {test['loss_deviation']:.4f}, {test['runs']} runs"
+    )
+    if as_json:
+        print(json.dumps(result, indent=2))
+        print(line, file=sys.stderr)
+    else:
+        print(line)
 
 
 def evaluate(

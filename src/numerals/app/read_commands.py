@@ -94,8 +94,8 @@ def read_many(
         str,
         typer.Argument(
             metavar="SOURCE",
-            help="A folder with all below it, a glob in quotes, a .parquet table (or a folder or glob that ends so), or "
-            "one of these in a bucket: s3://bucket/scans.",
+            help="A folder with all below it, a glob in quotes, a .parquet table (or a folder or glob that ends so), "
+            "or one of these in a bucket: s3://bucket/scans.",
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where the records go, as Parquet files.")],

@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 import ray
 
-from numerals.app.archive import Archive, Part, without_secrets
+from numerals.app.archive import Archive, without_secrets
 from numerals.app.job import Job, Listed, as_parquet, part_of
 from numerals.app.reading import SUFFIXES
 from numerals.errors import FailureError, InputError, NumeralsError, PictureError, printable

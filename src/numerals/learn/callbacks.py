@@ -33,7 +33,7 @@ class Epoch:
         return asdict(self)
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818  it is no error
     """What whoever watches a training raises after an epoch, where the others of a sweep do better."""
 
 

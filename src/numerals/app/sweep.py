@@ -1,0 +1,302 @@
+"""Many trainings at a time on Ray Tune: several seeds, or a search for better numbers. Each is an ordinary run folder.
+
+Knows nothing about how to train, nor about the terminal. Nothing is chosen by the test digits: the search, the early
+end of hopeless trials (ASHA, Li et al. 2020) and the best one go by val_loss alone.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import queue
+import statistics
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.search import BasicVariantGenerator
+from ray.tune.search.optuna import OptunaSearch
+
+from numerals.errors import FailureError, InputError, NumeralsError
+from numerals.files import write_atomically
+from numerals.learn.recipe import Recipe
+from numerals.learn.space import Range, Space
+
+STATE = "_tune"  # Ray Tune's own folder, from which an interrupted sweep goes on
+GRACE = 2  # epochs that each trial may have
+SHARE = 3  # of this many trials that came as far, one goes on
+COLUMNS = ("run", "ended", "epochs", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is tried, with what in common."""
+
+    recipe: Recipe
+    data: str
+    device: str
+    trials: int
+    seed: int
+    space: Space | None  # None: the same recipe with `trials` seeds from `seed` on
+    out: Path  # absolute
+
+    def asked(self) -> dict[str, Any]:
+        keys = {key: vars(each) if isinstance(each, Range) else each for key, each in self._keys().items()}
+        return {
+            "recipe": self.recipe.model_dump(mode="json"),
+            "data": self.data,
+            "trials": self.trials,
+            "seed": self.seed,
+            "space": keys,
+        }
+
+    def _keys(self) -> dict[str, Any]:
+        return dict(self.space.keys) if self.space else {}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A run of a sweep: its folder's name, what was chosen for it, its metrics.json."""
+
+    name: str
+    chosen: dict[str, Any]
+    metrics: dict[str, Any]
+
+    def row(self) -> dict[str, Any]:
+        validation, test = self.metrics["validation"], self.metrics["test"] or {}
+        figures = (validation["loss"], validation["accuracy"], test.get("loss"), test.get("accuracy"))
+        return (
+            dict(zip(COLUMNS, (self.name, self.metrics["ended"], self.metrics["epochs"], *figures), strict=True))
+            | self.chosen
+        )
+
+
+def run_all(plan: Plan, cores: int, say: Callable[[str], None]) -> list[Trial]:
+    """Trains what is missing, and gives all trials, the best by val_loss first; results.csv has them too.
+
+    Raises:
+        InputError: `plan.out` belongs to another sweep.
+        FailureError: a trial failed; the others are kept, and the same command goes on.
+        KeyboardInterrupt: it says that the same command goes on.
+    """
+    goes_on = _claim(plan)
+    each = max(1, cores // min(plan.trials, cores))
+    trainable = tune.with_resources(tune.with_parameters(Training, plan=plan, threads=each), {"cpu": each})
+    callbacks: list[tune.Callback] = [_Saying(say)]
+    if goes_on and tune.Tuner.can_restore(str(plan.out / STATE)):
+        tuner = tune.Tuner.restore(
+            str(plan.out / STATE), trainable, resume_unfinished=True, restart_errored=True, param_space=_space(plan)
+        )
+        tuner._local_tuner._run_config.callbacks = callbacks
+    else:
+        tuner = tune.Tuner(
+            trainable,
+            param_space=_space(plan),
+            tune_config=tune.TuneConfig(
+                metric="val_loss",
+                mode="min",
+                num_samples=plan.trials if plan.space else 1,
+                search_alg=OptunaSearch(seed=plan.seed) if plan.space else BasicVariantGenerator(),
+                scheduler=_scheduler(plan),
+            ),
+            run_config=tune.RunConfig(storage_path=str(plan.out), name=STATE, verbose=0, callbacks=callbacks),
+        )
+    results = tuner.fit()
+    if results.errors:
+        raise _failure(results.errors[0])
+    found = trials(plan.out)
+    if len(found) < plan.trials:
+        raise KeyboardInterrupt(f"{len(found)} of {plan.trials} trainings have ended; the same command goes on")
+    write_atomically(plan.out / "results.csv", as_csv(found).encode())
+    return found
+
+
+def trials(out: Path) -> list[Trial]:
+    """The runs in a sweep's folder that have ended, the best by val_loss first."""
+    found = []
+    for path in sorted(out.glob("*/metrics.json")):
+        chosen = json.loads((out / f"{path.parent.name}.json").read_text())
+        found.append(Trial(path.parent.name, chosen, json.loads(path.read_text())))
+    return sorted(found, key=lambda trial: float(trial.metrics["validation"]["loss"]))
+
+
+def tested(found: Sequence[Trial], what: str) -> tuple[float, float, int]:
+    """Mean and standard deviation of a test figure over the runs that were not stopped, and how many these are."""
+    values = [trial.metrics["test"][what] for trial in found if trial.metrics["test"]]
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
+
+
+def as_csv(found: Sequence[Trial]) -> str:
+    text = io.StringIO()
+    rows = [trial.row() for trial in found]
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+class Training(tune.Trainable):
+    """A trial: the training in a thread of its own, which waits after each epoch until Tune wants another.
+
+    So that a trial that is stopped ends as a training does, with its metrics and its curves.
+    """
+
+    def setup(self, config: dict[str, Any], plan: Plan, threads: int) -> None:  # type: ignore[override]
+        self._rows: queue.Queue[Any] = queue.Queue()
+        self._more: queue.Queue[bool] = queue.Queue()
+        self._last: dict[str, Any] = {}
+        name = f"seed-{config['seed']}" if plan.space is None else f"trial-{self.trial_id.rpartition('_')[2]}"
+        self._thread = threading.Thread(target=self._train, args=(config, plan, threads, name), daemon=True)
+        self._name, self._begun = name, False
+
+    def step(self) -> dict[str, Any]:
+        """One epoch."""
+        if self._begun:
+            self._more.put(True)
+        else:
+            self._begun = True
+            self._thread.start()
+        what = self._rows.get()
+        if isinstance(what, BaseException):
+            raise what
+        self._last = self._last | what
+        return self._last
+
+    def cleanup(self) -> None:
+        self._more.put(False)
+        if self._begun:
+            self._thread.join()
+
+    def _train(self, config: dict[str, Any], plan: Plan, threads: int, name: str) -> None:
+        try:
+            _train(config, plan, threads, name, self)
+            self._rows.put({"done": True})
+        except BaseException as error:  # noqa: BLE001  it is raised again in Tune's own thread
+            self._rows.put(error)
+
+    def ended_before(self, metrics: dict[str, Any]) -> None:
+        """The run had ended when the sweep was interrupted."""
+        loss, accuracy = metrics["validation"]["loss"], metrics["validation"]["accuracy"]
+        self._rows.put({"epoch": metrics["epochs"], "val_loss": loss, "val_accuracy": accuracy})
+
+    def started(self, recipe: Any, layers: Any, facts: Any) -> None: ...
+
+    def epoch(self, row: Any, best: bool) -> None:
+        """The training's observer: Tune has the figures, and says whether to go on."""
+        from numerals.learn.callbacks import Stopped
+
+        self._rows.put({"epoch": row.epoch, "val_loss": row.val_loss, "val_accuracy": row.val_accuracy})
+        if not self._more.get():
+            raise Stopped
+
+
+class _Watch:
+    """An Observer of the training; Trainable's own `step` has another meaning."""
+
+    def __init__(self, training: Training) -> None:
+        self.started, self.epoch = training.started, training.epoch
+
+    def step(self, *_: Any) -> None: ...
+
+
+def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: Training) -> None:
+    """From its last checkpoint, if the trial was begun before."""
+    from numerals.learn import kernel
+    from numerals.learn.device import use_threads
+    from numerals.learn.resume import resume
+    from numerals.learn.train import train
+
+    use_threads(threads)
+    kernel.keep_memory()
+    run, watch = plan.out / name, _Watch(training)
+    if (run / "metrics.json").is_file():
+        training.ended_before(json.loads((run / "metrics.json").read_text()))
+    elif (run / "checkpoint").is_dir():
+        resume(run, data=plan.data, device=plan.device, observer=watch)
+    else:
+        chosen = {key: json.loads(value) if _is_list(plan, key) else value for key, value in config.items()}
+        seed = chosen.pop("seed") if plan.space is None else plan.seed
+        write_atomically(plan.out / f"{name}.json", json.dumps(config).encode())
+        recipe = plan.space.change(chosen) if plan.space else plan.recipe
+        train(recipe, plan.data, out=run, seed=seed, device=plan.device, observer=watch)
+
+
+class _Saying(tune.Callback):
+    """A line for each trial that ends."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        last = trial.last_result or {}
+        done = sum(each.is_finished() for each in trials)
+        if "val_loss" in last:
+            self._say(f"{done} ended: epoch {last['epoch']}, val_loss {last['val_loss']:.4f}, {_short(trial.config)}")
+
+
+def _claim(plan: Plan) -> bool:
+    """Whether the folder has this very sweep, begun; it is made where it is not there."""
+    text = json.dumps(plan.asked(), sort_keys=True)
+    asked = {"sha256": hashlib.sha256(text.encode()).hexdigest(), **plan.asked()}
+    path = plan.out / "sweep.json"
+    if path.is_file():
+        try:
+            found = json.loads(path.read_text()).get("sha256")
+        except (ValueError, AttributeError) as error:
+            raise InputError(f"{path}: damaged; choose another --out") from error
+        if found != asked["sha256"]:
+            raise InputError(f"{plan.out}: belongs to another sweep; choose another --out")
+        return True
+    if plan.out.exists() and any(plan.out.iterdir()):
+        raise InputError(f"{plan.out}: there are files in it, and no sweep; choose another --out")
+    plan.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, json.dumps(asked, indent=2).encode())
+    return False
+
+
+def _space(plan: Plan) -> dict[str, Any]:
+    if plan.space is None:
+        return {"seed": tune.grid_search(list(range(plan.seed, plan.seed + plan.trials)))}
+    return {key: _domain(each) for key, each in plan.space.keys.items()}
+
+
+def _domain(values: Range | list[Any]) -> Any:
+    if isinstance(values, list):
+        return tune.choice([json.dumps(each) if isinstance(each, list) else each for each in values])
+    if values.whole:
+        draw: Any = tune.lograndint if values.log else tune.randint
+        return draw(int(values.low), int(values.high) + 1)
+    return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
+
+
+def _is_list(plan: Plan, key: str) -> bool:
+    """Whether the choices are lists, as of convolutions, which Optuna takes as text only."""
+    values = plan.space.keys.get(key) if plan.space else None
+    return isinstance(values, list) and isinstance(values[0], list)
+
+
+def _scheduler(plan: Plan) -> Any:
+    if plan.space is None:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="epoch", max_t=max(plan.recipe.epochs, 2) + 1, grace_period=GRACE, reduction_factor=SHARE
+    )
+
+
+def _short(config: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in config.items()
+    )
+
+
+def _failure(error: Any) -> NumeralsError:
+    inner: Any = error
+    while inner is not None:
+        inner = getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(inner, NumeralsError):
+            return type(inner)(str(inner))
+    return FailureError(f"a training failed: {str(error).strip().splitlines()[-1][:200]}; the same command goes on")
