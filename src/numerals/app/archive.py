@@ -212,11 +212,11 @@ def _parted(entries: Iterable[Entry], most: int) -> Iterator[Part]:
 
 def _matches(names: Sequence[str], patterns: Sequence[str]) -> bool:
     """Folder by folder, as a shell does; ** stands for any number of folders."""
-    if not patterns or not names:
-        return not patterns and not names
+    if not patterns:
+        return not names
     if patterns[0] == "**":
-        return any(_matches(names[skip:], patterns[1:]) for skip in range(len(names)))
-    return fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
+        return any(_matches(names[skip:], patterns[1:]) for skip in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], patterns[0]) and _matches(names[1:], patterns[1:])
 
 
 def _size(entry: "os.DirEntry[str]") -> int:

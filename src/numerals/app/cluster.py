@@ -48,21 +48,41 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
         settings = {}
     import ray
 
-    try:
-        ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-    except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
-        raise InputError(f"--address {address}: cannot be joined ({str(error).splitlines()[0]})") from error
-    try:
-        yield int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        ray.shutdown()
+    with _hushed():
+        try:
+            ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
+        except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
+            where = f"--address {address}: cannot be joined" if address else "Ray cannot be started here"
+            raise InputError(f"{where} ({str(error).splitlines()[0]})") from error
+        try:
+            yield int(ray.cluster_resources().get("CPU", 1))
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """stderr for Python alone: Ray's C++ writes there too, past every setting, what helps nobody who reads it."""
+    if os.environ.get("NUMERALS_TRACEBACK"):
+        yield
+        return
+    before = sys.stderr
+    with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as ours:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            ours.flush()
+            os.dup2(ours.fileno(), 2)
 
 
 def _quiet() -> None:
     """Before Ray is imported, since it reads these then; its workers inherit them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")

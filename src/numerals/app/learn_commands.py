@@ -192,7 +192,9 @@ def _train_on_ray(
     if chosen is not None and seeds is not None:
         scaling.check_alone(odd | {"--workers": workers, "--every-steps": every_steps}, "--seeds")
         result = scaling.train_seeds(chosen, seeds, seed or 0, device, data, out, address, quiet)
-        _print_trials(result, as_json)
+        test = result["test"]
+        line = f"Test Accuracy: {test['accuracy']:.4f} ± {test['accuracy_deviation']:.4f}"
+        _print_trials(result, f"{line}, Test Loss: {test['loss']:.4f} ± {test['loss_deviation']:.4f}", as_json)
         return
     scaling.check_alone(odd | {"--seeds": seeds, "--out with --resume": resumed and out}, "--workers")
     options = {"device": device, "data": data, "every_steps": every_steps}
@@ -217,21 +219,18 @@ def sweep(
 ) -> None:
     """Search for better numbers of a recipe: many trainings on Ray, chosen by Optuna, hopeless ones stopped by ASHA.
 
-    The best is chosen by validation alone. Ended at any time and started again, it goes on.
+    The best is chosen by validation alone, and the last line is its. Ended at any time and started again, it goes on.
 
     Needs the extra scale.
     """
     from numerals.app import scaling
 
-    _print_trials(scaling.search(space, out, device, data, address, quiet), as_json)
+    result = scaling.search(space, out, device, data, address, quiet)
+    best = f"Test Accuracy: {result['best']['test_accuracy']:.4f}, Test Loss: {result['best']['test_loss']:.4f}"
+    _print_trials(result, best, as_json)
 
 
-def _print_trials(result: dict[str, Any], as_json: bool) -> None:
-    test = result["test"]
-    line = (
-        f"Test Accuracy: {test['accuracy']:.4f} ± {test['accuracy_deviation']:.4f}, "
-        f"Test Loss: {test['loss']:.4f} ± {test['loss_deviation']:.4f}, {test['runs']} runs"
-    )
+def _print_trials(result: dict[str, Any], line: str, as_json: bool) -> None:
     if as_json:
         print(json.dumps(result, indent=2))
         print(line, file=sys.stderr)

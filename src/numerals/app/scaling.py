@@ -12,6 +12,7 @@ from numerals.app.show import Show, say
 from numerals.app.training import Ended
 from numerals.errors import InputError, RunError
 from numerals.learn import sources, space
+from numerals.learn.checkpoint import RunFolder
 from numerals.learn.evaluate import Metrics
 from numerals.learn.recipe import Recipe
 
@@ -50,7 +51,8 @@ def train_workers(
         raise RunError(f"{folder}: exists already; choose another --out")
     if recipe is None and not (folder / "checkpoint").is_dir():
         raise RunError(f"{folder}: no training to resume")
-    options = options | {"data": _checked(options["data"])}
+    data = options["data"] or (RunFolder(folder).data_source() if recipe is None else None)
+    options = options | {"data": _checked(data)}
     with cluster.connected(address, workers) as cores:
         from numerals.learn import distributed
 
@@ -83,7 +85,7 @@ def _trained(
 
         plan = sweep.Plan(recipe, source, device, trials, seed, varied, out)
         try:
-            found = sweep.run_all(plan, cores, say(quiet))
+            found = sweep.run_all(plan, cores, quiet)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(f"what has ended is in {out}; with --out {out} the same command goes on") from error
         say(quiet)(sweep.as_csv(found).rstrip())
@@ -92,7 +94,7 @@ def _trained(
         loss, loss_deviation, _ = sweep.tested(found, "loss")
     say(quiet)(
         f"The best by val_loss: {out / best.name}; {count} of {len(found)} were trained to their end. "
-        f"To compare: numerals report {shlex.quote(str(out))}/*/"
+        f"To compare: numerals report {shlex.quote(str(out))}/{best.name.partition('-')[0]}-*/"
     )
     return {
         "folder": str(out),

@@ -1,6 +1,6 @@
 """Many trainings at a time on Ray Tune: several seeds, or a search for better numbers. Each is an ordinary run folder.
 
-Knows nothing about how to train, nor about the terminal. Nothing is chosen by the test digits: the search, the early
+Knows nothing about how to train. Nothing is chosen by the test digits: the search, the early
 end of hopeless trials (ASHA, Li et al. 2020) and the best one go by val_loss alone.
 """
 
@@ -11,16 +11,18 @@ import json
 import queue
 import statistics
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import optuna
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
+from numerals.app.show import say
 from numerals.errors import FailureError, InputError, NumeralsError
 from numerals.files import write_atomically
 from numerals.learn.recipe import Recipe
@@ -75,7 +77,7 @@ class Trial:
         )
 
 
-def run_all(plan: Plan, cores: int, say: Callable[[str], None]) -> list[Trial]:
+def run_all(plan: Plan, cores: int, quiet: bool) -> list[Trial]:
     """Trains what is missing, and gives all trials, the best by val_loss first; results.csv has them too.
 
     Raises:
@@ -86,12 +88,11 @@ def run_all(plan: Plan, cores: int, say: Callable[[str], None]) -> list[Trial]:
     goes_on = _claim(plan)
     each = max(1, cores // min(plan.trials, cores))
     trainable = tune.with_resources(tune.with_parameters(Training, plan=plan, threads=each), {"cpu": each})
-    callbacks: list[tune.Callback] = [_Saying(say)]
+    callbacks: list[tune.Callback] = [_Saying(quiet)]
     if goes_on and tune.Tuner.can_restore(str(plan.out / STATE)):
         tuner = tune.Tuner.restore(
             str(plan.out / STATE), trainable, resume_unfinished=True, restart_errored=True, param_space=_space(plan)
         )
-        tuner._local_tuner._run_config.callbacks = callbacks
     else:
         tuner = tune.Tuner(
             trainable,
@@ -103,8 +104,15 @@ def run_all(plan: Plan, cores: int, say: Callable[[str], None]) -> list[Trial]:
                 search_alg=OptunaSearch(seed=plan.seed) if plan.space else BasicVariantGenerator(),
                 scheduler=_scheduler(plan),
             ),
-            run_config=tune.RunConfig(storage_path=str(plan.out), name=STATE, verbose=0, callbacks=callbacks),
+            run_config=tune.RunConfig(
+                storage_path=str(plan.out),
+                name=STATE,
+                verbose=0,
+                callbacks=callbacks,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folders have their own
+            ),
         )
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
     results = tuner.fit()
     if results.errors:
         raise _failure(results.errors[0])
@@ -116,12 +124,12 @@ def run_all(plan: Plan, cores: int, say: Callable[[str], None]) -> list[Trial]:
 
 
 def trials(out: Path) -> list[Trial]:
-    """The runs in a sweep's folder that have ended, the best by val_loss first."""
+    """The runs in a sweep's folder that have ended, the best by val_loss first, those that were stopped last."""
     found = []
     for path in sorted(out.glob("*/metrics.json")):
         chosen = json.loads((out / f"{path.parent.name}.json").read_text())
         found.append(Trial(path.parent.name, chosen, json.loads(path.read_text())))
-    return sorted(found, key=lambda trial: float(trial.metrics["validation"]["loss"]))
+    return sorted(found, key=lambda trial: (trial.metrics["test"] is None, trial.metrics["validation"]["loss"]))
 
 
 def tested(found: Sequence[Trial], what: str) -> tuple[float, float, int]:
@@ -228,14 +236,16 @@ def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training
 class _Saying(tune.Callback):
     """A line for each trial that ends."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet  # and nothing that cannot be pickled, as Tune keeps it
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
         done = sum(each.is_finished() for each in trials)
         if "val_loss" in last:
-            self._say(f"{done} ended: epoch {last['epoch']}, val_loss {last['val_loss']:.4f}, {_short(trial.config)}")
+            say(self._quiet)(
+                f"{done} ended: epoch {last['epoch']}, val_loss {last['val_loss']:.4f}, {_short(trial.config)}"
+            )
 
 
 def _claim(plan: Plan) -> bool:

@@ -102,7 +102,7 @@ def _work(config: dict[str, Any]) -> None:
             else:
                 resume(own, **{name: options[name] for name in ("data", "device", "every_steps", "observer")})
         except NumeralsError as error:
-            config["events"].put((ENDED, (error,)))
+            config["events"].put((ENDED, (not first, error)))
             if type(error) is not FailureError:  # which all have alike: the loss is no number any more
                 raise
         distributed.barrier()  # those who are done first would be missed by the others
@@ -150,7 +150,8 @@ class _Listener:
                     return
                 continue
             if what == ENDED:
-                (self.error,) = arguments
+                others, error = arguments
+                self.error = self.error if others and self.error else error
             else:
                 getattr(self._observer, what)(*arguments)
 
