@@ -3,11 +3,12 @@
 PYTHON ?= python3
 PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
 BENCH ?= instant quick article keras-tensorflow keras-example torch-example --seeds 0 1 2
+SCALE ?= memory --pictures 1000000
 READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-read record clean
+.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-read bench-scale record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
@@ -20,6 +21,7 @@ help:
 	@echo "make bench     our recipes beside Keras's and PyTorch's programs, and a table: an hour; BENCH='...' for fewer"
 	@echo "make bench-short  one epoch of the article beside Keras's: under a minute"
 	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR --run RUN' for more"
+	@echo "make bench-scale  a million pictures read on Ray, and workers killed meanwhile: hours; SCALE='speed --pictures 16000' for less"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -29,7 +31,7 @@ train: .venv/train
 test: .venv/dev
 	$(BIN)/pytest -m "not slow"
 
-slow: .venv/dev
+slow: .venv/dev .venv-moto/done
 	$(BIN)/pytest -m slow
 
 soak: .venv/dev
@@ -60,6 +62,9 @@ bench-short: .venv/train .venv-keras-tensorflow/done
 
 bench-read: .venv/train .venv-rapidocr/done .venv-keras-tensorflow/done
 	$(BIN)/python -m benchmarks.read --record runs/reading.jsonl $(READ)
+
+bench-scale: .venv/dev
+	$(BIN)/python -m benchmarks.scale $(SCALE)
 
 record: .venv/train
 	$(BIN)/python -m benchmarks.table --write

@@ -53,16 +53,16 @@ def make_table(path: Path, count: int) -> None:
             writer.write_table(pa.table({"picture": rows}, schema))
 
 
-def one_reader(count: int = 2500) -> float:
-    """Pictures a second of one Reader with one thread, in this process."""
+def one_reader(count: int = 2500) -> tuple[float, float]:
+    """Pictures a second of one Reader with one thread, in this process; and a second of the processor's."""
     cv2.setNumThreads(1)
     reader, made = Reader(threads=1), list(pictures(count + 100))
     for picture in made[:100]:
         reader.read(picture)
-    began = time.perf_counter()
+    began, processor = time.perf_counter(), time.process_time()
     for picture in made[100:]:
         reader.read(picture)
-    return count / (time.perf_counter() - began)
+    return count / (time.perf_counter() - began), count / (time.process_time() - processor)
 
 
 class Watch:
@@ -71,6 +71,7 @@ class Watch:
     def __init__(self, pid: int, out: Path, every: float | None) -> None:
         self.curve: list[dict[str, float]] = []
         self.killed = 0
+        self.busy: dict[int, float] = {}  # seconds of the processor's that each actor took
         self._pid, self._out, self._every = pid, out, every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
@@ -89,7 +90,9 @@ class Watch:
             for pid, (command, resident) in found.items():
                 kind = "driver" if pid == self._pid else "actors" if ACTOR in command else "ray"
                 memory[kind] += resident
-                actors += [pid] if kind == "actors" else []
+                if kind == "actors":
+                    actors.append(pid)
+                    self.busy[pid] = processor_seconds(pid) or self.busy.get(pid, 0.0)
             parts = sum(1 for _ in self._out.glob("part-*"))
             self.curve.append({"seconds": time.monotonic() - began, "parts": parts, **memory})
             if self._every and actors and parts and time.monotonic() - last > self._every:
@@ -114,6 +117,13 @@ def tree(root: int) -> dict[int, tuple[str, float]]:
     return {pid: commands[pid] for pid in below if pid in commands}
 
 
+def processor_seconds(pid: int) -> float:
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return 0.0
+
+
 def job(table: Path, out: Path, workers: int, part: int, every: float | None = None) -> dict[str, Any]:
     """A whole `numerals read-many`, watched."""
     command = [sys.executable, "-m", "numerals", "read-many", str(table), "--out", str(out)]
@@ -136,6 +146,7 @@ def job(table: Path, out: Path, workers: int, part: int, every: float | None = N
         "records": pq.read_table(out, columns=["picture"]).num_rows,
         "seconds": round(seconds, 1),
         "pictures_a_second": round(steady, 1),
+        "pictures_a_cpu_second": round(pq.read_metadata(table).num_rows / sum(watch.busy.values()), 1),
         "killed": watch.killed,
         "most_mib": round(max(total)),
         "curve_mib": [{name: round(value) for name, value in point.items()} for point in tenths],
@@ -166,10 +177,11 @@ def main() -> None:
         table = Path(scratch) / "pictures.parquet"
         make_table(table, given.pictures)
         if given.what == "speed":
-            found["one_reader"] = round(one_reader(), 1)
+            found["one_reader"], found["one_reader_a_cpu_second"] = (round(rate, 1) for rate in one_reader())
         found |= job(table, Path(scratch) / "out", given.workers, given.part)
         if given.what == "speed":
             found["of_all_readers"] = round(found["pictures_a_second"] / (given.workers * found["one_reader"]), 3)
+            found["of_its_work"] = round(found["pictures_a_cpu_second"] / found["one_reader_a_cpu_second"], 3)
         if given.what == "killed":
             found["with_kills"] = job(table, Path(scratch) / "killed", given.workers, given.part, EVERY)
             found["equal"] = found["hash"] == found["with_kills"]["hash"]

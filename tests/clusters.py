@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 TOKEN = "0123456789abcdef" * 4
 STORE = 150 * 2**20
@@ -64,7 +65,7 @@ def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
 def main(nodes: int) -> None:
     from ray.cluster_utils import Cluster
 
-    options = {"num_cpus": 1, "object_store_memory": STORE}
+    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE}
     made = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     others = [made.add_node(**options) for _ in range(nodes - 1)]
     made.wait_for_nodes()

@@ -5,13 +5,15 @@ import os
 import signal
 import subprocess
 import time
+from multiprocessing import Manager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed, multiprocessing
+from torch import distributed
+from torch.multiprocessing.spawn import start_processes
 
 from numerals.learn import kernel, team
 from numerals.learn.batches import batches
@@ -38,7 +40,7 @@ def recipe(tmp_path: Path) -> Path:
 
 
 def train(*options: object, **env: str) -> "subprocess.CompletedProcess[str]":
-    done = run_quietly([*NUMERALS, "train", *options], **env)
+    done = run_quietly([*NUMERALS, "train", *options], None, **env)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -102,9 +104,9 @@ def test_batch_normalisation_is_that_of_the_whole_batch() -> None:
     maps.requires_grad_()
     normalised, mean, variance = kernel.batch_norm_plain(maps, weight, bias, 1e-3)
     (normalised * target).sum().backward()
-    with multiprocessing.Manager() as manager:
+    with Manager() as manager:
         results = manager.dict()
-        multiprocessing.spawn(_normalise, (2, 29531 + os.getpid() % 1000, results), 2)
+        start_processes(_normalise, (2, 29531 + os.getpid() % 1000, results), 2, start_method="spawn")
         ours = dict(results)
     assert maps.grad is not None and weight.grad is not None and bias.grad is not None
     for rank in range(2):

@@ -60,7 +60,7 @@ def by_name(table: pa.Table) -> list[dict[str, Any]]:
 
 
 def many(*arguments: object, **env: str) -> "subprocess.CompletedProcess[str]":
-    return run_quietly([*NUMERALS, "read-many", *arguments], **env)
+    return run_quietly([*NUMERALS, "read-many", *arguments], None, **env)
 
 
 def table_of(pictures: list[bytes], path: Path, column: str = "picture", group: int = 7) -> Path:
