@@ -10,6 +10,7 @@ from typing import Any
 from numerals.app import cluster
 from numerals.app.show import Show, say
 from numerals.app.training import Ended
+from numerals.app.trials import Plan, as_csv, tested
 from numerals.errors import InputError, RunError
 from numerals.learn import sources, space
 from numerals.learn.checkpoint import RunFolder
@@ -83,15 +84,15 @@ def _trained(
     with cluster.connected(address) as cores:
         from numerals.app import sweep
 
-        plan = sweep.Plan(recipe, source, device, trials, seed, varied, out)
+        plan = Plan(recipe, source, device, trials, seed, varied, out)
         try:
             found = sweep.run_all(plan, cores, quiet)
         except KeyboardInterrupt as error:
             raise KeyboardInterrupt(f"what has ended is in {out}; with --out {out} the same command goes on") from error
-        say(quiet)(sweep.as_csv(found).rstrip())
+        say(quiet)(as_csv(found).rstrip())
         best = found[0]
-        accuracy, deviation, count = sweep.tested(found, "accuracy")
-        loss, loss_deviation, _ = sweep.tested(found, "loss")
+        accuracy, deviation, count = tested(found, "accuracy")
+        loss, loss_deviation, _ = tested(found, "loss")
     say(quiet)(
         f"The best by val_loss: {out / best.name}; {count} of {len(found)} were trained to their end. "
         f"To compare: numerals report {shlex.quote(str(out))}/{best.name.partition('-')[0]}-*/"

@@ -4,16 +4,9 @@ Knows nothing about how to train. Nothing is chosen by the test digits: the sear
 end of hopeless trials (ASHA, Li et al. 2020) and the best one go by val_loss alone.
 """
 
-import csv
-import hashlib
-import io
 import json
 import queue
-import statistics
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -23,58 +16,14 @@ from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
 from numerals.app.show import say
-from numerals.errors import FailureError, InputError, NumeralsError
+from numerals.app.trials import Plan, Trial, as_csv, claim, trials
+from numerals.errors import FailureError, NumeralsError
 from numerals.files import write_atomically
-from numerals.learn.recipe import Recipe
-from numerals.learn.space import Range, Space
+from numerals.learn.space import Range
 
 STATE = "_tune"  # Ray Tune's own folder, from which an interrupted sweep goes on
 GRACE = 2  # epochs that each trial may have
 SHARE = 3  # of this many trials that came as far, one goes on
-COLUMNS = ("run", "ended", "epochs", "val_loss", "val_accuracy", "test_loss", "test_accuracy")
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is tried, with what in common."""
-
-    recipe: Recipe
-    data: str
-    device: str
-    trials: int
-    seed: int
-    space: Space | None  # None: the same recipe with `trials` seeds from `seed` on
-    out: Path  # absolute
-
-    def asked(self) -> dict[str, Any]:
-        keys = {key: vars(each) if isinstance(each, Range) else each for key, each in self._keys().items()}
-        return {
-            "recipe": self.recipe.model_dump(mode="json"),
-            "data": self.data,
-            "trials": self.trials,
-            "seed": self.seed,
-            "space": keys,
-        }
-
-    def _keys(self) -> dict[str, Any]:
-        return dict(self.space.keys) if self.space else {}
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A run of a sweep: its folder's name, what was chosen for it, its metrics.json."""
-
-    name: str
-    chosen: dict[str, Any]
-    metrics: dict[str, Any]
-
-    def row(self) -> dict[str, Any]:
-        validation, test = self.metrics["validation"], self.metrics["test"] or {}
-        figures = (validation["loss"], validation["accuracy"], test.get("loss"), test.get("accuracy"))
-        return (
-            dict(zip(COLUMNS, (self.name, self.metrics["ended"], self.metrics["epochs"], *figures), strict=True))
-            | self.chosen
-        )
 
 
 def run_all(plan: Plan, cores: int, quiet: bool) -> list[Trial]:
@@ -85,7 +34,7 @@ def run_all(plan: Plan, cores: int, quiet: bool) -> list[Trial]:
         FailureError: a trial failed; the others are kept, and the same command goes on.
         KeyboardInterrupt: it says that the same command goes on.
     """
-    goes_on = _claim(plan)
+    goes_on = claim(plan)
     each = max(1, cores // min(plan.trials, cores))
     trainable = tune.with_resources(tune.with_parameters(Training, plan=plan, threads=each), {"cpu": each})
     callbacks: list[tune.Callback] = [_Saying(quiet)]
@@ -121,30 +70,6 @@ def run_all(plan: Plan, cores: int, quiet: bool) -> list[Trial]:
         raise KeyboardInterrupt(f"{len(found)} of {plan.trials} trainings have ended; the same command goes on")
     write_atomically(plan.out / "results.csv", as_csv(found).encode())
     return found
-
-
-def trials(out: Path) -> list[Trial]:
-    """The runs in a sweep's folder that have ended, the best by val_loss first, those that were stopped last."""
-    found = []
-    for path in sorted(out.glob("*/metrics.json")):
-        chosen = json.loads((out / f"{path.parent.name}.json").read_text())
-        found.append(Trial(path.parent.name, chosen, json.loads(path.read_text())))
-    return sorted(found, key=lambda trial: (trial.metrics["test"] is None, trial.metrics["validation"]["loss"]))
-
-
-def tested(found: Sequence[Trial], what: str) -> tuple[float, float, int]:
-    """Mean and standard deviation of a test figure over the runs that were not stopped, and how many these are."""
-    values = [trial.metrics["test"][what] for trial in found if trial.metrics["test"]]
-    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0, len(values)
-
-
-def as_csv(found: Sequence[Trial]) -> str:
-    text = io.StringIO()
-    rows = [trial.row() for trial in found]
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 class Training(tune.Trainable):
@@ -246,26 +171,6 @@ class _Saying(tune.Callback):
             say(self._quiet)(
                 f"{done} ended: epoch {last['epoch']}, val_loss {last['val_loss']:.4f}, {_short(trial.config)}"
             )
-
-
-def _claim(plan: Plan) -> bool:
-    """Whether the folder has this very sweep, begun; it is made where it is not there."""
-    text = json.dumps(plan.asked(), sort_keys=True)
-    asked = {"sha256": hashlib.sha256(text.encode()).hexdigest(), **plan.asked()}
-    path = plan.out / "sweep.json"
-    if path.is_file():
-        try:
-            found = json.loads(path.read_text()).get("sha256")
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"{path}: damaged; choose another --out") from error
-        if found != asked["sha256"]:
-            raise InputError(f"{plan.out}: belongs to another sweep; choose another --out")
-        return True
-    if plan.out.exists() and any(plan.out.iterdir()):
-        raise InputError(f"{plan.out}: there are files in it, and no sweep; choose another --out")
-    plan.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, json.dumps(asked, indent=2).encode())
-    return False
 
 
 def _space(plan: Plan) -> dict[str, Any]:
