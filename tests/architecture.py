@@ -11,7 +11,7 @@ FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floo
 GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stand on the ground, at the package's top
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
-           checkpoints recovery state conclude resume
+           checkpoints recovery state conclude resume team
            train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging kept shown
            shipped"""
 HEAVY = {  # package -> the modules that may import it
@@ -36,6 +36,7 @@ LAZY = {
     "app.learn_commands",
     "app.read_commands",
     "app.scale_commands",
+    "app.options",
 }  # import what a command needs inside that command
 
 

@@ -63,6 +63,7 @@ def options(
 
 for command in (
     learn.train,
+    scale.sweep,
     learn.evaluate,
     learn.report,
     learn.export,

@@ -44,16 +44,16 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
         settings = {}
     import ray
 
-    try:
-        with _hushed():
+    with _hushed():
+        try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
-    except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
-        what = f"--address {address}: cannot be joined" if address else "Ray cannot be started"
-        raise InputError(f"{what} ({str(error).splitlines()[0]})") from error
-    try:
-        yield int(ray.cluster_resources().get("CPU", 1))
-    finally:
-        ray.shutdown()
+        except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
+            what = f"--address {address}: cannot be joined" if address else "Ray cannot be started"
+            raise InputError(f"{what} ({str(error).splitlines()[0]})") from error
+        try:
+            yield int(ray.cluster_resources().get("CPU", 1))
+        finally:
+            ray.shutdown()
 
 
 def check(address: str | None) -> None:
@@ -62,7 +62,7 @@ def check(address: str | None) -> None:
     Raises:
         InputError: as `connected`.
     """
-    missing = [name for name in ("ray", "pyarrow") if util.find_spec(name) is None]
+    missing = [name for name in ("ray", "pyarrow", "optuna") if util.find_spec(name) is None]
     if missing:
         raise InputError(f"this runs on Ray; {missing[0]} is not installed; pip install 'numerals[scale]'")
     _quiet()
@@ -92,16 +92,21 @@ def _quiet() -> None:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """Ray's machine code says on stderr itself at which level it will be silent."""
-    before = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
+    """stderr for Python alone: Ray's machine code writes there too, past every setting, what helps nobody."""
+    if os.environ.get("NUMERALS_TRACEBACK"):
         yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
-        os.close(nowhere)
+        return
+    before = sys.stderr
+    with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as ours:
+        with open(os.devnull, "w") as nowhere:
+            os.dup2(nowhere.fileno(), 2)
+        sys.stderr = ours
+        try:
+            yield
+        finally:
+            sys.stderr = before
+            ours.flush()
+            os.dup2(ours.fileno(), 2)
 
 
 def _ask(address: str) -> None:

@@ -25,7 +25,7 @@ from numerals.app.archive import Archive, Part
 from numerals.errors import InputError
 from numerals.files import storage_error, write_atomically
 
-PARTS = 256  # a file of the list, and what is planned at a time
+PARTS = 256  # a file of the list
 _BOX = pa.struct([(name, pa.int32()) for name in ("left", "top", "width", "height")])
 _DIGIT = pa.struct([("digit", pa.int8()), ("confidence", pa.float32()), ("box", _BOX)])
 _ROW = pa.struct(
@@ -113,14 +113,18 @@ class Job:
         """How many pictures need not be read any more."""
         return listed.pictures - sum(part.pictures for left in self.missing(listed) for _, part in left)
 
-    def missing(self, listed: Listed) -> Iterator[list[tuple[int, Part]]]:
-        """The parts that are not read yet, with their numbers, PARTS or fewer at a time."""
+    def missing(self, listed: Listed, most: int = PARTS) -> Iterator[list[tuple[int, Part]]]:
+        """The parts that are not read yet, with their numbers, `most` or fewer at a time."""
+        ahead: list[tuple[int, Part]] = []
         for first in range(0, listed.parts, PARTS):
             lines = self._list(first // PARTS).read_text().splitlines()
             numbered = ((number, part_of(line)) for number, line in enumerate(lines, first))
-            left = [(number, part) for number, part in numbered if not self.path(number).is_file()]
-            if left:
-                yield left
+            ahead += [(number, part) for number, part in numbered if not self.path(number).is_file()]
+            while len(ahead) >= most:
+                yield ahead[:most]
+                ahead = ahead[most:]
+        if ahead:
+            yield ahead
 
     def path(self, number: int) -> Path:
         """Where a part's records are."""

@@ -18,7 +18,7 @@ import numpy as np
 import ray
 
 from numerals.app.archive import Archive, without_secrets
-from numerals.app.job import Job, Listed, as_parquet, part_of
+from numerals.app.job import PARTS, Job, Listed, as_parquet, part_of
 from numerals.app.reading import SUFFIXES
 from numerals.errors import FailureError, InputError, NumeralsError, PictureError, printable
 from numerals.files import write_atomically
@@ -26,6 +26,8 @@ from numerals.read import weights
 from numerals.read.pages import pages
 from numerals.read.reader import Reader
 from numerals.read.weights import Weights
+
+AHEAD = 8  # parts a worker, or more, are handed out together; the next when they are done
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def read_parts(job: Job, listed: Listed, request: Request, workers: int) -> Iter
         StorageError: the records cannot be written.
     """
     _silence()
-    for left in job.missing(listed):
+    for left in job.missing(listed, max(PARTS, workers * AHEAD)):
         items = [{"number": number, "part": json.dumps(part.to_dict())} for number, part in left]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             ReadParts,

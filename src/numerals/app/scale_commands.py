@@ -6,14 +6,7 @@ from typing import Annotated
 
 import typer
 
-AddressOption = Annotated[
-    str | None,
-    typer.Option(
-        metavar="HOST:PORT",
-        help="The head of a Ray cluster, from a machine of it. Left out: this machine's cores.",
-        show_default=False,
-    ),
-]
+from numerals.app.options import AddressOption, DataOption, DeviceOption, JsonOption, QuietOption
 
 
 def read_many(
@@ -74,3 +67,25 @@ def read_many(
         file=sys.stderr,
     )
     print(out)
+
+
+def sweep(
+    space: Annotated[Path, typer.Argument(metavar="SPACE.toml", help="What is varied, as docs/scale.md shows.")],
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="A run folder for each trial, and results.csv; goes on where it was.")
+    ],
+    device: DeviceOption = "auto",
+    data: DataOption = None,
+    address: AddressOption = None,
+    quiet: QuietOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Search for better numbers of a recipe: many trainings on Ray, chosen by Optuna, hopeless ones stopped by ASHA.
+
+    The best is chosen by validation alone, and the last line is its. Ended at any time and started again, it goes on.
+
+    Needs the extra scale.
+    """
+    from numerals.app import scaling
+
+    scaling.search(space, out, device, data, address, quiet).print(as_json)

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from numerals.files import readable_json
+
 if TYPE_CHECKING:
     from numerals.learn.callbacks import Epoch
     from numerals.learn.model import Layer
@@ -139,6 +141,15 @@ def say(quiet: bool) -> Callable[[str], None]:
     """Lines to stderr, or into nothing."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
     return console.print
+
+
+def last_line(line: str, found: dict[str, Any] | None) -> None:
+    """A command's result on stdout; with figures, these there as JSON, and the line on stderr."""
+    if found is None:
+        print(line)
+    else:
+        print(readable_json(found), end="")
+        print(line, file=sys.stderr)
 
 
 def _epochs(count: int) -> str:
