@@ -3,6 +3,7 @@
     python -m benchmarks.scale speed --pictures 16000             two actors beside twice one Reader, a thread each
     python -m benchmarks.scale memory --pictures 1000000          memory over the whole job; hours
     python -m benchmarks.scale killed --pictures 20000            a worker killed every 20 seconds, equal to none killed
+    python -m benchmarks.scale killed --nodes 3 --workers 3       the same on a simulated cluster of three nodes
 
 The pictures are MNIST's test digits as PNG of 28x28 pixels, in a Parquet table that is made first. Run it alone.
 """
@@ -30,6 +31,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import conditions, keep
 from numerals.learn.data import load_mnist
 from numerals.read.reader import Reader
+from tests.clusters import cluster, of_token
 
 ACTOR = "ReadParts"
 GROUP = 5000  # rows of a row group
@@ -68,11 +70,11 @@ def one_reader(count: int = 2500) -> tuple[float, float]:
 class Watch:
     """Memory of a job's processes and how far it is, every second; kills a worker every `every` seconds."""
 
-    def __init__(self, pid: int, out: Path, every: float | None) -> None:
+    def __init__(self, pid: int, cluster: int, out: Path, every: float | None) -> None:
         self.curve: list[dict[str, float]] = []
         self.killed = 0
         self.busy: dict[int, float] = {}  # seconds of the processor's that each actor took
-        self._pid, self._out, self._every = pid, out, every
+        self._pid, self._cluster, self._out, self._every = pid, cluster, out, every
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
         self._thread.start()
@@ -84,7 +86,7 @@ class Watch:
     def _watch(self) -> None:
         began = last = time.monotonic()
         while not self._stop.wait(1):
-            found = tree(self._pid)
+            found = tree(self._pid) | tree(self._cluster)
             memory = {"driver": 0.0, "actors": 0.0, "ray": 0.0}
             actors = []
             for pid, (command, resident) in found.items():
@@ -124,12 +126,16 @@ def processor_seconds(pid: int) -> float:
     return 0.0
 
 
-def job(table: Path, out: Path, workers: int, part: int, every: float | None = None) -> dict[str, Any]:
-    """A whole `numerals read-many`, watched."""
+def job(
+    table: Path, out: Path, workers: int, part: int, address: str | None, cluster: int, every: float | None = None
+) -> dict[str, Any]:
+    """A whole `numerals read-many`, watched; `cluster` is the process that Ray's nodes belong to, if not the job's."""
     command = [sys.executable, "-m", "numerals", "read-many", str(table), "--out", str(out)]
+    command += ["--address", address] if address else []
+    environment = {**os.environ, **(of_token() if address else {})}
     began = time.perf_counter()
-    with subprocess.Popen([*command, "--workers", str(workers), "--part", str(part)]) as process:
-        watch = Watch(process.pid, out, every)
+    with subprocess.Popen([*command, "--workers", str(workers), "--part", str(part)], env=environment) as process:
+        watch = Watch(process.pid, cluster or process.pid, out, every)
         code = process.wait()
         watch.stop()
     seconds = time.perf_counter() - began
@@ -169,21 +175,24 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=16000)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--part", type=int, default=500)
+    parser.add_argument("--nodes", type=int, default=0, help="of a simulated cluster; 0: Ray as the command starts it")
     parser.add_argument("--record", type=Path, default=Path("runs/scale.jsonl"))
     parser.add_argument("--note", default="nothing else ran")
     given = parser.parse_args()
-    found: dict[str, Any] = {"what": given.what, **conditions(given.note)}
-    with tempfile.TemporaryDirectory() as scratch:
+    found: dict[str, Any] = {"what": given.what, "nodes": given.nodes, **conditions(given.note)}
+    simulated = cluster(given.nodes) if given.nodes else contextlib.nullcontext((None, None))
+    with tempfile.TemporaryDirectory() as scratch, simulated as (address, process):
         table = Path(scratch) / "pictures.parquet"
         make_table(table, given.pictures)
         if given.what == "speed":
             found["one_reader"], found["one_reader_a_cpu_second"] = (round(rate, 1) for rate in one_reader())
-        found |= job(table, Path(scratch) / "out", given.workers, given.part)
+        where = address, process.pid if process else 0
+        found |= job(table, Path(scratch) / "out", given.workers, given.part, *where)
         if given.what == "speed":
             found["of_all_readers"] = round(found["pictures_a_second"] / (given.workers * found["one_reader"]), 3)
             found["of_its_work"] = round(found["pictures_a_cpu_second"] / found["one_reader_a_cpu_second"], 3)
         if given.what == "killed":
-            found["with_kills"] = job(table, Path(scratch) / "killed", given.workers, given.part, EVERY)
+            found["with_kills"] = job(table, Path(scratch) / "killed", given.workers, given.part, *where, EVERY)
             found["equal"] = found["hash"] == found["with_kills"]["hash"]
     keep(given.record, found)
     print(json.dumps(found, indent=2))

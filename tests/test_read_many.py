@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from numerals.app.archive import Archive, Part, without_secrets
 from numerals.app.job import Job, as_parquet, part_of
 from numerals.errors import InputError
 from numerals.read.reader import Reader
+from tests.clusters import cluster as simulated
+from tests.clusters import of_token
 from tests.conftest import NUMERALS, run_quietly
 from tests.pictures import encoded, on_paper, some_digits
 
@@ -133,6 +136,18 @@ def test_a_job_goes_on_with_what_is_missing_and_refuses_another(scans: Path, tmp
         Job(tmp_path / "out", asked | {"part": 8})
     with pytest.raises(InputError, match="no job of read-many"):
         Job(scans, asked)
+
+
+def test_as_many_parts_are_handed_out_together_as_are_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    for number in range(600):  # their lists are files of 256
+        (tmp_path / "scans" / f"{number}.png").touch()
+    job = Job(tmp_path / "out", {"source": "scans"})
+    listed = job.listed(Archive(str(tmp_path / "scans"), "picture"), 1)
+    job.path(7).touch()
+    assert [len(each) for each in job.missing(listed, 400)] == [400, 199]
+    numbers = [number for each in job.missing(listed, 100) for number, _ in each]
+    assert numbers == [number for number in range(600) if number != 7]
 
 
 def test_keys_of_a_bucket_are_written_nowhere() -> None:
@@ -303,3 +318,71 @@ def test_killed_at_random_and_started_again_it_reads_each_picture_once(
     done = run_quietly(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert_whole(tmp_path / "out", serial)
+
+
+@contextmanager
+def started(*options: object, **env: str) -> "Iterator[subprocess.Popen[str]]":
+    """The command at work; killed at the end, if it has not ended."""
+    command = [*map(str, NUMERALS), "read-many", *map(str, options)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
+    with subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+    ) as job:
+        try:
+            yield job
+        finally:
+            job.kill()
+
+
+@pytest.mark.slow
+def test_a_node_that_is_lost_is_no_error_and_another_token_is_one(
+    scans: Path, serial: dict[str, str], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with simulated(3) as (address, process):
+        wrong = run_quietly(
+            [*NUMERALS, "read-many", scans, "--out", out, "--address", address], None, **of_token("f" * 64)
+        )
+        assert wrong.returncode == 2 and "another token" in wrong.stderr and not out.exists()
+        with started(scans, "--out", out, "--address", address, "--part", 1, **of_token()) as job:
+            while job.poll() is None and len(list(out.glob("part-*"))) < 4:
+                time.sleep(0.05)
+            assert process.stdin and job.poll() is None  # it is at work
+            process.stdin.write("lose one\n")
+            process.stdin.flush()
+            _, says = job.communicate(timeout=100)
+        assert job.returncode == 0, says
+    assert_whole(out, serial)
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_one_line_that_says_what_goes_on(scans: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    with started(scans, "--out", out, "--part", 1) as job:
+        while job.poll() is None and not list(out.glob("part-*")):
+            time.sleep(0.05)
+        job.send_signal(signal.SIGINT)
+        _, says = job.communicate(timeout=60)
+    assert job.returncode == 130
+    assert says.splitlines() == [f"numerals: interrupted; what was read is in {out}; the same command goes on"]
+
+
+def test_a_bucket_that_denies_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
+    pytest.importorskip("moto.server")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    deny = {**os.environ, "INITIAL_NO_AUTH_ACTION_COUNT": "0"}
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=deny) as server:
+        try:
+            for _ in range(200):
+                with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                    break
+                time.sleep(0.1)
+            source = f"s3://key:secret@scans/all?scheme=http&endpoint_override=127.0.0.1:{port}"
+            done = run_quietly([*NUMERALS, "read-many", source, "--out", tmp_path / "out"])
+        finally:
+            server.kill()
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1), done.stderr
+    assert "secret" not in done.stderr and "ACCESS_DENIED" in done.stderr
+    assert list(tmp_path.iterdir()) == []
