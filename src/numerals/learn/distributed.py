@@ -47,6 +47,7 @@ def train_together(
     Raises:
         FailureError: processes were lost more than LOST times, or Ray failed.
         InputError, StorageError, FailureError: as `train` does.
+        KeyboardInterrupt: interrupted; the last checkpoint stays.
     """
     each = max(1, cores // workers)
     gpu = options["device"] != "cpu" and ray.cluster_resources().get("GPU", 0) >= workers
@@ -68,6 +69,8 @@ def train_together(
             trainer.fit()
         except ray_train.TrainingFailedError as error:
             failed = error
+        except SystemExit as error:  # what Ray Train makes of Ctrl-C
+            raise KeyboardInterrupt from error
         finally:
             listener.stop()
         if listener.error or failed:
