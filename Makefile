@@ -4,11 +4,12 @@ PYTHON ?= python3
 PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
 BENCH ?= instant quick article best keras-tensorflow keras-torch keras-example torch-example tinygrad-example --seeds 0 1 2
 RUN ?= runs/article-1
+SCALE ?= memory --pictures 1000000
 READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
 export RAY_USAGE_STATS_ENABLED := 0
 
-.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read bench-serve record clean
+.PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read bench-serve bench-scale record clean
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
@@ -23,6 +24,7 @@ help:
 	@echo "make bench-predict  an exported run's answers beside PyTorch and Keras's predict: RUN=runs/article-1"
 	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR' for more"
 	@echo "make bench-serve  numerals serve beside LitServe, on loopback"
+	@echo "make bench-scale  a million pictures read on Ray: hours; SCALE='speed', or 'killed', for less"
 	@echo "make record    the README's table from benchmarks/records"
 	@echo "make clean     remove what make made, but no run"
 
@@ -71,6 +73,9 @@ bench-read: .venv/train .venv-rapidocr/done
 
 bench-serve: .venv/dev .venv-litserve/done
 	$(BIN)/python -m benchmarks.serve --peer .venv-litserve/bin/python --record runs/serving.jsonl
+
+bench-scale: .venv/dev
+	$(BIN)/python -m benchmarks.scale $(SCALE)
 
 record: .venv/train
 	$(BIN)/python -m benchmarks.table --write

@@ -11,20 +11,33 @@ FLOORS = {"": 0, "read": 1, "learn": 2, "app": 3}  # a room imports its own floo
 GROUND = {"spec", "errors", "results", "files", "__init__"}  # modules that stand on the ground, at the package's top
 TORCH = """augment synthesis model kernel optimizer device batches train
            callbacks checkpoint adapt distributed explain export
-           checkpoints recovery state conclude resume
+           checkpoints recovery state conclude resume team
            train_reader train_reading reader_network rownet train_rows export_rows graph scoring averaging kept shown
            shipped"""
 HEAVY = {  # package -> the modules that may import it
     "torch": {f"learn.{name}" for name in TORCH.split()},
-    "ray": {"app.read_many", "app.sweep", "learn.distributed"},
+    "ray": {"app.cluster", "app.read_many", "app.sweep", "learn.distributed"},
     "onnxruntime": {"read.recognise"},
     "keras": set(),
     "tensorflow": set(),
 }
-NOT_LEARN = {"app.serve", "app.read_many", "app.corrections"}  # they read, and need no PyTorch
+NOT_LEARN = {
+    "app.serve",
+    "app.read_many",
+    "app.archive",
+    "app.job",
+    "app.cluster",
+    "app.corrections",
+}  # they read, and need no PyTorch
 TRAININGS = ("learn.train", "learn.train_reading", "learn.train_reader", "learn.train_rows", "learn.synthesis")
 NEVER_LEARNT_FROM = "learn.corruptions"  # what a model is tried with
-LAZY = {"app.cli", "app.learn_commands", "app.read_commands"}  # import what a command needs inside that command
+LAZY = {
+    "app.cli",
+    "app.learn_commands",
+    "app.read_commands",
+    "app.scale_commands",
+    "app.options",
+}  # import what a command needs inside that command
 
 
 def violations(source: Path) -> list[str]:

@@ -71,7 +71,7 @@ def test_every_make_target_and_file_that_the_pages_name_exists() -> None:
             assert target in targets, f"{page.name}: make {target}"
 
 
-@pytest.mark.parametrize("command", ["train", "evaluate", "report", "read", "serve", "doctor"])
+@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "report", "read", "read-many", "serve", "doctor"])
 def test_every_option_that_the_readme_uses_is_in_help(command: str) -> None:
     shown = subprocess.run(
         [sys.executable, "-m", "numerals", command, "--help"], capture_output=True, text=True, check=True

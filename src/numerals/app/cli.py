@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 import numerals
 from numerals.app import learn_commands as learn
 from numerals.app import read_commands as read
+from numerals.app import scale_commands as scale
 from numerals.app.read_commands import complain
 from numerals.errors import MissingError, NumeralsError
 from numerals.files import storage_error
@@ -62,11 +63,13 @@ def options(
 
 for command in (
     learn.train,
+    scale.sweep,
     learn.evaluate,
     learn.report,
     learn.export,
     read.read,
     read.serve,
+    scale.read_many,
     learn.benchmark,
     read.doctor,
 ):

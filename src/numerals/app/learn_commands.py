@@ -6,29 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from numerals.app.options import AddressOption, DataOption, DeviceOption, JsonOption, QuietOption
 from numerals.errors import InputError
 from numerals.files import readable_json
 
 if TYPE_CHECKING:
     from numerals.learn.evaluate import Metrics
-
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data",
-        metavar="SPEC",
-        show_default="mnist",
-        help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
-        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; "
-        "or corrections:FILE, what numerals serve keeps.",
-    ),
-]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the metrics as JSON on stdout instead of the last line.")
-]
-DeviceOption = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda", help="auto takes a CUDA device where there is one.")
-]
 
 
 def train(
@@ -99,7 +82,25 @@ def train(
             "--anyway", help="With --resume: although data, recipe or version differ, or it had stopped early."
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train so many times, with --seed and those after it, as many at a time as there are cores, and say "
+            "mean and deviation; --out has a run folder for each, and goes on where it was interrupted. On Ray.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Train one network on so many processes, each with its share of every batch. On Ray.",
+            show_default=False,
+        ),
+    ] = None,
+    address: AddressOption = None,
+    quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Train a network, keep the run in a folder, and evaluate it once on the test digits.
@@ -115,6 +116,14 @@ def train(
     from numerals.app import training
     from numerals.learn import recipe as recipes
 
+    if seeds is not None or workers is not None:
+        from numerals.app.scaling import Asked, train_on_ray
+
+        asked = Asked(recipe, epochs, seed, device, data, out, resumed, every_steps, initial, anyway)
+        train_on_ray(asked, seeds, workers, address, quiet).print(as_json)
+        return
+    if address is not None:
+        raise InputError(f"--address {address}: is for --seeds and --workers")
     corrected = data is not None and data.startswith(training.CORRECTIONS)
     chosen = recipes.load(recipe or ("adapt" if corrected else "article")) if resumed is None else None
     if resumed is not None:
@@ -282,9 +291,6 @@ def benchmark(
 
 def _print_result(test: "Metrics", as_json: dict[str, Any] | None) -> None:
     """The article's line on stdout; or JSON there and the line on stderr."""
-    line = f"Test Accuracy: {test.accuracy:.4f}, Test Loss: {test.loss:.4f}"
-    if as_json is None:
-        print(line)
-    else:
-        print(readable_json(as_json), end="")
-        print(line, file=sys.stderr)
+    from numerals.app.show import last_line
+
+    last_line(f"Test Accuracy: {test.accuracy:.4f}, Test Loss: {test.loss:.4f}", as_json)

@@ -5,12 +5,15 @@ Where there is no terminal the bar is left out; with `quiet` everything is. All 
 
 import shlex
 import sys
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
+
+from numerals.files import readable_json
 
 if TYPE_CHECKING:
     from numerals.learn.callbacks import Epoch
@@ -118,10 +121,35 @@ def track(items: Iterable[Item], total: int) -> Generator[Item, None, None]:
         yield from bar.track(items, total, description="reading")
 
 
+@contextmanager
+def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """A function to call with how many more are done; a progress bar on stderr where it is a terminal."""
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda more: bar.advance(task, more)
+
+
 def say(quiet: bool) -> Callable[[str], None]:
     """Lines to stderr, or into nothing."""
     console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
     return console.print
+
+
+def last_line(line: str, found: dict[str, Any] | None) -> None:
+    """A command's result on stdout; with figures, these there as JSON, and the line on stderr."""
+    if found is None:
+        print(line)
+    else:
+        print(readable_json(found), end="")
+        print(line, file=sys.stderr)
 
 
 def _epochs(count: int) -> str:

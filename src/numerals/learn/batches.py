@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from numerals.learn import augment, randomness
+from numerals.learn import augment, randomness, team
 from numerals.learn.data import Part
 from numerals.learn.model import as_input
 from numerals.learn.recipe import Recipe
@@ -25,20 +25,21 @@ def batches(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """The epoch's batches, shuffled, augmented if the recipe does: float32 (b, 1, 28, 28) in [0, 1], int64 (b,).
 
-    The first `done` are left out, and what is left is the same as without.
+    The first `done` are left out, and what is left is the same as without. In a team, this process's share of each.
     """
     images, labels = training
-    order = randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images))
+    order = team.share(randomness.generator(seed, randomness.ORDER, epoch).permutation(len(images)))
+    size = recipe.batch_size // team.size()
     transforms = augment.draw(len(images), recipe.augment, randomness.generator(seed, randomness.AUGMENT, epoch))
-    chunk = max(1, CHUNK // recipe.batch_size) * recipe.batch_size
-    for start in range(done * recipe.batch_size // chunk * chunk, len(order), chunk):
+    chunk = max(1, CHUNK // size) * size
+    for start in range(done * size // chunk * chunk, len(order), chunk):
         chosen = order[start : start + chunk]
         digits = as_input(images[chosen], device)
         if augment.reach(recipe.augment).any():
             digits = augment.apply(digits, transforms[chosen]).contiguous(memory_format=torch.channels_last)
         truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-        pairs = zip(digits.split(recipe.batch_size), truth.split(recipe.batch_size), strict=True)
-        yield from islice(pairs, max(0, done - start // recipe.batch_size), None)
+        pairs = zip(digits.split(size), truth.split(size), strict=True)
+        yield from islice(pairs, max(0, done - start // size), None)
 
 
 def samples(training: Part, recipe: Recipe, seed: int, device: torch.device) -> npt.NDArray[np.uint8]:

@@ -36,6 +36,10 @@ class Epoch:
         return asdict(self)
 
 
+class Stopped(Exception):  # noqa: N818  it is no error
+    """What whoever watches a training raises after an epoch, where the others of a sweep do better."""
+
+
 class EarlyStopping:
     """Stops after `patience` epochs without a new least val_loss, and remembers which epoch had it."""
 

@@ -34,7 +34,7 @@ class Fitted:
 
     history: tuple[Epoch, ...]
     best_epoch: int
-    ended: str  # "all epochs", "early" or "interrupted"
+    ended: str  # "all epochs", "early", "interrupted" or "stopped"
 
 
 def conclude(
@@ -52,7 +52,7 @@ def conclude(
     if recipe.curves:
         with stages("draw"):
             folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch, recipe))
-    if fitted.ended != "interrupted":
+    if fitted.ended not in ("interrupted", "stopped"):
         with stages("test"):
             probabilities = predict(dataset.test[0])
             test = score(probabilities, dataset.test[1])

@@ -44,3 +44,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was missing; torch says so of a GPU's in a type of its own, of the processor's in words."""
     said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
     return (said and isinstance(error, RuntimeError)) or isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def use_threads(number: int) -> None:
+    """How many threads torch computes with, from here on."""
+    torch.set_num_threads(number)

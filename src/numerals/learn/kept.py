@@ -151,8 +151,8 @@ def _history(path: Path) -> tuple[Epoch, ...]:
 
 def read_probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.uint8]]:
     """What a run answered on its test digits, float32 (n, 10), and their labels. Raises RunError where it is cut."""
-    if ended == "interrupted" and not path.exists():
-        raise RunError(f"{path.parent}: this training was interrupted and never tested; let one end for a report")
+    if ended in ("interrupted", "stopped") and not path.exists():
+        raise RunError(f"{path.parent}: this training was {ended} and never tested; let one end for a report")
     try:
         with np.load(io.BytesIO(_bytes(path)), allow_pickle=False) as kept:
             return kept["probabilities"], kept["labels"]

@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from numerals.learn import team
+
 Normalised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # the maps, each channel's mean and variance
 
 
@@ -36,6 +38,8 @@ def keep_memory() -> None:
 
 def batch_norm(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
     """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
+
+    Where several processes share a batch, all of them take the mean and variance of the whole of it.
 
     Args:
         maps: float32 (n, channels, height, width), channels_last for speed.
@@ -65,9 +69,10 @@ class _BatchNorm(torch.autograd.Function):
         context: Any, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
     ) -> Normalised:
         rows = _rows(maps)
-        mean = rows.sum(0) / len(rows)
+        count = len(rows) * team.size()
+        mean = team.total(rows.sum(0)) / count
         centred = rows - mean
-        variance = (centred * centred).sum(0) / len(rows)
+        variance = team.total((centred * centred).sum(0)) / count
         deviation = torch.rsqrt(variance + epsilon)
         context.save_for_backward(centred, weight, deviation)
         context.mark_non_differentiable(mean, variance)
@@ -77,12 +82,13 @@ class _BatchNorm(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         centred, weight, deviation = context.saved_tensors
         rows = _rows(gradient)
-        count = len(rows)
+        count = len(rows) * team.size()
         of_bias = rows.sum(0)
         of_weight = (rows * centred).sum(0) * deviation
+        everywhere, weighted = team.total(torch.stack([of_bias, of_weight]))  # the batch is the whole team's
         scale = weight * deviation
-        of_rows = torch.addcmul(-scale * of_bias / count, rows, scale)
-        of_rows.addcmul_(centred, -scale * deviation * of_weight / count)
+        of_rows = torch.addcmul(-scale * everywhere / count, rows, scale)
+        of_rows.addcmul_(centred, -scale * deviation * weighted / count)
         return _maps(of_rows, gradient), of_weight, of_bias, None
 
 

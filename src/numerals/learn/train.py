@@ -15,9 +15,9 @@ from torch.nn import functional
 
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
-from numerals.learn import model, randomness, sources
+from numerals.learn import model, randomness, sources, team
 from numerals.learn.batches import batches, samples
-from numerals.learn.callbacks import Epoch, OneCycle, TensorBoard
+from numerals.learn.callbacks import Epoch, OneCycle, Stopped, TensorBoard
 from numerals.learn.checkpoint import RunFolder, snapshot
 from numerals.learn.checkpoints import Checkpoints, about, recipe_of, start
 from numerals.learn.conclude import Fitted, conclude
@@ -32,7 +32,7 @@ from numerals.learn.state import State
 
 
 class Observer(Protocol):
-    """What may be watched. `step` is called often, the others once an event."""
+    """What may be watched. `step` is called often, the others once an event; `epoch` may raise Stopped."""
 
     def started(self, recipe: Recipe, layers: Sequence[model.Layer], facts: dict[str, Any]) -> None: ...
     def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None: ...
@@ -141,7 +141,7 @@ def fit(
     state = State(network, recipe)
     checkpoints.begin(state)
     cycle = OneCycle(recipe) if recipe.schedule.kind == "one-cycle" else None
-    predict = model.predictor(network)
+    predict = team.predicting(model.predictor(network))
     board = TensorBoard(folder.path / "tensorboard", state.history) if recipe.tensorboard.enabled else None
     ended = "all epochs"
     try:
@@ -178,10 +178,10 @@ def fit(
                     observer.epoch(row, is_best)
                 checkpoints.heed_ctrl_c()
             ended = "early" if state.stopping.stop else ended
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Stopped) as error:
         if state.best is None or checkpoints.ctrl_c.twice:
             raise
-        ended = "interrupted"
+        ended = "stopped" if isinstance(error, Stopped) else "interrupted"
         folder.write_model(state.best[1])
         folder.write_history([each.to_dict() for each in state.history])
     finally:
@@ -211,20 +211,21 @@ def _learn(
     bfloat16 = uses_bfloat16(recipe.precision, device)
     steps = math.ceil(len(training[0]) / recipe.batch_size)
     network.train()
+    shared = team.joined(network)
     for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device, state.step), state.step + 1):
-        set_seed(device, randomness.torch_seed(seed, randomness.DROPOUT, epoch, step))
+        set_seed(device, randomness.torch_seed(seed, randomness.DROPOUT, epoch, step, *team.place()))
         if cycle:
             optimizer.rate = cycle.rate(epoch - 1 + (step - 0.5) / steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
-            logits = network(digits)
+            logits = shared(digits)
         loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
 
-        value = loss.item()
+        value, right, count = team.overall(loss.item(), int((logits.argmax(1) == truth).sum()), len(truth))
         _check_loss(value, f"epoch {epoch}, step {step}: the loss")
-        state.count(value, int((logits.argmax(1) == truth).sum()), len(truth))
+        state.count(value, right, count)
         if observer:
             observer.step(epoch, step, steps, state.loss_sum / state.seen, state.right / state.seen)
         checkpoints.after_step(state, board)

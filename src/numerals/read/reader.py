@@ -14,7 +14,8 @@ from numerals.read.occlusion import Explanation, explain
 from numerals.read.picture import Loaded, load, load_sized
 from numerals.read.read_rows import ReadRow, read_page
 from numerals.read.read_strip import Frame, Settings, StripReader
-from numerals.read.recognise import Answer, Recogniser, RowRecogniser
+from numerals.read.recognise import THREADS, Answer, Recogniser, RowRecogniser
+from numerals.read.weights import Weights
 from numerals.results import Box, Digit, Page, Recognition, Row
 
 SURE = 0.8  # how sure the first look must be to be the only one
@@ -33,15 +34,19 @@ class Reader:
     A `model` that reads rows reads the rows. One that reads one digit a picture names the digits: in `recognise`, and
     in `read` those that the row model has located. Thread-safe.
 
+    Args:
+        model: a path, or what `weights.load` made of one.
+        threads: how many compute at the same time; one where a Reader a core is at work.
+
     Raises:
         ModelError: no such model, or not one of ours.
     """
 
-    def __init__(self, model: str | Path | None = None) -> None:
-        own = weights.load(model) if model is not None else None
-        rows = self._rows = RowRecogniser(own if own and own.reads_rows else None)
+    def __init__(self, model: str | Path | Weights | None = None, threads: int = THREADS) -> None:
+        own = model if model is None or isinstance(model, Weights) else weights.load(model)
+        rows = self._rows = RowRecogniser(own if own and own.reads_rows else None, threads)
         named = own if own and not own.reads_rows else None
-        self._recogniser = Recogniser(named)
+        self._recogniser = Recogniser(named, threads)
         models = rows, self._recogniser, Settings.of(rows.weights.card), named is not None
         self._read_strip, self._read_drawn = StripReader(*models), StripReader(*models, drawn=True)
 

@@ -27,10 +27,10 @@ class Recogniser:
         ModelError: no such model, or not one of ours.
     """
 
-    def __init__(self, model: Weights | None = None) -> None:
+    def __init__(self, model: Weights | None = None, threads: int = THREADS) -> None:
         self.weights = model or weights.load()
         self._session = _open(self.weights, [MODEL_INPUT], list(MODEL_OUTPUTS))
-        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="recognise")
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="recognise")
 
     def __call__(self, digits: npt.NDArray[np.uint8]) -> Answer:
         """uint8 (n, 28, 28), white ink on black -> probabilities float32 (n, 10) and is_digit float32 (n,)."""
