@@ -157,11 +157,16 @@ def _miss(pieces: Pieces, chain: list[int], digit: int, size: float) -> float:
     span = recent[-1, 0] - recent[0, 0]
     climb = 0.0
     if len(recent) > 1 and span > size:
-        slope = float(np.polyfit(recent[:, 0], recent[:, 1], 1)[0])
-        climb = float(np.clip(slope, -STEEPEST, STEEPEST)) * min(1, span / (3 * size))
+        climb = float(np.clip(_slope(recent), -STEEPEST, STEEPEST)) * min(1, span / (3 * size))
     expected = recent[:, 1].mean() + climb * (x - recent[:, 0].mean())
     unit = max((pieces.heights[digit] + np.median(pieces.heights[chain[-4:]])) / 2, 0.6 * size)
     return float(abs(y - expected) / unit + 0.03 * max(gap, 0) / size)
+
+
+def _slope(points: npt.NDArray[np.float64]) -> float:
+    """Of the line with the least squares through them; np.polyfit's takes ten times as long."""
+    x, y = (points - points.mean(axis=0)).T
+    return float(x @ y / (x @ x))
 
 
 def _stacked(box: list[float], other: list[float]) -> bool:

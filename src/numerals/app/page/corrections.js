@@ -8,12 +8,13 @@ let last = null; // the id of the oldest that is shown
 
 export async function list() {
   last = null;
-  element("list").replaceChildren();
   await more();
 }
 
 async function more() {
-  const found = await request(`/v1/corrections?limit=${SHOWN}${last === null ? "" : `&before=${last}`}`);
+  const first = last === null;
+  const found = await request(`/v1/corrections?limit=${SHOWN}${first ? "" : `&before=${last}`}`);
+  if (first) element("list").replaceChildren();
   element("list").append(...found.corrections.map(item));
   last = found.corrections.at(-1)?.id ?? last;
   element("more").hidden = found.corrections.length < SHOWN;

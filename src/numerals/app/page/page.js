@@ -185,7 +185,9 @@ async function correct(right) {
   try {
     const picture = source ? await base64Of(await cut(digit.box)) : null;
     if (picture === null) throw new Error("This browser cannot show the picture, so the digit cannot be kept.");
-    await send("/v1/corrections", { picture, digit: right, read, seen: digit.seen });
+    const { id } = await send("/v1/corrections", { picture, digit: right, read, seen: digit.seen });
+    if (digit.kept) await request(`/v1/corrections/${digit.kept}`, { method: "DELETE" }).catch(() => null); // was wrong
+    digit.kept = id;
   } catch (error) {
     say(error.message);
     return;
@@ -236,7 +238,7 @@ function asCsv() {
 }
 
 function asJson() {
-  return JSON.stringify(page, (key, value) => (["seen", "read", "corrected"].includes(key) ? undefined : value), 2);
+  return JSON.stringify(page, (key, value) => (["seen", "read", "corrected", "kept"].includes(key) ? undefined : value), 2);
 }
 
 async function copy() {
