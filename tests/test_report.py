@@ -90,6 +90,7 @@ def test_names_are_no_markup(copied: Path) -> None:
 
 
 def test_an_older_runs_metrics_are_completed(copied: Path) -> None:
+    (copied / "SHA256SUMS").unlink()
     whole = json.loads((copied / "metrics.json").read_text())
     older = whole | {"test": {key: whole["test"][key] for key in ("count", "errors", "accuracy", "loss")}}
     (copied / "metrics.json").write_text(json.dumps(older))
@@ -119,6 +120,17 @@ def test_a_missing_or_cut_file_is_one_line(
     assert not (copied / "report.html").exists()
 
 
+@pytest.mark.parametrize(
+    ("file", "was", "now"), [("history.csv", "0.", "1."), ("metrics.json", '"seed": 0', '"seed": 7')]
+)
+def test_a_figure_that_is_not_the_trainings_is_not_shown(file: str, was: str, now: str, copied: Path) -> None:
+    path = copied / file
+    assert was in path.read_text()
+    path.write_text(path.read_text().replace(was, now, 1))
+    with pytest.raises(RunError, match=rf"{file}: damaged, its SHA-256 is \w{{12}}..., not \w{{12}}..."):
+        report([copied])
+
+
 def test_what_does_not_fit_together_is_refused(copied: Path, small_npz: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         read_run(tmp_path)
@@ -126,6 +138,7 @@ def test_what_does_not_fit_together_is_refused(copied: Path, small_npz: Path, tm
         report([copied, copied])
     with pytest.raises(InputError, match="ends in"):
         report([copied], tmp_path / "page.pdf")
+    (copied / "SHA256SUMS").unlink()  # as of a run from elsewhere
     metrics = json.loads((copied / "metrics.json").read_text())
     changed = {
         "epochs": metrics | {"best_epoch": 9},

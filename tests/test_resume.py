@@ -529,6 +529,10 @@ def test_the_command_killed_and_resumed(small_npz: Path, tmp_path: Path) -> None
     hashes = [json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] for name in ("run", "whole")]
     assert hashes[0] == hashes[1] and done.stdout == whole.stdout
     assert steps_of(tmp_path / "run") == steps_of(tmp_path / "whole")
+    flip(tmp_path / "run" / "history.csv")
+    quiet = run_quietly((*NUMERALS, "train", "--quiet", "--resume", tmp_path / "run"))
+    assert (quiet.returncode, quiet.stdout) == (0, whole.stdout), "mended"
+    assert quiet.stderr.count("\n") == 1 and "history.csv: damaged, its SHA-256 is" in quiet.stderr, quiet.stderr
 
 
 def steps_of(run: Path) -> dict[str, list[int]]:

@@ -50,8 +50,8 @@ class Show:
 
     def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
-        for line in facts["said"]:
-            self._print(line)
+        for line in facts["said"]:  # damage; whoever wants it quiet wants to know that too
+            say(False)(line)
         self._print(_table(layers))
         still = sum(layer.parameters - layer.trained for layer in layers)
         self._print(

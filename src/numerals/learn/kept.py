@@ -88,6 +88,9 @@ def read_run(path: Path) -> KeptRun:
     recipe = folder.recipe()
     if not isinstance(recipe, Recipe):
         raise RunError(f"{path}: a run of recipe {recipe.name}, which reads; a report shows runs of the article's kind")
+    for name in ("history.csv", "metrics.json", "test_probabilities.npz"):  # `network` checks the others
+        if (path / name).exists():
+            folder.check(name)
     metrics = _metrics(path / "metrics.json")
     history = _history(path / "history.csv")
     probabilities, labels = read_probabilities(path / "test_probabilities.npz", metrics["ended"])
@@ -120,6 +123,7 @@ def _complete(
         raise RunError(f"{path}: has {test['errors']} mistakes, metrics.json another number; train again")
     if kept != test:
         metrics["test"] = test
+    if kept != test and not folder.sums():
         with contextlib.suppress(StorageError):  # a folder that may only be read has its report elsewhere
             folder.write_metrics(metrics)
 
