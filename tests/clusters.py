@@ -5,9 +5,11 @@ It prints its address; a line on standard input loses a node; the end of standar
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,38 @@ def cluster(nodes: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
         finally:
             process.stdin.close()
             process.wait(60)
+
+
+def interrupted(command: list[str], enough: Callable[[], bool]) -> str:
+    """The command, and when it is `enough` Ctrl-C as a terminal sends it, to the workers too; what was said last."""
+    with _at_work(command, enough) as job:
+        os.killpg(job.pid, signal.SIGINT)
+        _, says = job.communicate(timeout=60)
+    assert job.returncode == 130, says
+    return str(says.splitlines()[-1])
+
+
+def killed(command: list[str], enough: Callable[[], bool]) -> None:
+    """The command, and when it is `enough` SIGKILL to it alone; its workers find out by themselves."""
+    with _at_work(command, enough) as job:
+        assert job.poll() is None  # it is at work
+        job.kill()
+
+
+@contextlib.contextmanager
+def _at_work(command: list[str], enough: Callable[[], bool]) -> Iterator["subprocess.Popen[str]"]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as job:
+        while job.poll() is None and not enough():
+            time.sleep(0.02)
+        yield job
 
 
 def of_token(token: str = TOKEN) -> dict[str, str]:

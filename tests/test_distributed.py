@@ -18,7 +18,7 @@ from torch.multiprocessing.spawn import start_processes
 from numerals.learn import kernel, team
 from numerals.learn.batches import batches
 from numerals.learn.recipe import Recipe
-from tests.clusters import below, cluster, of_token
+from tests.clusters import below, cluster, interrupted, of_token
 from tests.conftest import NUMERALS, run_quietly
 
 RECIPE = """epochs = 4
@@ -144,9 +144,22 @@ def test_a_lost_process_is_no_error(tmp_path: Path, recipe: Path, small_npz: Pat
             time.sleep(0.02)
         lost = below(job.pid, WORKER)
         os.kill(lost[-1], signal.SIGKILL)
-        _, says = job.communicate(timeout=100)
+        printed, says = job.communicate(timeout=100)
     assert lost and job.returncode == 0, says
+    assert len(printed.splitlines()) == 1 and "raylet" not in says  # it is no error, so Ray says nothing of it
     assert_same(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+def test_several_processes_interrupted_go_on(tmp_path: Path, recipe: Path, small_npz: Path) -> None:
+    options = ("--recipe", recipe, "--data", small_npz, "--epochs", "12")
+    train(*options, "--out", tmp_path / "one")
+    two = tmp_path / "two"
+    command = [*map(str, NUMERALS), "train", *map(str, options), "--workers", "2", "--out", str(two)]
+    says = interrupted(command, lambda: len(list(two.glob("checkpoint/*-*.json"))) > 1)
+    assert says == f"numerals: interrupted; numerals train --resume {two} goes on"
+    train("--resume", two, "--workers", 2)
+    assert_same(tmp_path / "one", two)
 
 
 @pytest.mark.slow

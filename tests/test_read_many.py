@@ -325,9 +325,7 @@ def started(*options: object, **env: str) -> "Iterator[subprocess.Popen[str]]":
     """The command at work; killed at the end, if it has not ended."""
     command = [*map(str, NUMERALS), "read-many", *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
-    with subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
-    ) as job:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as job:
         try:
             yield job
         finally:
@@ -350,8 +348,9 @@ def test_a_node_that_is_lost_is_no_error_and_another_token_is_one(
             assert process.stdin and job.poll() is None  # it is at work
             process.stdin.write("lose one\n")
             process.stdin.flush()
-            _, says = job.communicate(timeout=100)
+            printed, says = job.communicate(timeout=100)
         assert job.returncode == 0, says
+        assert printed == f"{out}\n" and len(says.splitlines()) == 1, says  # it is no error, and Ray says nothing of it
     assert_whole(out, serial)
 
 

@@ -2,12 +2,7 @@
 
 import csv
 import json
-import os
-import signal
 import statistics
-import subprocess
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +14,7 @@ from numerals.errors import InputError
 from numerals.learn import space
 from numerals.learn.checkpoint import RunFolder
 from numerals.learn.recipe import Recipe
+from tests.clusters import interrupted, killed
 from tests.conftest import NUMERALS, run_quietly
 
 SMALL = """epochs = 4
@@ -109,25 +105,6 @@ def test_options_that_do_not_go_together_are_a_line(tmp_path: Path, options: tup
     assert list(tmp_path.iterdir()) == []
 
 
-def interrupted(command: list[str], enough: Callable[[], bool]) -> str:
-    """The command, and Ctrl-C as a terminal sends it, to the workers too; what was said last."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-        start_new_session=True,
-    ) as job:
-        while job.poll() is None and not enough():
-            time.sleep(0.02)
-        os.killpg(job.pid, signal.SIGINT)
-        _, says = job.communicate(timeout=60)
-    assert job.returncode == 130, says
-    return str(says.splitlines()[-1])
-
-
 def names(out: Path, pattern: str) -> set[str]:
     return {path.parent.name for path in out.glob(pattern)}
 
@@ -170,6 +147,26 @@ def test_interrupted_seeds_go_on_to_what_each_would_have_been(tmp_path: Path, sm
         assert train.returncode == 0, train.stderr
         same = RunFolder.open(alone).metrics()["weights_sha256"]
         assert RunFolder.open(out / name).metrics()["weights_sha256"] == same
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_at_once_goes_on_without_a_trial_lost_or_begun_anew(
+    tmp_path: Path, small: Path, small_npz: Path
+) -> None:
+    small.write_text(SMALL.replace("patience = 9", "patience = 99").replace("epochs = 4", "epochs = 40"))
+    sweep = written(tmp_path, f'recipe = "{small}"\ntrials = 3\n[space]\nmodel.dropout = [0.1, 0.2]\n')
+    out = tmp_path / "out"
+    command = [*map(str, NUMERALS), "sweep", str(sweep), "--data", str(small_npz), "--out", str(out)]
+    killed(command, lambda: len(list(out.glob("trial-*/checkpoint/*-*.json"))) >= 2)
+    begun = names(out, "trial-*/history.csv")
+    epochs = {name: len((out / name / "history.csv").read_text().splitlines()) for name in begun}
+    done = run_quietly(command)
+    assert done.returncode == 0, done.stderr
+    with open(out / "results.csv", newline="") as file:
+        rows = {row["run"]: row for row in csv.DictReader(file)}
+    assert begun and begun <= rows.keys() and len(rows) == 3 == len(names(out, "trial-*/metrics.json"))
+    for name, count in epochs.items():
+        assert int(rows[name]["epochs"]) >= count - 1
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -92,17 +92,21 @@ def _quiet() -> None:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    """stderr for Python alone: Ray's machine code writes there too, past every setting, what helps nobody."""
+    """stderr for Python alone, stdout for nobody: there Ray writes, past every setting, how its processes died.
+
+    That is no error here, and our results are printed when Ray has ended.
+    """
     if os.environ.get("NUMERALS_TRACEBACK"):
         yield
         return
     before = sys.stderr
     with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as ours:
-        with open(os.devnull, "w") as nowhere:
-            os.dup2(nowhere.fileno(), 2)
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  a thread of Ray's may still write when it is over
+        os.dup2(nowhere.fileno(), 2)
         sys.stderr = ours
         try:
-            yield
+            with redirect_stdout(nowhere):
+                yield
         finally:
             sys.stderr = before
             ours.flush()

@@ -36,9 +36,8 @@ class Show:
             BarColumn(20),
             TextColumn("{task.fields[figures]}"),
         )
-        self._bar = Progress(
-            *columns, console=self._console, transient=True, disable=quiet or not self._console.is_terminal
-        )
+        hidden = quiet or not self._console.is_terminal
+        self._bar = Progress(*columns, console=self._console, transient=True, disable=hidden, redirect_stdout=False)
         self._task = self._bar.add_task("", total=None, figures="", start=False)
         self._epochs = 0
 
@@ -132,7 +131,8 @@ def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
         TimeRemainingColumn(compact=True),
         TextColumn("left"),
     )
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
         task = bar.add_task(what, total=total)
         yield lambda more: bar.advance(task, more)
 
