@@ -27,6 +27,7 @@ from numerals.learn.device import choose_device, uses_bfloat16
 from numerals.learn.evaluate import evaluate, score
 from numerals.learn.recipe import Recipe
 from numerals.learn.train import Run, train
+from tests.conftest import NUMERALS, run_quietly
 from tests.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
@@ -555,6 +556,14 @@ def test_across_threads_a_whole_training_agrees(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     accuracies = [run.test.accuracy for run in runs if run.test]
     assert abs(accuracies[0] - accuracies[1]) < 0.002
+
+
+@pytest.mark.slow
+def test_the_articles_training_takes_little_memory(tmp_path: Path) -> None:
+    """520 MiB; 750 where validation digits are looked at by the thousand, and 990 after ten epochs."""
+    command = [*NUMERALS, "train", "--epochs", 1, "--device", "cpu", "--out", tmp_path / "run", "--quiet", "--json"]
+    done = run_quietly(command)
+    assert done.returncode == 0 and json.loads(done.stdout)["peak_mebibytes"] < 600, done.stderr
 
 
 def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:
