@@ -558,12 +558,21 @@ def test_across_threads_a_whole_training_agrees(tmp_path: Path) -> None:
     assert abs(accuracies[0] - accuracies[1]) < 0.002
 
 
+def test_a_peak_is_the_process_own_and_not_that_of_whoever_started_it() -> None:
+    told = "from numerals.learn.stages import peak_mebibytes; print(peak_mebibytes())"
+    large = (
+        f"import subprocess, sys; full = b'1' * 10**9; subprocess.run([sys.executable, '-c', {told!r}])"
+    )
+    done = run_quietly([sys.executable, "-c", large])
+    assert 5 < float(done.stdout) < 500, done.stderr
+
+
 @pytest.mark.slow
 def test_the_articles_training_takes_little_memory(tmp_path: Path) -> None:
-    """520 MiB; 750 where validation digits are looked at by the thousand, and 990 after ten epochs."""
+    """500 to 650 MiB; 750 to 870 where validation digits are looked at by the thousand, and 990 after ten epochs."""
     command = [*NUMERALS, "train", "--epochs", 1, "--device", "cpu", "--out", tmp_path / "run", "--quiet", "--json"]
     done = run_quietly(command)
-    assert done.returncode == 0 and json.loads(done.stdout)["peak_mebibytes"] < 600, done.stderr
+    assert done.returncode == 0 and json.loads(done.stdout)["peak_mebibytes"] < 700, done.stderr
 
 
 def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:

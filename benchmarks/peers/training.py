@@ -5,12 +5,13 @@ Each is a program of its own, `python -m benchmarks.peers.NAME mnist.npz --seed 
 
 import argparse
 import json
-import resource
 import time
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
+from benchmarks.peers.process import own_peak
 
 PACKAGES = {"keras", "tensorflow", "tensorflow-cpu", "torch", "tinygrad", "numpy", "scipy"}  # whose versions are told
 
@@ -67,7 +68,7 @@ class Watch:
                     "import_seconds": self._imported,
                     "reached": self._reached,
                     "total_seconds": self._seconds(),
-                    "peak_mebibytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+                    "peak_mebibytes": own_peak(),
                 }
             )
         )

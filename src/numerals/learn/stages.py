@@ -2,11 +2,12 @@
 
 import contextlib
 import platform
-import sys
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numerals
@@ -44,12 +45,14 @@ class Stages:
 
 def peak_mebibytes() -> float | None:
     """The most memory this process has held so far, in MiB; None where the system does not tell (Windows)."""
+    with contextlib.suppress(OSError):  # Linux, where getrusage would count that of the process that started this one
+        status = Path("/proc/self/status").read_text()
+        return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024, 1)
     try:
         import resource
     except ImportError:
         return None
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20, 1)
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 1)  # macOS counts bytes
 
 
 def versions() -> dict[str, str]:
