@@ -1,5 +1,6 @@
 """The two networks that read, trained for a moment by the command line; kept, evaluated, exported, read with."""
 
+import contextlib
 import json
 import os
 import signal
@@ -136,6 +137,23 @@ def test_interrupted_it_keeps_the_weights_so_far(
     assert code == 130 and f"the weights so far are kept in {out}" in told
     monkeypatch.undo()
     RunFolder.open(out).network()
+
+
+def test_a_swallowed_ctrl_c_ends_it_all_the_same(
+    small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, out, written_down = RunFolder.write_history, tmp_path / "run", []
+
+    def swallowing(self: RunFolder, history: list[dict[str, float]]) -> None:
+        write(self, history)
+        written_down.append(len(history))
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(RunFolder, "write_history", swallowing)
+    recipe = written(tmp_path, "mine", READER)
+    code, _, told = run(capfd, "train", "--recipe", recipe, "--data", small_npz, "--out", out)
+    assert code == 130 and f"the weights so far are kept in {out}" in told and written_down == [1]
 
 
 def test_a_class_that_is_missing_is_named(small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

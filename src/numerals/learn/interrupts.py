@@ -1,4 +1,4 @@
-"""Ctrl-C once: the training ends after the step that it is at. Twice: at once. Knows nothing about training."""
+"""Ctrl-C remembered: what it interrupts may have swallowed it, or may end its step first. Knows nothing about training."""
 
 import signal
 import threading
@@ -9,10 +9,14 @@ from typing import Any, Self
 class CtrlC:
     """Use it as a context: after the first Ctrl-C `asked` is true; the second raises KeyboardInterrupt, and `twice` is.
 
+    `at_once`: the first raises it as well; whoever looks at `asked` now and then ends even if it was swallowed, as
+    libraries do that try to import something and take any error for its absence.
+
     Only where Python would raise it itself: in the main thread, and where nobody else listens.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
+        self._at_once = at_once
         self.asked = self.twice = False
         self._before: Any = None
 
@@ -28,5 +32,5 @@ class CtrlC:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.asked, self.twice = True, self.asked
-        if self.twice:
+        if self.twice or self._at_once:
             raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from numerals.learn import sources
 from numerals.learn.checkpoint import RunFolder, Weights, snapshot, weights_sha256
 from numerals.learn.data import Dataset
 from numerals.learn.evaluate import Metrics
+from numerals.learn.interrupts import CtrlC
 from numerals.learn.recipe import ReaderRecipe, RowRecipe
 from numerals.learn.scoring import score_network
 from numerals.learn.shipped import SHIPPED, shipped_weights
@@ -62,8 +63,8 @@ def train_reading(
     folder = RunFolder.create(out, recipe.name)
     try:
         folder.write("recipe.toml", recipe.to_toml())
-        with stages("fit"), _one_thread():
-            network = _fit(recipe, dataset, seed, folder, start, say)
+        with stages("fit"), _one_thread(), CtrlC(at_once=True) as ctrl_c:
+            network = _fit(recipe, dataset, seed, folder, start, say, ctrl_c)
         with stages("test"):
             test = score_network(network, dataset.test)
     except BaseException as error:
@@ -108,7 +109,13 @@ def _weights_of(run: str | Path, recipe: ReaderRecipe | RowRecipe) -> Weights:
 
 
 def _fit(
-    recipe: ReaderRecipe | RowRecipe, dataset: Dataset, seed: int, folder: RunFolder, start: Weights | None, say: Say
+    recipe: ReaderRecipe | RowRecipe,
+    dataset: Dataset,
+    seed: int,
+    folder: RunFolder,
+    start: Weights | None,
+    say: Say,
+    ctrl_c: CtrlC,
 ) -> nn.Module:
     """Train, keeping the weights and a line of history with every word of progress."""
     started, history = time.perf_counter(), []
@@ -121,6 +128,8 @@ def _fit(
         left = (time.perf_counter() - started) * (total / done - 1)
         words = "  ".join(f"{name} {value:.4g}" for name, value in figures)
         say(f"{unit} {done}/{total}  {words}  about {left / 60:.0f} min left")
+        if ctrl_c.asked:
+            raise KeyboardInterrupt
 
     if isinstance(recipe, ReaderRecipe):
         return train_reader(recipe, dataset, seed, keep, start)
