@@ -32,7 +32,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _end(f"interrupted; {error or 'nothing was kept'}", INTERRUPTED, error)
+            _end(f"interrupted; {str(error) or 'nothing was kept'}", INTERRUPTED, error)
 
 
 app = typer.Typer(

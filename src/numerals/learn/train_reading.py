@@ -60,20 +60,22 @@ def train_reading(
         dataset = sources.load(data)
         _check_classes(dataset, recipe)
         start = _weights_of(initial, recipe) if initial is not None else None
-    folder = RunFolder.create(out, recipe.name)
-    try:
-        folder.write("recipe.toml", recipe.to_toml())
-        with stages("fit"), _one_thread(), CtrlC(at_once=True) as ctrl_c:
-            network = _fit(recipe, dataset, seed, folder, start, say, ctrl_c)
-        with stages("test"):
-            test = score_network(network, dataset.test)
-    except BaseException as error:
-        kept = f"the weights so far are kept in {folder.path}" if folder.has_model() else "nothing was kept"
-        if not folder.has_model():
-            folder.discard()
-        if isinstance(error, KeyboardInterrupt):
-            raise KeyboardInterrupt(kept) from error
-        raise
+    with CtrlC() as ctrl_c:  # not between the folder and what cleans it up
+        folder = RunFolder.create(out, recipe.name)
+        try:
+            ctrl_c.at_once()
+            folder.write("recipe.toml", recipe.to_toml())
+            with stages("fit"), _one_thread():
+                network = _fit(recipe, dataset, seed, folder, start, say, ctrl_c)
+            with stages("test"):
+                test = score_network(network, dataset.test)
+        except BaseException as error:
+            kept = f"the weights so far are kept in {folder.path}" if folder.has_model() else "nothing was kept"
+            if not folder.has_model():
+                folder.discard()
+            if isinstance(error, KeyboardInterrupt):
+                raise KeyboardInterrupt(kept) from error
+            raise
     metrics = {
         "recipe": recipe.name,
         "seed": seed,
