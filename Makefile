@@ -13,8 +13,8 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 help:
 	@echo "make train     train the article's network on MNIST, in a .venv of its own"
-	@echo "make test      the tests, under five minutes"
-	@echo "make slow      whole trainings and the like"
+	@echo "make test      the tests, six minutes or so on two cores"
+	@echo "make slow      whole trainings and the like: twenty minutes"
 	@echo "make soak      ten minutes of load, a million damaged pictures: hours, by hand"
 	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
 	@echo "make notebook  docs/walkthrough.md as a notebook"
