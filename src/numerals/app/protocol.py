@@ -11,6 +11,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from numerals.app.settings import MOST_HEAD, SEND
 
+MOMENT = 0.3  # seconds
 TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -51,6 +52,13 @@ class TimedProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._stop()
         super().on_message_complete()
+
+    def shutdown(self) -> None:
+        """The server ends. What is on its way, or lies unread, has a moment to become a request, which is answered."""
+        if self._clock is None:
+            super().shutdown()
+        else:
+            self.loop.call_later(MOMENT, super().shutdown)
 
     def _start(self) -> None:
         if self._clock is None:

@@ -3,6 +3,7 @@
 Told to end (SIGTERM, SIGINT), a process is not ready at once, answers what it has accepted, and stops.
 """
 
+import asyncio
 import multiprocessing
 import os
 import signal
@@ -94,6 +95,20 @@ class Server(uvicorn.Server):
         if self._told:  # twice is in earnest
             self.should_exit = self.force_exit = True
         self._gate.closing, self._told = True, self._told or time.monotonic()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """As uvicorn's; who is connected already, and waits to be accepted, is not turned away."""
+        loop = asyncio.get_running_loop()
+        for each in sockets or []:
+            with suppress(OSError):  # nobody waits any more
+                for _ in range(BACKLOG):
+                    connected, _ = each.accept()
+                    connected.setblocking(False)
+                    await loop.connect_accepted_socket(self._protocol, connected)
+        await super().shutdown(sockets)
+
+    def _protocol(self) -> TimedProtocol:
+        return TimedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
     async def on_tick(self, counter: int) -> bool:
         return await super().on_tick(counter) or bool(self._told and time.monotonic() - self._told > GRACE)
