@@ -1,8 +1,11 @@
 """Our own steps against their twins in plain torch, and against float64."""
 
+import math
+import os
 import platform
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 import torch
@@ -25,7 +28,81 @@ def test_batch_norm_is_its_twin_forward_and_backward(
         normalised, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
         (normalised * wanted.to(kind)).sum().backward()
         results.append([normalised, mean, variance, *(each.grad for each in inputs)])
-    for ours, twin in zip(*results, strict=True):
+    assert_close(*results)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3), (3, 12, 4, 5)])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_rectify_norm_pool_is_its_twin_forward_and_backward(
+    shape: tuple[int, ...], memory_format: torch.memory_format
+) -> None:
+    """Weights of both signs: where one is negative, the smallest pixel of a square is the largest once scaled."""
+    chance = torch.Generator().manual_seed(0)
+    maps = (torch.rand(shape, generator=chance) - 0.4).contiguous(memory_format=memory_format)
+    weight, bias = torch.rand(shape[1], generator=chance) - 0.5, torch.rand(shape[1], generator=chance)
+    results = []
+    for function, kind in ((kernel.rectify_norm_pool, torch.float32), (kernel.rectify_norm_pool_plain, torch.float64)):
+        inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
+        pooled, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
+        wanted = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        (pooled * wanted.to(kind)).sum().backward()
+        results.append([pooled, mean, variance, *(each.grad for each in inputs)])
+    assert_close(*results)
+
+
+def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> None:
+    chance, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
+    maps, weight = torch.randn((5, 32, 26, 26), generator=chance), torch.randn(32, generator=chance)
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            inputs = maps.clone().requires_grad_()
+            pooled, *moments = kernel.rectify_norm_pool(inputs, weight, weight, 1e-3)
+            (pooled * pooled).sum().backward()
+            results.append([pooled, *moments, inputs.grad])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+
+
+def test_not_a_number_is_not_lost() -> None:
+    """Training must see that it went wrong, which it does by the loss."""
+    maps = torch.zeros(2, 3, 4, 4)
+    maps[1, 1, 3, 2] = math.nan
+    pooled, mean, variance = kernel.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+    for result in (pooled[:, 1], mean[1], variance[1]):
+        assert result.isnan().all()
+    assert pooled[:, [0, 2]].isfinite().all()
+
+
+def test_loops_are_called_by_one_thread_at_a_time() -> None:
+    """Numba's own threads, which it takes where OpenMP is missing, would end the process otherwise."""
+    program = """if True:
+        import threading, torch
+        from numerals.learn import kernel
+
+        maps = torch.randn(4, 32, 26, 26)
+        wanted = kernel.rectify_norm_pool(maps, torch.ones(32), torch.zeros(32), 1e-3)[0]
+        agreed = []
+
+        def work():
+            for _ in range(30):
+                agreed.append(torch.equal(kernel.rectify_norm_pool(maps, torch.ones(32), torch.zeros(32), 1e-3)[0], wanted))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        import numba
+        print(numba.threading_layer(), len(agreed), all(agreed))
+    """
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue"}
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("workqueue 120 True\n", "", 0)
+
+
+def assert_close(results: list[Any], twins: list[Any]) -> None:
+    for ours, twin in zip(results, twins, strict=True):
         assert ours.shape == twin.shape
         scale = float(twin.detach().abs().max()) + 1e-6
         assert float((ours.double() - twin).detach().abs().max()) <= 2e-5 * scale

@@ -48,12 +48,33 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         if not self.training:
             return super().forward(maps)
+        return self.by(kernel.batch_norm, maps)
+
+    def by(self, function: Callable[..., kernel.Normalised], maps: torch.Tensor) -> torch.Tensor:
+        """What a function of kernel.py makes of the maps in training; its mean and variance enter the running ones."""
         # bfloat16 would be too coarse for sums
-        normalised, mean, variance = kernel.batch_norm(maps.float(), self.weight, self.bias, self.eps)
+        normalised, mean, variance = function(maps.float(), self.weight, self.bias, self.eps)
         assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
         return normalised
+
+
+class Network(nn.Sequential):
+    """Layers one after the other; in training, those three that kernel.py does together are done together."""
+
+    def forward(self, signal: torch.Tensor) -> torch.Tensor:
+        layers = list(self)
+        while layers:
+            match layers:
+                case [nn.ReLU(), BatchNorm2d(training=True) as norm, nn.MaxPool2d(kernel_size=2), *rest] if (
+                    kernel.can_fuse(signal)
+                ):
+                    signal = norm.by(kernel.rectify_norm_pool, signal)
+                case [layer, *rest]:
+                    signal = layer(signal)
+            layers = rest
+        return signal
 
 
 def build(recipe: recipe_tables.Model) -> nn.Sequential:
@@ -88,7 +109,7 @@ def build(recipe: recipe_tables.Model) -> nn.Sequential:
         nn.Dropout(recipe.dropout),
     ]
     layers += [nn.Linear(recipe.dense, len(CLASSES))]
-    network = nn.Sequential(*layers)
+    network = Network(*layers)
     network.apply(_initialise)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

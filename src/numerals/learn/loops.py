@@ -1,0 +1,113 @@
+"""Loops over maps that Numba compiles to machine code, for kernel.py, which says what they are for.
+
+They are compiled at the first call, which takes some seconds, and kept on disk for all later processes. The maps are
+float32 (n, height, width, channels), C-contiguous. Each image is one thread's, so that their number changes no bit.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+from numba import prange
+
+Floats = npt.NDArray[np.float32]
+Corners = npt.NDArray[np.uint8]  # of four pixels, the one that was largest: 0 and 1 above, 2 and 3 below
+ZERO = np.float32(0)
+
+
+def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    options: dict[str, Any] = {"parallel": True, "nogil": True, "fastmath": {"contract"}}  # a * b + c rounded once
+    try:
+        compiled = numba.njit(cache=True, **options)(function)
+    except RuntimeError:  # no folder may be written: compiled anew in each process
+        compiled = numba.njit(**options)(function)
+    return compiled  # type: ignore[no-any-return]
+
+
+@_compiled
+def moments(maps: Floats, means: Floats, squares: Floats) -> None:
+    """Of ReLU(maps), by image and channel: the mean, and the sum of squared distances from it; (n, channels) each."""
+    count, height, width, channels = maps.shape
+    for image in prange(count):
+        mean, square = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+        for row in range(height):
+            for column in range(width):
+                for channel in range(channels):
+                    mean[channel] += max(maps[image, row, column, channel], ZERO)
+        mean /= np.float32(height * width)
+        for row in range(height):
+            for column in range(width):
+                for channel in range(channels):
+                    distance = max(maps[image, row, column, channel], ZERO) - mean[channel]
+                    square[channel] += distance * distance
+        means[image], squares[image] = mean, square
+
+
+@_compiled
+def scale_and_pool(maps: Floats, mean: Floats, scale: Floats, bias: Floats, pooled: Floats, corners: Corners) -> None:
+    """(ReLU(maps) - mean) * scale + bias: the largest of every four pixels, and which one it was."""
+    count, height, width, channels = pooled.shape
+    for image in prange(count):
+        for row in range(height):
+            above, below = maps[image, 2 * row], maps[image, 2 * row + 1]
+            for column in range(width):
+                left, right = 2 * column, 2 * column + 1
+                for channel in range(channels):
+                    centre, factor = mean[channel], scale[channel]
+                    largest, corner = (max(above[left, channel], ZERO) - centre) * factor, 0
+                    value = (max(above[right, channel], ZERO) - centre) * factor
+                    largest, corner = (value, 1) if value > largest else (largest, corner)
+                    value = (max(below[left, channel], ZERO) - centre) * factor
+                    largest, corner = (value, 2) if value > largest else (largest, corner)
+                    value = (max(below[right, channel], ZERO) - centre) * factor
+                    largest, corner = (value, 3) if value > largest else (largest, corner)
+                    pooled[image, row, column, channel] = largest + bias[channel]
+                    corners[image, row, column, channel] = corner
+
+
+@_compiled
+def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: Floats, weighted: Floats) -> None:
+    """By image and channel: the sum of the gradient, and of it times ReLU(the pixel it belongs to) - mean."""
+    count, height, width, channels = gradient.shape
+    for image in prange(count):
+        once, times = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+        for row in range(height):
+            above, below = maps[image, 2 * row], maps[image, 2 * row + 1]
+            for column in range(width):
+                left, right = 2 * column, 2 * column + 1
+                for channel in range(channels):
+                    corner, value = corners[image, row, column, channel], above[left, channel]
+                    value = above[right, channel] if corner == 1 else value
+                    value = below[left, channel] if corner == 2 else value
+                    value = below[right, channel] if corner == 3 else value
+                    slope = gradient[image, row, column, channel]
+                    once[channel] += slope
+                    times[channel] += slope * (max(value, ZERO) - mean[channel])
+        plain[image], weighted[image] = once, times
+
+
+@_compiled
+def spread(
+    maps: Floats, corners: Corners, gradient: Floats, scale: Floats, everywhere: Floats, by_value: Floats, out: Floats
+) -> None:
+    """Where maps > 0: everywhere + by_value * maps, and in its corner gradient * scale besides. Elsewhere 0."""
+    count, height, width, channels = gradient.shape
+    for image in prange(count):
+        for row in range(height):
+            for column in range(width):
+                for channel in range(channels):
+                    corner = corners[image, row, column, channel]
+                    slope = gradient[image, row, column, channel] * scale[channel]
+                    flat, factor = everywhere[channel], by_value[channel]
+                    for place in range(4):  # unrolled by the compiler
+                        value = maps[image, 2 * row + place // 2, 2 * column + place % 2, channel]
+                        own = flat + factor * value + (slope if corner == place else ZERO)
+                        out[image, 2 * row + place // 2, 2 * column + place % 2, channel] = own if value > 0 else ZERO
+        for row in range(maps.shape[1]):  # an odd row or column at the end is in no square
+            for column in range(2 * width if row < 2 * height else 0, maps.shape[2]):
+                for channel in range(channels):
+                    value = maps[image, row, column, channel]
+                    own = everywhere[channel] + by_value[channel] * value
+                    out[image, row, column, channel] = own if value > 0 else ZERO
