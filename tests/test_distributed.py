@@ -74,13 +74,13 @@ def test_the_shares_of_a_team_are_the_batches_of_one(size: int, monkeypatch: pyt
         assert found == sorted(batch.tolist()[: len(batch) // size * size])
 
 
-def _normalise(rank: int, size: int, port: int, results: Any) -> None:
+def _normalise(rank: int, size: int, port: int, function: Any, results: Any) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     distributed.init_process_group("gloo", rank=rank, world_size=size)
-    maps, weight, bias, target = _maps()
+    maps, weight, bias = _maps()
     own = maps[rank::size].clone().requires_grad_()
-    normalised, mean, variance = kernel.batch_norm(own, weight, bias, 1e-3)
-    (normalised * target[rank::size]).sum().backward()
+    normalised, mean, variance = function(own, weight, bias, 1e-3)
+    (normalised * _target(maps, normalised)[rank::size]).sum().backward()
     assert own.grad is not None and weight.grad is not None and bias.grad is not None
     results[rank] = [each.detach().numpy() for each in (normalised, mean, variance, own.grad, weight.grad, bias.grad)]
     distributed.barrier()
@@ -89,24 +89,28 @@ def _normalise(rank: int, size: int, port: int, results: Any) -> None:
 
 def _maps() -> tuple[torch.Tensor, ...]:
     drawn = torch.Generator().manual_seed(1)
-    maps, target = (torch.randn(8, 3, 5, 5, generator=drawn) for _ in range(2))
-    return (
-        maps,
-        torch.rand(3, generator=drawn).requires_grad_(),
-        torch.rand(3, generator=drawn).requires_grad_(),
-        target,
-    )
+    maps = torch.randn(8, 3, 5, 5, generator=drawn)
+    return maps, *(torch.rand(3, generator=drawn).requires_grad_() for _ in range(2))
+
+
+def _target(maps: torch.Tensor, normalised: torch.Tensor) -> torch.Tensor:
+    """What the whole batch's output is multiplied with."""
+    return torch.randn((len(maps), *normalised.shape[1:]), generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.slow
-def test_batch_normalisation_is_that_of_the_whole_batch() -> None:
-    maps, weight, bias, target = _maps()
+@pytest.mark.parametrize(
+    ("function", "twin"),
+    [(kernel.batch_norm, kernel.batch_norm_plain), (kernel.rectify_norm_pool, kernel.rectify_norm_pool_plain)],
+)
+def test_batch_normalisation_is_that_of_the_whole_batch(function: Any, twin: Any) -> None:
+    maps, weight, bias = _maps()
     maps.requires_grad_()
-    normalised, mean, variance = kernel.batch_norm_plain(maps, weight, bias, 1e-3)
-    (normalised * target).sum().backward()
+    normalised, mean, variance = twin(maps, weight, bias, 1e-3)
+    (normalised * _target(maps, normalised)).sum().backward()
     with Manager() as manager:
         results = manager.dict()
-        start_processes(_normalise, (2, 29531 + os.getpid() % 1000, results), 2, start_method="spawn")
+        start_processes(_normalise, (2, 29531 + os.getpid() % 1000, function, results), 2, start_method="spawn")
         ours = dict(results)
     assert maps.grad is not None and weight.grad is not None and bias.grad is not None
     for rank in range(2):

@@ -31,6 +31,25 @@ def test_batch_norm_is_its_twin_forward_and_backward(
     assert_close(*results)
 
 
+@pytest.mark.parametrize("shape", [(32, 28, 28), (1, 3, 4), (5, 7, 3)])
+@pytest.mark.parametrize(("filters", "side"), [(32, 3), (3, 2), (1, 1)])
+def test_convolve_one_channel_is_its_twin_forward_and_backward(
+    shape: tuple[int, int, int], filters: int, side: int
+) -> None:
+    chance = torch.Generator().manual_seed(0)
+    count, height, width = shape
+    maps = torch.rand((count, 1, height, width), generator=chance)
+    weight, bias = torch.randn((filters, 1, side, side), generator=chance), torch.randn(filters, generator=chance)
+    results = []
+    for function, kind in ((kernel.convolve_one_channel, torch.float32), (torch.conv2d, torch.float64)):
+        inputs = [each.detach().to(kind).requires_grad_() for each in (weight, bias)]
+        sums = function(maps.to(kind), inputs[0], inputs[1])
+        wanted = torch.rand(sums.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        (sums * wanted.to(kind)).sum().backward()
+        results.append([sums, *(each.grad for each in inputs)])
+    assert_close(*results)
+
+
 @pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3), (3, 12, 4, 5)])
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
 def test_rectify_norm_pool_is_its_twin_forward_and_backward(
@@ -82,13 +101,14 @@ def test_loops_are_called_by_one_thread_at_a_time() -> None:
         import threading, torch
         from numerals.learn import kernel
 
-        maps = torch.randn(4, 32, 26, 26)
-        wanted = kernel.rectify_norm_pool(maps, torch.ones(32), torch.zeros(32), 1e-3)[0]
+        maps, one, zero = torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32)
+        wanted, *_ = kernel.rectify_norm_pool(maps, one, zero, 1e-3)
         agreed = []
 
         def work():
             for _ in range(30):
-                agreed.append(torch.equal(kernel.rectify_norm_pool(maps, torch.ones(32), torch.zeros(32), 1e-3)[0], wanted))
+                found, *_ = kernel.rectify_norm_pool(maps, one, zero, 1e-3)
+                agreed.append(torch.equal(found, wanted))
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads: thread.start()

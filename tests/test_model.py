@@ -1,6 +1,10 @@
 """The network against a Keras model of the article's layers."""
 
+import functools
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,8 +13,9 @@ import torch
 from scipy import stats
 from torch import nn
 
+import numerals.learn
 from numerals.errors import RecipeError
-from numerals.learn import model
+from numerals.learn import kernel, model
 from numerals.learn.recipe import Recipe
 from tests.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
 
@@ -70,6 +75,85 @@ def test_same_answers_as_keras_with_the_same_weights() -> None:
     answers = model.predictor(network)(images)
     assert theirs.std(axis=0).max() > 0.02, "the answers should depend on the digit"
     assert np.abs(answers - theirs).max() < 1e-5
+
+
+def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits, gradients and running statistics of a step, against torch's layers one after the other in float64."""
+    images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    taken: list[str] = []
+    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+        monkeypatch.setattr(kernel, name, spy(name, getattr(kernel, name), taken))
+    ours = step(network_of(), images)
+    assert taken == ["convolve_one_channel", "rectify_norm_pool", "rectify_norm_pool"]
+    taken.clear()
+
+    with monkeypatch.context() as without_numba:
+        without_numba.setitem(sys.modules, "numba", None)
+        without_numba.delitem(sys.modules, "numerals.learn.loops")
+        without_numba.delattr(numerals.learn, "loops")
+        without_numba.setattr(kernel, "_loops", functools.cache(kernel._loops.__wrapped__))
+        layer_by_layer = step(network_of(), images)
+    assert taken == ["convolve_one_channel", "batch_norm", "batch_norm"]
+
+    plain = nn.Sequential(*(as_torchs(layer) for layer in network_of())).double()
+    for results in zip(ours, layer_by_layer, step(plain, images.double()), strict=True):
+        wanted = results[2]
+        for found in results[:2]:
+            assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("changes", [{"pool_first": True}, {"pool": 3}, {"batch_norm": False}])
+def test_other_orders_go_layer_by_layer(changes: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "rectify_norm_pool", None)
+    network = model.build(ARTICLE.change(model=changes).model)
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_in_evaluation_the_network_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+        monkeypatch.setattr(kernel, name, None)
+    assert model.predictor(network_of())(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
+
+
+def spy(name: str, function: Callable[..., Any], taken: list[str]) -> Callable[..., Any]:
+    def spying(*args: Any) -> Any:
+        taken.append(name)
+        return function(*args)
+
+    return spying
+
+
+def step(network: nn.Sequential, images: torch.Tensor) -> list[torch.Tensor]:
+    """In training, without dropout: the logits, and all gradients and running means and variances."""
+    for layer in network:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    logits = network(images)
+    nn.functional.cross_entropy(logits, torch.arange(32) % 10).backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    return [logits.detach(), *gradients, *statistics]
+
+
+def as_torchs(layer: nn.Module) -> nn.Module:
+    """The layer with none of our own steps."""
+    if isinstance(layer, model.Conv2d):
+        torchs: nn.Module = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size)  # type: ignore[arg-type]
+    elif isinstance(layer, model.BatchNorm2d):
+        torchs = PlainBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    else:
+        return layer
+    torchs.load_state_dict(layer.state_dict())
+    return torchs
+
+
+class PlainBatchNorm(nn.BatchNorm2d):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        normalised, mean, variance = kernel.batch_norm_plain(maps, self.weight, self.bias, self.eps)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        return normalised
 
 
 def test_batch_norm_has_kerases_defaults() -> None:

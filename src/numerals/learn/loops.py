@@ -15,6 +15,7 @@ from numba import prange
 Floats = npt.NDArray[np.float32]
 Corners = npt.NDArray[np.uint8]  # of four pixels, the one that was largest: 0 and 1 above, 2 and 3 below
 ZERO = np.float32(0)
+THREADS = numba.get_num_threads()  # all there are
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -24,6 +25,11 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     except RuntimeError:  # no folder may be written: compiled anew in each process
         compiled = numba.njit(**options)(function)
     return compiled  # type: ignore[no-any-return]
+
+
+def use_threads(count: int) -> None:
+    """At most so many for the loops that this thread calls."""
+    numba.set_num_threads(min(count, THREADS))
 
 
 @_compiled

@@ -26,7 +26,7 @@ from numerals.learn.stages import Stages
 from numerals.learn.train import Observer, explained, train_in
 
 SHOWN = ("name", "curves", "tensorboard", "epochs")  # of a recipe, what the weights so far do not depend on
-MAKERS = ("numerals", "torch", "numpy")  # whose versions they do depend on
+MAKERS = ("numerals", "torch", "numpy", "numba")  # whose versions they do depend on
 
 
 def resume(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numerals
 
-PACKAGES = ("torch", "numpy", "safetensors", "tensorboard")  # whose versions a run keeps
+PACKAGES = ("torch", "numpy", "numba", "safetensors", "tensorboard")  # whose versions a run keeps
 
 
 class Stages:
