@@ -121,6 +121,20 @@ def test_loops_are_called_by_one_thread_at_a_time() -> None:
     assert (finished.stdout, finished.stderr, finished.returncode) == ("workqueue 120 True\n", "", 0)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_keeps_its_number_of_threads(threads: int) -> None:
+    """Numba, where it shares torch's OpenMP, sets it to all processors as it starts."""
+    program = f"""if True:
+        import torch
+        from numerals.learn import kernel
+
+        torch.set_num_threads({threads})
+        kernel.rectify_norm_pool(torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32), 1e-3)
+        print(torch.get_num_threads())
+    """
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == f"{threads}\n"
+
+
 def assert_close(results: list[Any], twins: list[Any]) -> None:
     for ours, twin in zip(results, twins, strict=True):
         assert ours.shape == twin.shape

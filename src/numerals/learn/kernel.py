@@ -198,10 +198,12 @@ class _RectifyNormPool(torch.autograd.Function):
 
 @functools.cache
 def _loops() -> ModuleType | None:
+    threads = torch.get_num_threads()
     try:
         from numerals.learn import loops
     except ImportError:  # Numba is not there, or not for this NumPy
         return None
+    torch.set_num_threads(threads)  # Numba shares torch's OpenMP and tells it to take all processors
     return loops
 
 

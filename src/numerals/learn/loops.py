@@ -15,11 +15,11 @@ from numba import prange
 Floats = npt.NDArray[np.float32]
 Corners = npt.NDArray[np.uint8]  # of four pixels, the one that was largest: 0 and 1 above, 2 and 3 below
 ZERO = np.float32(0)
-THREADS = numba.get_num_threads()  # all there are
+THREADS = numba.get_num_threads()  # all there are; they start here
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    options: dict[str, Any] = {"parallel": True, "nogil": True, "fastmath": {"contract"}}  # a * b + c rounded once
+    options: dict[str, Any] = {"parallel": True, "nogil": True}
     try:
         compiled = numba.njit(cache=True, **options)(function)
     except RuntimeError:  # no folder may be written: compiled anew in each process
