@@ -163,36 +163,34 @@ class _RectifyNormPool(torch.autograd.Function):
     ) -> Normalised:
         pixels = maps.permute(0, 2, 3, 1).contiguous()
         images, height, width, channels = pixels.shape
-        size = height * width
-        means, squares = torch.empty(images, channels), torch.empty(images, channels)
-        _run("moments", pixels, means, squares)
-        count = images * size * team.size()
-        mean = team.total(means.sum(0) * size) / count
-        variance = team.total(squares.sum(0) + size * ((means - mean) ** 2).sum(0)) / count
+        mean, squares = torch.empty(channels), torch.empty(channels)
+        _run("moments", pixels, mean, squares)
+        count = images * height * width
+        if team.size() > 1:
+            own, mean = mean, team.total(mean / team.size())
+            squares = team.total(squares + count * (own - mean) ** 2)
+        variance = squares / (count * team.size())
         deviation = torch.rsqrt(variance + epsilon)
+        scale = weight * deviation
         pooled = torch.empty(images, height // 2, width // 2, channels)
         corners = torch.empty(pooled.shape, dtype=torch.uint8)
-        _run("scale_and_pool", pixels, mean, weight * deviation, bias, pooled, corners)
-        context.save_for_backward(pixels, corners, mean, deviation, weight)
+        _run("scale_and_pool", pixels, mean, scale, bias, pooled, corners)
+        context.save_for_backward(pixels, corners, mean, deviation, scale)
         context.mark_non_differentiable(mean, variance)
         return pooled.permute(0, 3, 1, 2), mean, variance
 
     @staticmethod
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        pixels, corners, mean, deviation, weight = context.saved_tensors
+        pixels, corners, mean, deviation, scale = context.saved_tensors
         slopes = gradient.permute(0, 2, 3, 1).contiguous()
-        images, height, width, channels = pixels.shape
-        count = images * height * width * team.size()
-        plain, weighted = torch.empty(images, channels), torch.empty(images, channels)
-        _run("sums", pixels, mean, corners, slopes, plain, weighted)
-        of_bias, of_weight = plain.sum(0), weighted.sum(0) * deviation
+        of_bias, weighted = torch.empty_like(mean), torch.empty_like(mean)
+        _run("sums", pixels, mean, corners, slopes, of_bias, weighted)
+        of_weight = weighted * deviation
         everywhere, times = team.total(torch.stack([of_bias, of_weight]))  # the batch is the whole team's
-        scale = weight * deviation
-        by_value = -scale * deviation * times / count
+        share = scale / (-pixels[..., 0].numel() * team.size())
+        by_value = share * deviation * times
         of_pixels = torch.empty_like(pixels)
-        _run(
-            "spread", pixels, corners, slopes, scale, -scale * everywhere / count - mean * by_value, by_value, of_pixels
-        )
+        _run("spread", pixels, corners, slopes, scale, share * everywhere - mean * by_value, by_value, of_pixels)
         return of_pixels.permute(0, 3, 1, 2), of_weight, of_bias, None
 
 
@@ -213,4 +211,4 @@ def _run(loop: str, *tensors: torch.Tensor) -> None:
     assert loops is not None, "see can_fuse"
     with ONE_AT_A_TIME:
         loops.use_threads(torch.get_num_threads())
-        getattr(loops, loop)(*(tensor.detach().numpy() for tensor in tensors))
+        getattr(loops, loop)(*[tensor.numpy(force=True) for tensor in tensors])

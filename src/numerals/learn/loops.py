@@ -33,22 +33,28 @@ def use_threads(count: int) -> None:
 
 
 @_compiled
-def moments(maps: Floats, means: Floats, squares: Floats) -> None:
-    """Of ReLU(maps), by image and channel: the mean, and the sum of squared distances from it; (n, channels) each."""
+def moments(maps: Floats, mean: Floats, squares: Floats) -> None:
+    """Of ReLU(maps), by channel: the mean, and the sum of squared distances from it."""
     count, height, width, channels = maps.shape
+    own_mean, own_squares = np.empty((count, channels), np.float32), np.empty((count, channels), np.float32)
     for image in prange(count):
-        mean, square = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+        total, square = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
         for row in range(height):
             for column in range(width):
                 for channel in range(channels):
-                    mean[channel] += max(maps[image, row, column, channel], ZERO)
-        mean /= np.float32(height * width)
+                    total[channel] += max(maps[image, row, column, channel], ZERO)
+        total /= np.float32(height * width)
         for row in range(height):
             for column in range(width):
                 for channel in range(channels):
-                    distance = max(maps[image, row, column, channel], ZERO) - mean[channel]
+                    distance = max(maps[image, row, column, channel], ZERO) - total[channel]
                     square[channel] += distance * distance
-        means[image], squares[image] = mean, square
+        own_mean[image], own_squares[image] = total, square
+    for channel in range(channels):  # of all images from those of each (Chan, Golub and LeVeque 1979)
+        centre, square_sum = own_mean[:, channel].sum(dtype=np.float64) / count, 0.0
+        for image in range(count):
+            square_sum += own_squares[image, channel] + height * width * (own_mean[image, channel] - centre) ** 2
+        mean[channel], squares[channel] = centre, square_sum
 
 
 @_compiled
@@ -75,8 +81,9 @@ def scale_and_pool(maps: Floats, mean: Floats, scale: Floats, bias: Floats, pool
 
 @_compiled
 def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: Floats, weighted: Floats) -> None:
-    """By image and channel: the sum of the gradient, and of it times ReLU(the pixel it belongs to) - mean."""
+    """By channel: the sum of the gradient, and of it times ReLU(the pixel it belongs to) - mean."""
     count, height, width, channels = gradient.shape
+    own_plain, own_weighted = np.empty((count, channels), np.float32), np.empty((count, channels), np.float32)
     for image in prange(count):
         once, times = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
         for row in range(height):
@@ -91,7 +98,10 @@ def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: 
                     slope = gradient[image, row, column, channel]
                     once[channel] += slope
                     times[channel] += slope * (max(value, ZERO) - mean[channel])
-        plain[image], weighted[image] = once, times
+        own_plain[image], own_weighted[image] = once, times
+    for channel in range(channels):
+        plain[channel] = own_plain[:, channel].sum(dtype=np.float64)
+        weighted[channel] = own_weighted[:, channel].sum(dtype=np.float64)
 
 
 @_compiled
