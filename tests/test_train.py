@@ -537,15 +537,36 @@ def test_same_seed_same_weights_with_two_threads(tmp_path: Path) -> None:
 THREADS = {"precision": "float32", "curves": False, "tensorboard": {"enabled": False}}
 
 
+def test_across_threads_a_steps_gradients_agree() -> None:
+    network, images = (
+        model.build(ARTICLE.model),
+        torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0)),
+    )
+    network[11].p = 0.0  # the dropout
+    gradients = []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        network.zero_grad()
+        torch.nn.functional.cross_entropy(network(images), torch.arange(32) % 10).backward()
+        gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None])
+    torch.set_num_threads(1)
+    assert len(gradients[0]) == 12
+    for one, two in zip(*gradients, strict=True):
+        assert float((one - two).abs().max()) <= 1e-5 * float(two.abs().max())
+
+
 def test_across_threads_the_losses_agree(tmp_path: Path) -> None:
-    """Sums of other parts round otherwise, in the last bits of the article's network after 25 steps."""
+    """Sums of other parts round otherwise, in the last bits, and Adam's first steps go as far for a gradient of that size.
+
+    After 25 steps that is up to 0.43 % of a loss; so is what the last bits of the first weights change, threads alike.
+    """
     runs = []
     for threads in (1, 2):
         torch.set_num_threads(threads)
         runs.append(train(ARTICLE.change(epochs=1, **THREADS), digits(1000), out=tmp_path / str(threads), device="cpu"))
     torch.set_num_threads(1)
     one, two = (run.history[0] for run in runs)
-    assert (one.loss, one.val_loss) == pytest.approx((two.loss, two.val_loss), rel=1e-4)
+    assert (one.loss, one.val_loss) == pytest.approx((two.loss, two.val_loss), rel=1e-2)
 
 
 @pytest.mark.slow
