@@ -87,7 +87,8 @@ def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.T
     windows = maps.detach()[:, 0].unfold(1, side, 1).unfold(2, side, 1)  # (n, rows, columns, side, side)
     count, rows, columns = windows.shape[:3]
     pixels = windows.permute(3, 4, 0, 1, 2).reshape(side * side, -1)
-    sums = torch.addmm(bias, pixels.t(), weight.reshape(filters, -1).t())
+    filter_columns = weight.reshape(filters, -1).t().contiguous()  # a copy, with which its gradient takes half the time
+    sums = torch.addmm(bias, pixels.t(), filter_columns)
     return sums.view(count, rows, columns, filters).permute(0, 3, 1, 2)
 
 
