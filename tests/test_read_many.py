@@ -355,9 +355,12 @@ def test_a_node_that_is_lost_is_no_error_and_another_token_is_one(
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_that_says_what_goes_on(scans: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    with started(scans, "--out", out, "--part", 1) as job:
+def test_ctrl_c_is_one_line_that_says_what_goes_on(tmp_path: Path) -> None:
+    out, pictures = tmp_path / "out", tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(500):  # many are left when the first is read
+        (pictures / f"{number}.png").write_bytes(a_picture(number % PICTURES))
+    with started(pictures, "--out", out, "--part", 1) as job:
         while job.poll() is None and not list(out.glob("part-*")):
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)
