@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,9 +70,10 @@ def test_rectify_norm_pool_is_its_twin_forward_and_backward(
     assert_close(*results)
 
 
+@pytest.mark.skipif(os.cpu_count() == 1, reason="two threads need two processors")
 def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> None:
     chance, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
-    maps, weight = torch.randn((5, 32, 26, 26), generator=chance), torch.randn(32, generator=chance)
+    maps, weight = torch.randn((33, 32, 26, 26), generator=chance), torch.randn(32, generator=chance)
     results = []
     try:
         for count in (1, 2):
@@ -93,6 +95,70 @@ def test_not_a_number_is_not_lost() -> None:
     for result in (pooled[:, 1], mean[1], variance[1]):
         assert result.isnan().all()
     assert pooled[:, [0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("maps", "weight", "bias"),
+    [
+        (torch.ones(2, 8, 4, 4), torch.ones(8), torch.ones(1)),
+        (torch.ones(2, 8, 4, 4), torch.ones(1), torch.ones(1)),
+        (torch.ones(0, 8, 4, 4), torch.ones(8), torch.ones(8)),
+        (torch.ones(8, 4, 4), torch.ones(4), torch.ones(4)),
+        (torch.ones(2, 8, 4, 4).double(), torch.ones(8), torch.ones(8)),
+    ],
+)
+def test_the_loops_are_given_nothing_that_does_not_fit(
+    maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> None:
+    """They check no bounds: a bias of one value would be read past its end."""
+    with pytest.raises(ValueError, match="must be float32"):
+        kernel.rectify_norm_pool(maps, weight, bias, 1e-3)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    """The first ones know nothing of where they came from; a penalty on them would be lost without a word."""
+    for function in (kernel.batch_norm, kernel.rectify_norm_pool):
+        maps = torch.randn(2, 3, 4, 4, requires_grad=True)
+        result, *_ = function(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        (slopes,) = torch.autograd.grad((result**2).sum(), maps, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            (slopes**2).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("environment", "fuses"),
+    [
+        ({"NUMBA_DISABLE_JIT": "1"}, False),
+        ({"NUMBA_THREADING_LAYER": "tbb"}, False),
+        ({"NUMBA_NUM_THREADS": "1"}, True),
+    ],
+)
+def test_where_numba_cannot_be_of_use_torch_goes_on_alone(environment: dict[str, str], fuses: bool) -> None:
+    """Told not to compile, it would be hundreds of times slower; TBB's threads are not installed with it."""
+    program = "import torch; from numerals.learn import kernel; print(kernel.can_fuse(torch.ones(1)))"
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True, env=os.environ | environment)
+    assert printed == f"{fuses}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path) -> None:
+    program = """if True:
+        import resource, torch
+        from numerals.learn import kernel
+
+        maps = torch.randn(2, 3, 4, 4, requires_grad=True)
+        assert kernel.can_fuse(maps)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        pooled, *_ = kernel.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        pooled.sum().backward()
+        wanted, *_ = kernel.rectify_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        raise SystemExit(0 if torch.allclose(pooled, wanted, atol=1e-5) and maps.grad is not None else 1)
+    """
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (finished.stderr, finished.returncode) == ("", 0)
+    assert [path for path in tmp_path.rglob("*.nbc") if path.stat().st_size] == [], "the disk was not full"
 
 
 def test_loops_are_called_by_one_thread_at_a_time() -> None:

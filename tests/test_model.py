@@ -1,5 +1,6 @@
 """The network against a Keras model of the article's layers."""
 
+import copy
 import functools
 import sys
 from collections.abc import Callable
@@ -100,6 +101,21 @@ def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypa
         wanted = results[2]
         for found in results[:2]:
             assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+
+
+def test_a_single_filter_between_others_does_not_keep_those_before_it_from_learning() -> None:
+    images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    network = model.build(ARTICLE.change(model={"convolutions": [1, 8]}).model)
+    plain = nn.Sequential(*(as_torchs(layer) for layer in copy.deepcopy(network))).double()
+    for found, wanted in zip(step(network, images), step(plain, images.double()), strict=True):
+        assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("pool", [{"stride": 1}, {"padding": 1}, {"ceil_mode": True}, {"dilation": 2}])
+def test_pooling_of_another_kind_goes_layer_by_layer(pool: dict[str, Any]) -> None:
+    layers = [nn.ReLU(), model.BatchNorm2d(4), nn.MaxPool2d(2, **pool)]
+    maps = torch.rand(3, 4, 7, 7)
+    assert torch.equal(model.Network(*layers)(maps), nn.Sequential(*layers)(maps))
 
 
 @pytest.mark.parametrize("changes", [{"pool_first": True}, {"pool": 3}, {"batch_norm": False}])

@@ -229,6 +229,7 @@ def test_what_differs_is_said_and_stops_it_unless_anyway(tmp_path: Path, given: 
     ("changes", "says"),
     [
         ({"versions": {"numerals": "0.0.9", "torch": torch.__version__}}, "version of numerals was 0.0.9 and is"),
+        ({"versions": {}}, "version of numba was None and is"),  # until 0.1.0 had it
         ({"processor": "ABACUS"}, "processor was ABACUS and is"),
         ({"precision": "bfloat16"}, "precision was bfloat16 and is float32"),
     ],

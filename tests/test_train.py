@@ -545,13 +545,15 @@ def test_across_threads_a_steps_gradients_agree() -> None:
     for layer in network:
         if isinstance(layer, torch.nn.Dropout):
             layer.p = 0.0
-    gradients = []
-    for threads in (1, 2):
-        torch.set_num_threads(threads)
-        network.zero_grad()
-        torch.nn.functional.cross_entropy(network(images), torch.arange(32) % 10).backward()
-        gradients.append([parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None])
-    torch.set_num_threads(1)
+    gradients, before = [], torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            network.zero_grad()
+            torch.nn.functional.cross_entropy(network(images), torch.arange(32) % 10).backward()
+            gradients.append([each.grad.clone() for each in network.parameters() if each.grad is not None])
+    finally:
+        torch.set_num_threads(before)
     assert len(gradients[0]) == 12
     for one, two in zip(*gradients, strict=True):
         assert float((one - two).abs().max()) <= 1e-5 * float(two.abs().max())

@@ -7,8 +7,9 @@ the processor's time for the whole step (16.2 ms against 12.7 ms, median of 120,
 
 The second is a convolution of one channel, which torch hands to oneDNN, whose gradient of so narrow a filter is slow.
 
-The third does the article's ReLU, that normalisation and 2x2 pooling in few passes over memory instead of twenty:
-half of its step's time. Its loops are Numba's (loops.py); without Numba a network does them one after the other.
+The third does the article's ReLU, that normalisation and 2x2 pooling in few passes over memory instead of twenty,
+which were half of a step's time. Its loops are Numba's (loops.py); without Numba a network does them one after the
+other. They run on OpenMP's threads, as much of torch does, so a process that forks must not use them in the child.
 """
 
 import ctypes
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
+from torch.autograd.function import once_differentiable
 
 from numerals.learn import team
 
@@ -73,7 +75,7 @@ def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.T
     """A convolution, without padding, of maps with one channel, as one matrix product of all their windows' pixels.
 
     For filters of 3x3 in 0.5 to 0.9 of the time of torch.conv2d, its twin, gradients included (batches of 32 and 128,
-    8 to 64 filters, one and two threads); for 5x5 in 0.6 to 1.6 of it. The copy of the windows has no gradient.
+    8 to 64 filters, one and two threads), where the maps are digits and need no gradient; for 5x5 in 0.6 to 1.6 of it.
 
     Args:
         maps: (n, 1, height, width).
@@ -84,7 +86,7 @@ def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.T
         (n, filters, height - side + 1, width - side + 1), channels_last.
     """
     filters, _, side, _ = weight.shape
-    windows = maps.detach()[:, 0].unfold(1, side, 1).unfold(2, side, 1)  # (n, rows, columns, side, side)
+    windows = maps[:, 0].unfold(1, side, 1).unfold(2, side, 1)  # (n, rows, columns, side, side)
     count, rows, columns = windows.shape[:3]
     pixels = windows.permute(3, 4, 0, 1, 2).reshape(side * side, -1)
     filter_columns = weight.reshape(filters, -1).t().contiguous()  # a copy, with which its gradient takes half the time
@@ -102,7 +104,14 @@ def rectify_norm_pool(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
 
     Args and Returns: those of `batch_norm`; the maps are of half the height and width, channels_last, and come out the
     same with any number of threads. Only for maps that `can_fuse`.
+
+    Raises:
+        ValueError: other shapes or numbers than these, or no maps; the loops check nothing.
     """
+    fits = maps.ndim == 4 and maps.numel() > 0 and weight.shape == bias.shape == maps.shape[1:2]
+    if not fits or {maps.dtype, weight.dtype, bias.dtype} != {torch.float32}:
+        given = ", ".join(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (maps, weight, bias))
+        raise ValueError(f"maps, weight and bias must be float32 (n, channels, height, width) and (channels,): {given}")
     pooled: Normalised = _RectifyNormPool.apply(maps, weight, bias, epsilon)  # type: ignore[no-untyped-call]
     return pooled
 
@@ -131,6 +140,7 @@ class _BatchNorm(torch.autograd.Function):
         return _maps(torch.addcmul(bias, centred, weight * deviation), maps), mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         centred, weight, deviation = context.saved_tensors
         rows = _rows(gradient)
@@ -164,7 +174,7 @@ class _RectifyNormPool(torch.autograd.Function):
     ) -> Normalised:
         pixels = maps.permute(0, 2, 3, 1).contiguous()
         images, height, width, channels = pixels.shape
-        mean, squares = torch.empty(channels), torch.empty(channels)
+        mean, squares = pixels.new_empty(channels), pixels.new_empty(channels)
         _run("moments", pixels, mean, squares)
         count = images * height * width
         if team.size() > 1:
@@ -173,23 +183,24 @@ class _RectifyNormPool(torch.autograd.Function):
         variance = squares / (count * team.size())
         deviation = torch.rsqrt(variance + epsilon)
         scale = weight * deviation
-        pooled = torch.empty(images, height // 2, width // 2, channels)
-        corners = torch.empty(pooled.shape, dtype=torch.uint8)
+        pooled = pixels.new_empty(images, height // 2, width // 2, channels)
+        corners = torch.empty_like(pooled, dtype=torch.uint8)
         _run("scale_and_pool", pixels, mean, scale, bias, pooled, corners)
         context.save_for_backward(pixels, corners, mean, deviation, scale)
         context.mark_non_differentiable(mean, variance)
         return pooled.permute(0, 3, 1, 2), mean, variance
 
     @staticmethod
+    @once_differentiable
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         pixels, corners, mean, deviation, scale = context.saved_tensors
         slopes = gradient.permute(0, 2, 3, 1).contiguous()
-        of_bias, weighted = torch.empty_like(mean), torch.empty_like(mean)
-        _run("sums", pixels, mean, corners, slopes, of_bias, weighted)
-        of_weight = weighted * deviation
-        everywhere, times = team.total(torch.stack([of_bias, of_weight]))  # the batch is the whole team's
+        of_bias, of_scale = torch.empty_like(mean), torch.empty_like(mean)
+        _run("gradient_sums", pixels, mean, corners, slopes, of_bias, of_scale)
+        of_weight = of_scale * deviation
+        everywhere, weighted = team.total(torch.stack([of_bias, of_weight]))  # the batch is the whole team's
         share = scale / (-pixels[..., 0].numel() * team.size())
-        by_value = share * deviation * times
+        by_value = share * deviation * weighted
         of_pixels = torch.empty_like(pixels)
         _run("spread", pixels, corners, slopes, scale, share * everywhere - mean * by_value, by_value, of_pixels)
         return of_pixels.permute(0, 3, 1, 2), of_weight, of_bias, None
@@ -200,16 +211,21 @@ def _loops() -> ModuleType | None:
     threads = torch.get_num_threads()
     try:
         from numerals.learn import loops
-    except ImportError:  # Numba is not there, or not for this NumPy
+    except (ImportError, ValueError):  # not there, not for this NumPy, told not to compile, or without threads
         return None
-    torch.set_num_threads(threads)  # Numba shares torch's OpenMP and tells it to take all processors
+    finally:
+        torch.set_num_threads(threads)  # Numba shares torch's OpenMP and tells it to take all processors
     return loops
 
 
-def _run(loop: str, *tensors: torch.Tensor) -> None:
+def _run(name: str, *tensors: torch.Tensor) -> None:
     """One of loops.py, over as many threads as torch may use."""
     loops = _loops()
     assert loops is not None, "see can_fuse"
+    loop, arrays = getattr(loops, name), [tensor.detach().numpy() for tensor in tensors]
     with ONE_AT_A_TIME:
         loops.use_threads(torch.get_num_threads())
-        getattr(loops, loop)(*[tensor.numpy(force=True) for tensor in tensors])
+        try:
+            loop(*arrays)
+        except OSError:  # it was compiled just now, and its machine code could not be kept on disk
+            loop(*arrays)

@@ -12,6 +12,9 @@ import numpy as np
 import numpy.typing as npt
 from numba import prange
 
+if numba.config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("NUMBA_DISABLE_JIT is set, and these loops are slow unless compiled")
+
 Floats = npt.NDArray[np.float32]
 Corners = npt.NDArray[np.uint8]  # of four pixels, the one that was largest: 0 and 1 above, 2 and 3 below
 ZERO = np.float32(0)
@@ -80,12 +83,14 @@ def scale_and_pool(maps: Floats, mean: Floats, scale: Floats, bias: Floats, pool
 
 
 @_compiled
-def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: Floats, weighted: Floats) -> None:
+def gradient_sums(
+    maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: Floats, weighted: Floats
+) -> None:
     """By channel: the sum of the gradient, and of it times ReLU(the pixel it belongs to) - mean."""
     count, height, width, channels = gradient.shape
     own_plain, own_weighted = np.empty((count, channels), np.float32), np.empty((count, channels), np.float32)
     for image in prange(count):
-        once, times = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
+        plain_sum, weighted_sum = np.zeros(channels, np.float32), np.zeros(channels, np.float32)
         for row in range(height):
             above, below = maps[image, 2 * row], maps[image, 2 * row + 1]
             for column in range(width):
@@ -96,9 +101,9 @@ def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: 
                     value = below[left, channel] if corner == 2 else value
                     value = below[right, channel] if corner == 3 else value
                     slope = gradient[image, row, column, channel]
-                    once[channel] += slope
-                    times[channel] += slope * (max(value, ZERO) - mean[channel])
-        own_plain[image], own_weighted[image] = once, times
+                    plain_sum[channel] += slope
+                    weighted_sum[channel] += slope * (max(value, ZERO) - mean[channel])
+        own_plain[image], own_weighted[image] = plain_sum, weighted_sum
     for channel in range(channels):
         plain[channel] = own_plain[:, channel].sum(dtype=np.float64)
         weighted[channel] = own_weighted[:, channel].sum(dtype=np.float64)
@@ -106,9 +111,9 @@ def sums(maps: Floats, mean: Floats, corners: Corners, gradient: Floats, plain: 
 
 @_compiled
 def spread(
-    maps: Floats, corners: Corners, gradient: Floats, scale: Floats, everywhere: Floats, by_value: Floats, out: Floats
+    maps: Floats, corners: Corners, gradient: Floats, scale: Floats, constant: Floats, by_value: Floats, out: Floats
 ) -> None:
-    """Where maps > 0: everywhere + by_value * maps, and in its corner gradient * scale besides. Elsewhere 0."""
+    """Where maps > 0: constant + by_value * maps, and in its corner gradient * scale besides. Elsewhere 0."""
     count, height, width, channels = gradient.shape
     for image in prange(count):
         for row in range(height):
@@ -116,7 +121,7 @@ def spread(
                 for channel in range(channels):
                     corner = corners[image, row, column, channel]
                     slope = gradient[image, row, column, channel] * scale[channel]
-                    flat, factor = everywhere[channel], by_value[channel]
+                    flat, factor = constant[channel], by_value[channel]
                     for place in range(4):  # unrolled by the compiler
                         value = maps[image, 2 * row + place // 2, 2 * column + place % 2, channel]
                         own = flat + factor * value + (slope if corner == place else ZERO)
@@ -125,5 +130,5 @@ def spread(
             for column in range(2 * width if row < 2 * height else 0, maps.shape[2]):
                 for channel in range(channels):
                     value = maps[image, row, column, channel]
-                    own = everywhere[channel] + by_value[channel] * value
+                    own = constant[channel] + by_value[channel] * value
                     out[image, row, column, channel] = own if value > 0 else ZERO

@@ -45,6 +45,9 @@ class Flatten(nn.Module):
 class Conv2d(nn.Conv2d):
     """In training on a processor, 3x3 filters of one channel, the digit's, are kernel.py's: there they are faster."""
 
+    def __init__(self, channels: int, filters: int, side: int) -> None:
+        super().__init__(channels, filters, side)
+
     def forward(self, maps: torch.Tensor) -> torch.Tensor:
         is_ours = self.training and (self.in_channels, self.kernel_size) == (1, (3, 3)) and maps.device.type == "cpu"
         if not is_ours or self.bias is None:
@@ -71,15 +74,21 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 
 class Network(nn.Sequential):
-    """Layers one after the other; in training, those three that kernel.py does together are done together."""
+    """Layers one after the other; in training, those three that kernel.py does together are done together.
+
+    Hooks on those three are not called then.
+    """
 
     def forward(self, signal: torch.Tensor) -> torch.Tensor:
         layers = list(self)
         while layers:
             match layers:
-                case [nn.ReLU(), BatchNorm2d(training=True) as norm, nn.MaxPool2d(kernel_size=2), *rest] if (
-                    kernel.can_fuse(signal)
-                ):
+                case [
+                    nn.ReLU(),
+                    BatchNorm2d(training=True) as norm,
+                    nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False, return_indices=False),
+                    *rest,
+                ] if kernel.can_fuse(signal):
                     signal = norm.by(kernel.rectify_norm_pool, signal)
                 case [layer, *rest]:
                     signal = layer(signal)
