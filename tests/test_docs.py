@@ -103,3 +103,16 @@ def test_the_versions_that_were_tested_have_no_advisory_that_is_known_here(packa
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     [pinned] = [line.split("==")[1] for line in lines if line.lower().startswith(f"{package}==")]
     assert Version(pinned) >= Version(FLOORS[package])
+
+
+def test_every_recipe_is_where_people_look() -> None:
+    recipes = sorted(path.stem for path in (ROOT / "src" / "numerals" / "recipes").glob("*.toml"))
+    assert {"article", "instant", "quick", "best"} <= set(recipes)
+    for document in ("README.md", "CHANGELOG.md"):
+        text = (ROOT / document).read_text()
+        assert [each for each in recipes if not re.search(rf"(`|--recipe |runs/|recipes/){each}\b", text)] == [], (
+            document
+        )
+    help_text = subprocess.check_output([sys.executable, "-m", "numerals", "train", "--help"], text=True)
+    shown = re.search(r"article\|([a-z|]+)\|FILE", re.sub(r"[\s│]", "", help_text))
+    assert shown and sorted(["article", *shown[1].split("|")]) == recipes
