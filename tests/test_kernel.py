@@ -134,7 +134,7 @@ def test_gradients_of_gradients_are_refused() -> None:
     ],
 )
 def test_where_numba_cannot_be_of_use_torch_goes_on_alone(environment: dict[str, str], fuses: bool) -> None:
-    """Told not to compile, it would be hundreds of times slower; TBB's threads are not installed with it."""
+    """Told not to compile, it would run the loops in Python; TBB's threads are not installed with it."""
     program = "import torch; from numerals.learn import kernel; print(kernel.can_fuse(torch.ones(1)))"
     printed = subprocess.check_output([sys.executable, "-c", program], text=True, env=os.environ | environment)
     assert printed == f"{fuses}\n"
