@@ -38,8 +38,8 @@ slow: .venv/dev
 	$(BIN)/pytest -m slow
 
 soak: .venv/dev
-	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed 2>/dev/null || exit 1; done
-	for seed in $$(seq 50); do $(BIN)/python -m tests.fuzz 20000 $$seed pdf 2>/dev/null || exit 1; done
+	for seed in $$(seq 50); do $(BIN)/python -m tests.helpers.fuzz 20000 $$seed 2>/dev/null || exit 1; done
+	for seed in $$(seq 50); do $(BIN)/python -m tests.helpers.fuzz 20000 $$seed pdf 2>/dev/null || exit 1; done
 	$(BIN)/python -m benchmarks.serve --soak 600
 
 lint: .venv/dev
@@ -55,7 +55,7 @@ notebook: .venv/dev
 	$(BIN)/jupytext --to notebook --output docs/walkthrough.ipynb docs/walkthrough.md
 
 pictures: .venv/dev
-	cd docs && ../$(BIN)/python ../tests/walkthrough.py --write
+	cd docs && ../$(BIN)/python ../tests/helpers/walkthrough.py --write
 	$(BIN)/python -m docs.annotated docs/pictures/read.jpg
 
 bench: .venv/train .venv-keras-tensorflow/done .venv-keras-torch/done .venv-tinygrad/done

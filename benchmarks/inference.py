@@ -34,11 +34,11 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from benchmarks.engines import where
 from benchmarks.machine import ROOT, conditions, keep
 from benchmarks.run import KERAS
-from numerals.app.benchmark import latencies
+from numerals.article import datasets
+from numerals.article.model import as_input
+from numerals.cli.benchmark import latencies
 from numerals.errors import FailureError, NumeralsError
-from numerals.learn import sources
-from numerals.learn.checkpoint import RunFolder
-from numerals.learn.model import as_input
+from numerals.runs.folder import RunFolder
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
 
 BATCHES = {1: 1_000, 32: 10_000, 256: 10_000}  # digits a batch, and in how many digits the throughput is timed
@@ -93,7 +93,7 @@ class _Calibration(CalibrationDataReader):  # type: ignore[misc]
     """Training digits, one batch."""
 
     def __init__(self) -> None:
-        self._batches = iter([{MODEL_INPUT: sources.load(None).train[0][:CALIBRATION]}])
+        self._batches = iter([{MODEL_INPUT: datasets.load(None).train[0][:CALIBRATION]}])
 
     def get_next(self) -> dict[str, Digits] | None:
         return next(self._batches, None)
@@ -160,7 +160,7 @@ def keras(images: Digits) -> Iterator[Callable[[str, int, int], Any]]:
 def measure(run: Path, runs: int) -> Iterator[dict[str, Any]]:
     """A line for each way and size of batch; the ways take turns, and the first turn does not count."""
     asked = ways(run)
-    dataset, recipe = sources.load(None), RunFolder.open(run).recipe()
+    dataset, recipe = datasets.load(None), RunFolder.open(run).recipe()
     images, (_, validation) = dataset.test[0], dataset.parts(recipe.split.validation, recipe.split.random_state)
     accuracies: dict[str, float | None] = {
         name: float((answer(validation[0]).argmax(1) == validation[1]).mean()) for name, (answer, _) in asked.items()

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from PIL import Image
 
 from benchmarks.labelled import Labelled, write_labels
-from numerals.learn.data import load_mnist
-from numerals.learn.glyphs import Glyphs, glyphs_of, number, writer
-from numerals.learn.papers import paper
-from numerals.learn.randomness import generator
-from numerals.learn.rows import photographed
-from numerals.learn.writing import write
+from numerals.article.data import load_mnist
+from numerals.handwriting.backgrounds import paper
+from numerals.handwriting.glyphs import Glyphs, glyphs_of, number, writer
+from numerals.handwriting.rows import photographed
+from numerals.handwriting.writing import write
+from numerals.seeds import generator
 
 Picture = npt.NDArray[np.uint8]  # (h, w) or RGB (h, w, 3)
 Alpha = npt.NDArray[np.float32]  # (h, w), how much ink, 0 to 1

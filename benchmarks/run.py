@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import ROOT, conditions, keep
-from numerals.app import benchmark
+from numerals.cli import benchmark
 
 RECORD = ROOT / "runs" / "benchmark.jsonl"
 RECIPES = ("article", "instant", "quick", "best")
@@ -112,7 +112,7 @@ def import_seconds(program: str) -> float | None:
     """How long what a recipe of ours trains with takes to import, the median of three processes; peers tell theirs."""
     if program in PEERS:
         return None
-    code = "import time; t = time.perf_counter(); import numerals.learn.train; print(time.perf_counter() - t)"
+    code = "import time; t = time.perf_counter(); import numerals.runs.train; print(time.perf_counter() - t)"
     return round(statistics.median(float(_timed([sys.executable, "-c", code])) for _ in range(3)), 3)
 
 

@@ -29,9 +29,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.machine import conditions, keep
-from numerals.learn.data import load_mnist
+from numerals.article.data import load_mnist
 from numerals.read.reader import Reader
-from tests.clusters import cluster, of_token
+from tests.helpers.clusters import cluster, of_token
 
 ACTOR = "ReadParts"
 GROUP = 5000  # rows of a row group

@@ -25,9 +25,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.machine import machine
-from numerals.read.weights import shipped
-from tests.pictures import some_digits
-from tests.serving import Served, drawing, served
+from numerals.read.model_files import shipped
+from tests.helpers.pictures import some_digits
+from tests.helpers.serving import Served, drawing, served
 
 WARM = 50  # requests before it counts
 CUT_OFF = 0  # the status of a request that got none

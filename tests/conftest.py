@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from numerals.learn.data import load_mnist
+from numerals.article.data import load_mnist
 
 settings.register_profile("numerals", deadline=None)  # machines are shared; a slow moment is no failure
 settings.load_profile("numerals")

@@ -6,20 +6,20 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from numerals.learn.data import load_mnist, prepare
-    from numerals.learn.evaluate import evaluate
-    from numerals.learn.resume import resume
-    from numerals.learn.train import train
+    from numerals.article.data import load_mnist, prepare
+    from numerals.article.metrics import evaluate
     from numerals.read.reader import Reader
+    from numerals.runs.resume import resume
+    from numerals.runs.train import train
 
 __all__ = ["Reader", "__version__", "evaluate", "load_mnist", "prepare", "resume", "train"]
 
 _HOMES = {
-    "load_mnist": "numerals.learn.data",
-    "prepare": "numerals.learn.data",
-    "train": "numerals.learn.train",
-    "resume": "numerals.learn.resume",
-    "evaluate": "numerals.learn.evaluate",
+    "load_mnist": "numerals.article.data",
+    "prepare": "numerals.article.data",
+    "train": "numerals.runs.train",
+    "resume": "numerals.runs.resume",
+    "evaluate": "numerals.article.metrics",
     "Reader": "numerals.read.reader",
 }
 

@@ -1,6 +1,6 @@
 """python -m numerals: the command line."""
 
-from numerals.app.cli import main
+from numerals.cli.main import main
 
 if __name__ == "__main__":
     main()

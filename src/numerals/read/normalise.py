@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.light import shrink
-from numerals.read.paper import GRAINY, Ink, Paper, Picture, ink, paper_is_dark
+from numerals.read.background import shrink
+from numerals.read.digit_ink import GRAINY, Ink, Paper, Picture, ink, paper_is_dark
 from numerals.spec import BOX, SIDE, WHITE
 
 Digits = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black

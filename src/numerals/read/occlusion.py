@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.read_strip import logit
+from numerals.read.strip_reader import logit
 from numerals.spec import SIDE
 
 PATCH = 6  # pixels a side that are covered: about two strokes

@@ -18,6 +18,23 @@ from numerals.read.tiff import MOST_PAGES, count_pages
 DOTS = 200  # an inch: a page of A4 becomes 1654 x 2339 pixels
 NESTED = 15  # forms within forms in which a PDF's pictures are looked for
 
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".jfif",
+    ".mpo",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".ppm",
+    ".pgm",
+    ".pbm",
+    ".pdf",
+}
+
 
 def pages(source: str | Path | bytes) -> Iterator[Loaded]:
     """Each page as an upright picture.

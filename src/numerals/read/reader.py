@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read import weights
+from numerals.read import model_files
+from numerals.read.model_files import Weights
 from numerals.read.normalise import Digits, normalise, nudged, other_views
 from numerals.read.occlusion import Explanation, explain
+from numerals.read.page_reader import ReadRow, read_page
 from numerals.read.picture import Loaded, load, load_sized
-from numerals.read.read_rows import ReadRow, read_page
-from numerals.read.read_strip import Frame, Settings, StripReader
 from numerals.read.recognise import THREADS, Answer, Recogniser, RowRecogniser
-from numerals.read.weights import Weights
+from numerals.read.strip_reader import Frame, Settings, StripReader
 from numerals.results import Box, Digit, Page, Recognition, Row
 
 SURE = 0.8  # how sure the first look must be to be the only one
@@ -43,7 +43,7 @@ class Reader:
     """
 
     def __init__(self, model: str | Path | Weights | None = None, threads: int = THREADS) -> None:
-        own = model if model is None or isinstance(model, Weights) else weights.load(model)
+        own = model if model is None or isinstance(model, Weights) else model_files.load(model)
         rows = self._rows = RowRecogniser(own if own and own.reads_rows else None, threads)
         named = own if own and not own.reads_rows else None
         self._recogniser = Recogniser(named, threads)

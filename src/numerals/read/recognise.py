@@ -7,9 +7,9 @@ import numpy.typing as npt
 import onnxruntime
 
 from numerals.errors import ModelError
-from numerals.read import weights
-from numerals.read.weights import Weights
-from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT
+from numerals.read import model_files
+from numerals.read.model_files import Weights
+from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT, SIDE
 
 THREADS = 2  # batches at the same time, a thread each: two threads within one batch wait for each other at every layer
 BATCH = 256  # digits at a time: what the network makes of them stays in the processor's cache
@@ -28,8 +28,9 @@ class Recogniser:
     """
 
     def __init__(self, model: Weights | None = None, threads: int = THREADS) -> None:
-        self.weights = model or weights.load()
+        self.weights = model or model_files.load()
         self._session = _open(self.weights, [MODEL_INPUT], list(MODEL_OUTPUTS))
+        _check_digit_input(self._session.get_inputs()[0], self.weights.name)
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="recognise")
 
     def __call__(self, digits: npt.NDArray[np.uint8]) -> Answer:
@@ -56,7 +57,7 @@ class RowRecogniser:
     """
 
     def __init__(self, model: Weights | None = None, threads: int = THREADS) -> None:
-        self.weights = model or weights.load(name=weights.ROWS)
+        self.weights = model or model_files.load(name=model_files.ROWS)
         self._session = _open(self.weights, [ROWS_INPUT], [ROWS_OUTPUT], threads)
 
     def __call__(self, strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -80,3 +81,11 @@ def _open(model: Weights, inputs: list[str], outputs: list[str], threads: int = 
     if found != (inputs, outputs):
         raise ModelError(f"{model.name}: its inputs and outputs are {found}, not those of a model of ours")
     return session
+
+
+def _check_digit_input(declared: onnxruntime.NodeArg, name: str) -> None:
+    """Raise ModelError unless the model declares its input as uint8 (n, 28, 28) with any n."""
+    count, *sides = declared.shape or (0,)
+    if declared.type != "tensor(uint8)" or isinstance(count, int) or sides != [SIDE, SIDE]:
+        shape = ", ".join(map(str, [count, *sides]))
+        raise ModelError(f"{name}: takes {declared.type} of shape ({shape}) instead of uint8 (n, {SIDE}, {SIDE})")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.light import without_ink
+from numerals.read.background import without_ink
 
 STRIP = 40  # rows of a strip
 DIGIT = 24  # of them the digits' height, as far as it can be told

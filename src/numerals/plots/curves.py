@@ -1,0 +1,59 @@
+"""The history as a picture: training beside validation. Knows nothing about how the figures came about."""
+
+import io
+from collections.abc import Sequence
+
+from numerals.article.callbacks import Epoch
+from numerals.article.recipe import Recipe
+
+TRAINING, VALIDATION, KEPT = "#8a8f98", "#0b62d6", "#d6650b"
+
+
+def draw(history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> bytes:
+    """An SVG of loss, accuracy and learning rate by epoch, the kept epoch marked, the gap explained."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    buffer = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "numerals", "font.family": "sans-serif"}):
+        figure = Figure(figsize=(11, 3.8), layout="constrained")
+        epochs = [row.epoch for row in history]
+        panels = figure.subplots(1, 3)
+        for panel, name in zip(panels[:2], ("loss", "accuracy"), strict=True):
+            panel.plot(epochs, [getattr(row, name) for row in history], "o-", color=TRAINING, label="training")
+            panel.plot(
+                epochs, [getattr(row, f"val_{name}") for row in history], "o-", color=VALIDATION, label="validation"
+            )
+            panel.set_title(name)
+        panels[2].plot(epochs, [row.learning_rate for row in history], "o-", color=VALIDATION)
+        panels[2].set_yscale("log")
+        panels[2].set_title("learning rate")
+        for panel in panels:
+            panel.axvline(best_epoch, color=KEPT, linestyle=":", label="kept")
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+            panel.set_xlabel("epoch")
+            panel.spines[["top", "right"]].set_visible(False)
+        panels[0].set_ylim(bottom=0)
+        panels[0].legend(loc="best", frameon=False)
+        figure.supxlabel(explanation(recipe), fontsize="small", color="#555555")
+        figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def explanation(recipe: Recipe) -> str:
+    """Why the two curves are not measured alike."""
+    moves = recipe.augment
+    changes = [
+        word
+        for word, amount in (
+            ("rotated", moves.rotation),
+            ("zoomed", moves.zoom),
+            ("shifted", moves.width_shift + moves.height_shift),
+        )
+        if amount
+    ]
+    conditions = [f"on digits that are {' and '.join(changes)}"] if changes else []
+    conditions += ["with units dropped"] if recipe.model.dropout else []
+    conditions += ["as a mean over the epoch, its beginning included"]
+    return f"Training is measured {', '.join(conditions)};\nvalidation after the epoch, on digits as they are."

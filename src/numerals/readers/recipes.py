@@ -1,0 +1,106 @@
+"""The recipes of the networks that read: one digit at a time, whole rows, and adaptation to one person's writing."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field
+
+from numerals.article.recipe import (
+    AugmentSettings,
+    BaseRecipe,
+    Count,
+    Rate,
+    Share,
+    ShareOrZero,
+    SplitSettings,
+    find,
+    network_of,
+    parse,
+)
+from numerals.article.recipe import (
+    Recipe as Recipe,
+)
+from numerals.errors import RecipeError
+
+LossWeight = Annotated[float, Field(ge=0, le=10)]
+
+
+def _current_name(network: Any) -> Any:
+    return "digits" if network == "reader" else network  # what earlier versions wrote
+
+
+class DigitRecipe(BaseRecipe):
+    """A recipe for the network that reads one digit per picture; `recipes/digits.toml` explains each number."""
+
+    BASE = "digits"
+    NETWORK = "digits"
+
+    network: Annotated[Literal["digits"], BeforeValidator(_current_name)]
+    steps: Count
+    fresh: Count
+    memory: Count
+    learning_rate: Rate
+    weight_decay: ShareOrZero
+    smoothing: ShareOrZero
+    stranger_loss: LossWeight
+    averaging: ShareOrZero
+    split: SplitSettings
+
+
+class RowRecipe(BaseRecipe):
+    """A recipe for the network that reads a row of digits; `recipes/rows.toml` explains each number."""
+
+    BASE = "rows"
+    NETWORK = "rows"
+
+    network: Literal["rows"]
+    rounds: Count
+    rows: Count
+    batch_size: Count
+    learning_rate: Rate
+    weight_decay: ShareOrZero
+    averaging: ShareOrZero
+    validation_rows: Count
+    split: SplitSettings
+
+
+class AdaptRecipe(BaseRecipe):
+    """A recipe for adapting the digit network to one person's writing; `recipes/adapt.toml` explains each number."""
+
+    BASE = "adapt"
+    NETWORK = "adapted"
+
+    network: Literal["adapted"]
+    steps: Count
+    batch_size: Count
+    own: Share
+    made: Count
+    held_out: Share
+    learning_rate: Rate
+    weight_decay: ShareOrZero
+    smoothing: ShareOrZero
+    stranger_loss: LossWeight
+    augment: AugmentSettings
+    split: SplitSettings
+
+
+ReaderRecipe = DigitRecipe | RowRecipe
+AnyRecipe = Recipe | DigitRecipe | RowRecipe | AdaptRecipe
+KINDS: tuple[type[AnyRecipe], ...] = (Recipe, DigitRecipe, RowRecipe, AdaptRecipe)
+
+
+def load(recipe: str | Path) -> AnyRecipe:
+    """Load a recipe of any kind: a built-in one by name, or a TOML file.
+
+    Raises:
+        RecipeError: no such recipe, not TOML, an unknown network or key, or an impossible value.
+    """
+    path = find(str(recipe), [name for kind in KINDS for name in kind.built_in()])
+    values = parse(path)
+    for kind in KINDS:
+        if network_of(values) == kind.NETWORK:
+            return kind.from_values(values, path)
+    raise RecipeError(
+        f"recipe {path}: network = {values['network']!r} must be digits, rows or adapted, "
+        "or left out for the article's network"
+    )

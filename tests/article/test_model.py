@@ -1,0 +1,273 @@
+"""The network against a Keras model of the article's layers."""
+
+import copy
+import functools
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+import numerals.ops
+from numerals.article import model
+from numerals.article.recipe import Recipe
+from numerals.errors import RecipeError
+from numerals.ops import fused, layers
+from numerals.ops.layers import BatchNorm2d, Network
+from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
+
+pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
+
+
+def network_of(seed: int = 0) -> nn.Sequential:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return model.build(ARTICLE.model)
+
+
+def test_layers_shapes_and_parameters() -> None:
+    layers = model.describe(network_of())
+    assert [(layer.name, layer.output, layer.parameters) for layer in layers] == [
+        ("Conv 32, 3x3", (26, 26, 32), 320),
+        ("ReLU", (26, 26, 32), 0),
+        ("BatchNorm", (26, 26, 32), 128),
+        ("MaxPool 2x2", (13, 13, 32), 0),
+        ("Conv 64, 3x3", (11, 11, 64), 18_496),
+        ("ReLU", (11, 11, 64), 0),
+        ("BatchNorm", (11, 11, 64), 256),
+        ("MaxPool 2x2", (5, 5, 64), 0),
+        ("Flatten", (1600,), 0),
+        ("Dense 128", (128,), 204_928),
+        ("ReLU", (128,), 0),
+        ("Dropout 0.2", (128,), 0),
+        ("Dense 10", (10,), 1_290),
+    ]
+    peer = article_network()
+    assert sum(layer.parameters for layer in layers) == peer.count_params() == 225_418
+    assert sum(layer.trained for layer in layers) == sum(int(np.prod(w.shape)) for w in peer.trainable_weights)
+    plain = [layer for layer in layers if layer.name != "ReLU"]  # Keras has it inside of the layer before
+    assert [(layer.output, layer.parameters) for layer in plain] == [
+        (tuple(layer.output.shape[1:]), layer.count_params()) for layer in peer.layers
+    ]
+
+
+def test_same_answers_as_keras_with_the_same_weights() -> None:
+    keras.utils.set_random_seed(0)
+    chance, peer = np.random.default_rng(0), article_network()
+    weights = []
+    for variable in peer.weights:
+        drawn = variable.value.detach().numpy()
+        if variable.name in ("moving_variance", "gamma"):
+            drawn = chance.uniform(0.3, 2, drawn.shape)
+        elif drawn.ndim == 1:  # biases, beta, moving means
+            drawn = chance.normal(0, 0.2, drawn.shape)
+        elif drawn.shape[-1] == 10:  # so that the answers are not all the same
+            drawn = drawn * 4
+        weights.append(drawn.astype(np.float32))
+    peer.set_weights(weights)
+    network = network_of()
+    network.load_state_dict(as_ours(peer.get_weights(), network), strict=False)
+    images = mnist().test[0][:500]
+    theirs = peer.predict(images[..., None].astype(np.float32) / 255, verbose=0)
+    answers = model.predictor(network)(images)
+    assert theirs.std(axis=0).max() > 0.02, "the answers should depend on the digit"
+    assert np.abs(answers - theirs).max() < 1e-5
+
+
+def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits, gradients and running statistics of a step, against torch's layers one after the other in float64."""
+    images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    taken: list[str] = []
+    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+        monkeypatch.setattr(fused, name, spy(name, getattr(fused, name), taken))
+    ours = step(network_of(), images)
+    assert taken == ["convolve_one_channel", "rectify_norm_pool", "rectify_norm_pool"]
+    taken.clear()
+
+    with monkeypatch.context() as without_numba:
+        without_numba.setitem(sys.modules, "numba", None)
+        without_numba.delitem(sys.modules, "numerals.ops.numba_loops")
+        without_numba.delattr(numerals.ops, "numba_loops")
+        without_numba.setattr(fused, "_loops", functools.cache(fused._loops.__wrapped__))
+        layer_by_layer = step(network_of(), images)
+    assert taken == ["convolve_one_channel", "batch_norm", "batch_norm"]
+
+    plain = nn.Sequential(*(as_torchs(layer) for layer in network_of())).double()
+    for results in zip(ours, layer_by_layer, step(plain, images.double()), strict=True):
+        wanted = results[2]
+        for found in results[:2]:
+            assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+
+
+def test_a_single_filter_between_others_does_not_keep_those_before_it_from_learning() -> None:
+    images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
+    network = model.build(ARTICLE.change(model={"convolutions": [1, 8]}).model)
+    plain = nn.Sequential(*(as_torchs(layer) for layer in copy.deepcopy(network))).double()
+    for found, wanted in zip(step(network, images), step(plain, images.double()), strict=True):
+        assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+
+
+@pytest.mark.parametrize("pool", [{"stride": 1}, {"padding": 1}, {"ceil_mode": True}, {"dilation": 2}])
+def test_pooling_of_another_kind_goes_layer_by_layer(pool: dict[str, Any]) -> None:
+    modules = [nn.ReLU(), BatchNorm2d(4), nn.MaxPool2d(2, **pool)]
+    maps = torch.rand(3, 4, 7, 7)
+    assert torch.equal(Network(*modules)(maps), nn.Sequential(*modules)(maps))
+
+
+@pytest.mark.parametrize("changes", [{"pool_first": True}, {"pool": 3}, {"batch_norm": False}])
+def test_other_orders_go_layer_by_layer(changes: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "rectify_norm_pool", None)
+    network = model.build(ARTICLE.change(model=changes).model)
+    assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+def test_in_evaluation_the_network_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+        monkeypatch.setattr(fused, name, None)
+    assert model.predictor(network_of())(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
+
+
+def spy(name: str, function: Callable[..., Any], taken: list[str]) -> Callable[..., Any]:
+    def spying(*args: Any) -> Any:
+        taken.append(name)
+        return function(*args)
+
+    return spying
+
+
+def step(network: nn.Sequential, images: torch.Tensor) -> list[torch.Tensor]:
+    """In training, without dropout: the logits, and all gradients and running means and variances."""
+    for layer in network:
+        if isinstance(layer, nn.Dropout):
+            layer.p = 0.0
+    logits = network(images)
+    nn.functional.cross_entropy(logits, torch.arange(32) % 10).backward()
+    gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+    statistics = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    return [logits.detach(), *gradients, *statistics]
+
+
+def as_torchs(layer: nn.Module) -> nn.Module:
+    """The layer with none of our own steps."""
+    if isinstance(layer, layers.Conv2d):
+        torchs: nn.Module = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size)  # type: ignore[arg-type]
+    elif isinstance(layer, layers.BatchNorm2d):
+        torchs = PlainBatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    else:
+        return layer
+    torchs.load_state_dict(layer.state_dict())
+    return torchs
+
+
+class PlainBatchNorm(nn.BatchNorm2d):
+    def forward(self, maps: torch.Tensor) -> torch.Tensor:
+        assert self.running_mean is not None and self.running_var is not None and self.momentum is not None
+        normalised, mean, variance = fused.batch_norm_plain(maps, self.weight, self.bias, self.eps)
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance, self.momentum)
+        return normalised
+
+
+def test_batch_norm_has_kerases_defaults() -> None:
+    peer = keras.layers.BatchNormalization()
+    norms = [layer for layer in network_of() if isinstance(layer, nn.BatchNorm2d)]
+    assert len(norms) == 2
+    for norm in norms:
+        assert norm.momentum == pytest.approx(1 - peer.momentum) and norm.eps == peer.epsilon
+
+
+def test_initial_weights_are_distributed_as_kerases() -> None:
+    keras.utils.set_random_seed(0)
+    network, peer = network_of(), article_network()
+    theirs = as_ours(peer.get_weights(), network)
+    for name, values in network.state_dict().items():
+        if name.endswith("num_batches_tracked"):
+            continue
+        mine, other = values.numpy().ravel(), theirs[name].numpy().ravel()
+        assert mine.dtype == np.float32
+        if values.ndim == 1:  # biases, beta, moving means: 0; gamma, moving variances: 1
+            assert (mine == other).all() and set(mine) <= {0, 1}, name
+            continue
+        receptive = int(np.prod(values.shape[2:]))
+        bound = np.sqrt(6 / (receptive * (values.shape[0] + values.shape[1])))
+        assert 0.97 * bound < np.abs(mine).max() <= bound * (1 + 1e-6)
+        assert 0.97 * bound < np.abs(other).max() <= bound * (1 + 1e-6)
+        assert stats.kstest(mine, "uniform", (-bound, 2 * bound)).pvalue > 1e-3, name
+
+
+def test_initial_weights_come_from_torchs_generator() -> None:
+    first, same, other = (network_of(seed).state_dict()["0.weight"].numpy() for seed in (1, 1, 2))
+    assert np.array_equal(first, same) and not np.array_equal(first, other)
+
+
+def test_too_many_convolutions_are_refused() -> None:
+    many = ARTICLE.change(model={"convolutions": (8, 8, 8, 8)})
+    with pytest.raises(RecipeError, match=r"convolutions = \[8, 8, 8, 8\].*28 pixels") as caught:
+        model.build(many.model)
+    assert "\n" not in str(caught.value)
+    model.build(ARTICLE.change(model={"convolutions": (8, 8, 8)}).model)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1001])
+@pytest.mark.parametrize("training", [True, False])
+def test_predictor_answers_any_number_and_leaves_the_mode(count: int, training: bool) -> None:
+    network = network_of().train(training)
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    images = mnist().test[0][:count]
+    answers = model.predictor(network)(images)
+    assert network.training is training and all(layer.training is training for layer in network)
+    assert answers.shape == (count, 10) and answers.dtype == np.float32
+    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    if count:
+        alone = model.predictor(network)(images[-1:])
+        assert np.allclose(answers[-1:], alone, atol=1e-6), "no digit depends on its neighbours"
+
+
+def test_describing_leaves_the_network_as_it_was() -> None:
+    network = network_of().train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    model.describe(network)
+    assert network.training
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+
+
+def test_input_is_scaled_and_has_its_channel() -> None:
+    images: npt.NDArray[np.uint8] = np.arange(28 * 28, dtype=np.int64).reshape(1, 28, 28).astype(np.uint8)
+    signal = model.as_input(images, torch.device("cpu"))
+    assert signal.shape == (1, 1, 28, 28) and signal.dtype == torch.float32
+    assert np.array_equal(signal[0, 0].numpy(), images[0].astype(np.float32) / np.float32(255))
+
+
+def test_kernel_and_pool_may_differ_from_convolution_to_convolution(tmp_path: Path) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text("[model]\nconvolutions = [8, 16, 24]\nkernel = [5, 3, 3]\npool = [2, 1, 2]\n")
+    recipe = Recipe.load(path)
+    layers = {layer.name: layer.output for layer in model.describe(model.build(recipe.model))}
+    assert {name: layers[name] for name in layers if name.startswith(("Conv", "MaxPool"))} == {
+        "Conv 8, 5x5": (24, 24, 8),
+        "Conv 16, 3x3": (10, 10, 16),
+        "Conv 24, 3x3": (8, 8, 24),
+        "MaxPool 2x2": (4, 4, 24),
+    }
+    path.write_text(recipe.to_toml())
+    assert Recipe.load(path) == recipe
+
+
+def test_the_best_recipe_is_a_small_network_with_two_dropouts() -> None:
+    layers = model.describe(model.build(Recipe.load("best").model))
+    assert sum(layer.parameters for layer in layers) < 1_500_000
+    names = [layer.name for layer in layers]
+    assert names[-6:] == ["Flatten", "Dropout 0.3", "Dense 128", "ReLU", "Dropout 0.3", "Dense 10"]
+    assert names.count("MaxPool 2x2") == 2 and [name for name in names if name.startswith("Conv")] == [
+        "Conv 24, 5x5",
+        "Conv 48, 3x3",
+        "Conv 48, 3x3",
+        "Conv 64, 3x3",
+    ]

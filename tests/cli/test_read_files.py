@@ -1,0 +1,182 @@
+"""Reading whole pictures as a user does: Reader.read, the command line, several pages, annotated pictures."""
+
+import csv
+import io
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pypdfium2
+import pytest
+from PIL import Image
+
+import numerals
+from numerals.cli import read_files
+from numerals.errors import PictureError
+from numerals.read.annotate import annotate
+from numerals.read.pages import pages
+from tests.conftest import NUMERALS, run_quietly
+from tests.helpers.kinds import written
+
+
+@pytest.fixture(scope="module")
+def reader() -> numerals.Reader:
+    return numerals.Reader()
+
+
+@pytest.fixture(scope="module")
+def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("pictures") / "two rows.png"
+    Image.fromarray(written("0571", "3390")).save(path)
+    return path
+
+
+def test_a_page_has_its_rows_digits_and_boxes(reader: numerals.Reader, picture: Path) -> None:
+    page = reader.read(picture)
+    assert page.text == "0571\n3390"
+    assert (page.width, page.height, page.turn) == (700, 400, 0)
+    for line, row in enumerate(page.rows):
+        for column, digit in enumerate(row.digits):
+            x, y = digit.box.left + digit.box.width / 2, digit.box.top + digit.box.height / 2
+            assert abs(x - (60 + 70 * column + 28)) < 20 and abs(y - (60 + 120 * line + 28)) < 20
+            assert 0.5 < digit.confidence <= 1
+    assert json.loads(json.dumps(page.to_dict()))["rows"][1]["text"] == "3390"
+
+
+def test_path_bytes_and_array_read_the_same(reader: numerals.Reader, picture: Path) -> None:
+    texts = {
+        reader.read(given).text for given in (picture, str(picture), picture.read_bytes(), written("0571", "3390"))
+    }
+    assert texts == {"0571\n3390"}
+
+
+@pytest.mark.parametrize("turns", [1, 2, 3])
+def test_boxes_of_a_turned_page_are_in_the_picture_as_given(reader: numerals.Reader, turns: int) -> None:
+    upright = written("2457", "6243")
+    page = reader.read(np.ascontiguousarray(np.rot90(upright, turns)))
+    assert page.text == "2457\n6243"
+    assert page.turn == 360 - 90 * turns
+    ink = np.rot90(upright, turns) < 128
+    for row in page.rows:
+        for digit in row.digits:
+            box = digit.box
+            assert ink[box.top : box.top + box.height, box.left : box.left + box.width].sum() > 50
+
+
+def test_a_large_picture_has_its_boxes_in_its_own_pixels(reader: numerals.Reader) -> None:
+    large = written("0571").repeat(6, 0).repeat(6, 1)
+    page = reader.read(large)
+    assert page.text == "0571" and (page.width, page.height) == (4200, 2400)
+    assert abs(page.rows[0].digits[0].box.left - 6 * 70) < 6 * 25
+
+
+def test_an_empty_page_has_no_rows(reader: numerals.Reader) -> None:
+    assert reader.read(np.full((300, 400), 240, np.uint8)).rows == ()
+
+
+def test_pages_of_a_tiff_and_of_a_pdf(reader: numerals.Reader, tmp_path: Path) -> None:
+    sheets = [Image.fromarray(written(row)) for row in ("0571", "3390", "2457")]
+    for name in ("pages.tiff", "pages.pdf"):
+        sheets[0].save(tmp_path / name, save_all=True, append_images=sheets[1:])
+        texts = [reader.read_loaded(loaded).text for loaded in pages(tmp_path / name)]
+        assert texts == ["0571", "3390", "2457"], name
+
+
+def test_a_damaged_pdf_is_refused() -> None:
+    document = pypdfium2.PdfDocument.new()
+    document.new_page(100, 100)
+    buffer = io.BytesIO()
+    document.save(buffer)
+    with pytest.raises(PictureError, match="damaged"):
+        list(pages(buffer.getvalue()[:60]))
+
+
+def test_annotated_the_picture_is_larger_and_coloured(reader: numerals.Reader, picture: Path) -> None:
+    loaded = next(pages(picture))
+    drawn = annotate(loaded.pixels, reader.read_loaded(loaded))
+    assert drawn.mode == "RGB" and drawn.width >= 700 and drawn.height > 400
+    colours = np.asarray(drawn).reshape(-1, 3).astype(int)
+    assert (np.ptp(colours, axis=1) > 100).sum() > 500  # boxes
+
+
+def test_the_command_reads_and_names_what_it_cannot_read(picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:500])
+    Image.fromarray(np.full((200, 300), 240, np.uint8)).save(tmp_path / "blank.png")
+    done = run_quietly((*NUMERALS, "read", picture))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "0571\n3390\n", "")
+    done = run_quietly((*NUMERALS, "read", picture, tmp_path, "--annotate", tmp_path / "seen"))
+    assert done.returncode == 1
+    assert done.stdout == f"{picture}: 0571\n{picture}: 3390\n"
+    assert "bad.png: damaged or cut off" in done.stderr and "blank.png: no digits found" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["blank-png-1.png", "two rows-png-1.png"]
+
+
+def test_pictures_of_the_same_name_are_annotated_apart(reader: numerals.Reader, picture: Path, tmp_path: Path) -> None:
+    names = []
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "x y\n.png").write_bytes(picture.read_bytes())
+        names.append(str(tmp_path / place / "x y\n.png"))
+    assert len(list(read_files.read_all(reader, names, tmp_path / "seen"))) == 2
+    assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["x y--png(2)-1.png", "x y--png-1.png"]
+
+
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_the_forms_for_machines(picture: Path, form: str) -> None:
+    done = run_quietly((*NUMERALS, "read", "--format", form, picture))
+    assert done.returncode == 0
+    if form == "json":
+        (only,) = json.loads(done.stdout)
+        assert only["text"] == "0571\n3390" and only["rows"][0]["digits"][1]["digit"] == 5 and only["error"] is None
+    else:
+        lines = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [line["text"] for line in lines] == ["0571", "3390"] and [line["row"] for line in lines] == ["1", "2"]
+
+
+def test_a_picture_from_stdin(picture: Path) -> None:
+    with open(picture, "rb") as file:
+        done = subprocess.run([*NUMERALS, "read", "-"], stdin=file, capture_output=True, text=True, check=True)
+    assert done.stdout == "0571\n3390\n"
+
+
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_each_picture_is_printed_when_it_is_read(picture: Path, form: str) -> None:
+    """And what is printed stays whole after Ctrl-C: the second picture, standard input, never comes."""
+    command = [*NUMERALS, "read", "--format", form, str(picture), "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as child:
+        assert child.stdout is not None and child.stderr is not None
+        seen = ""
+        while "3390" not in seen:
+            line = child.stdout.readline()
+            assert line, seen
+            seen += line
+        child.send_signal(signal.SIGINT)
+        rest, said = child.stdout.read(), child.stderr.read()
+    assert child.returncode == 130 and said == "numerals: interrupted; what was read is printed\n"
+    if form == "json":
+        assert [page["text"] for page in json.loads(seen + rest)] == ["0571\n3390"]
+    else:
+        assert rest == ""
+
+
+@pytest.mark.parametrize("given", ["absent.png", "empty", "--format=xml x.png"])
+def test_a_mistake_is_one_line(given: str, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = run_quietly((*NUMERALS, "read", *given.split()), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("numerals: ") and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
+def test_a_list_of_json_is_ended_wherever_it_is_interrupted(error: BaseException) -> None:
+    readings = (read_files.Reading(f"{number}.png", 1, None, "damaged") for number in range(3))
+    parts = read_files.as_json(readings, True)
+    printed = next(parts) + next(parts) + parts.throw(error)
+    assert [each["picture"] for each in json.loads(printed)] == ["0.png"]
+    with pytest.raises(type(error)):
+        next(parts)

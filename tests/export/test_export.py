@@ -1,0 +1,166 @@
+"""A kept run as ONNX answers as torch does, or the export fails."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from numerals.article import model
+from numerals.article.metrics import evaluate
+from numerals.errors import FailureError, InputError, ModelError, RunError
+from numerals.export import digits, onnx_graph, rows
+from numerals.read import model_files
+from numerals.read.recognise import Recogniser, RowRecogniser
+from numerals.read.strips import STRIP
+from numerals.readers import recipes
+from numerals.readers.digit_network import ReaderNetwork, answers
+from numerals.readers.evaluate import score_kept
+from numerals.readers.row_network import RowNet
+from numerals.runs.folder import RunFolder, snapshot
+from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS
+from tests.helpers.pictures import some_digits
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
+
+
+def kept(folder: Path, name: str, network: nn.Module) -> Path:
+    """A run folder with that network, untrained."""
+    run = RunFolder.create(folder / name, name)
+    run.write("recipe.toml", recipes.load(name).to_toml())
+    run.write_model(snapshot(network))
+    return run.path
+
+
+def test_the_articles_network(tmp_path: Path) -> None:
+    network = model.build(recipes.Recipe.load("article").model)
+    path, card = digits.export(kept(tmp_path, "article", network))
+    assert path == tmp_path / "article" / "model.onnx"
+    onnx.checker.check_model(onnx.load(path))
+    assert card == json.loads(path.with_suffix(".json").read_text())
+    assert (card["reads"], card["classes"], card["recipe"]["epochs"]) == ("digits", list(CLASSES), 10)
+    images, _ = some_digits()
+    probabilities, is_digit = Recogniser(model_files.load(path))(images)
+    logits = np.log(model.predictor(network.eval())(images)) / card["temperature"]
+    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(probabilities, shares, atol=1e-4)
+    untempered = model.predictor(network)(images).max(axis=1)
+    assert np.allclose(is_digit, untempered, atol=1e-4)
+
+
+def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digits, "MADE", 200)
+    network = ReaderNetwork().eval()
+    path, card = digits.export(kept(tmp_path, "reader", network), tmp_path / "mine.onnx")
+    assert path == tmp_path / "mine.onnx"
+    onnx.checker.check_model(onnx.load(path))
+    images, _ = some_digits()
+    logits, being = answers(network, images)
+    probabilities, is_digit = Recogniser(model_files.load(path))(images)
+    scaled = np.exp(logits / card["temperature"])
+    assert np.allclose(probabilities, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-4)
+    assert np.allclose(is_digit, 1 / (1 + np.exp(-being)), atol=1e-4)
+
+
+def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rows, "JUDGED", 12)
+    monkeypatch.setattr(rows, "STRANGE", 3)
+    path, card = digits.export(kept(tmp_path, "rows", RowNet()))
+    assert card["reads"] == "rows"
+    answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP, 51), np.uint8))
+    assert answer.shape == (2, 26, 11)
+    assert np.allclose(answer.sum(axis=2), 1, atol=1e-5)
+
+
+def test_disagreement_fails() -> None:
+    images, _ = some_digits()
+    exported = digits.Exported(ReaderNetwork().eval(), 1.0).eval()
+
+    def other(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        probabilities, being = answers(exported, digits)
+        return probabilities + np.float32(0.001), being
+
+    with pytest.raises(FailureError, match="another class for 0 of 200"):
+        digits.check_agreement(exported, other, images)
+    another = rows.row_graph(RowNet())
+    assert rows.difference(rows.Probabilities(RowNet().eval()), another) > onnx_graph.AGREEMENT
+
+
+@pytest.mark.parametrize(
+    ("form", "shape", "words"),
+    [
+        (torch.uint8, (2, 32, 32), "(n, 32, 32)"),
+        (torch.float32, (2, 28, 28), "float"),
+        (torch.uint8, (2, 1, 28, 28), "(n, 1, 28, 28)"),
+    ],
+)
+def test_a_model_of_another_shape_is_refused(
+    form: torch.dtype, shape: tuple[int, ...], words: str, tmp_path: Path
+) -> None:
+    class Other(nn.Module):
+        def forward(self, digits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            flat = digits.float().flatten(1)
+            return flat[:, :10].softmax(1), flat[:, 0]
+
+    axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
+    content = onnx_graph.to_onnx(Other(), torch.zeros(shape, dtype=form), [MODEL_INPUT], MODEL_OUTPUTS, axes)
+    path = tmp_path / "other.onnx"
+    path.write_bytes(content)
+    card = {"sha256": hashlib.sha256(content).hexdigest(), "threshold": 0.5, "reads": "digits"}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    with pytest.raises(ModelError) as caught:
+        score_kept(path, None)
+    assert str(path) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
+    named = content.replace(MODEL_INPUT.encode(), b"pixels")
+    path.write_bytes(named)
+    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": hashlib.sha256(named).hexdigest()}))
+    with pytest.raises(ModelError, match="inputs and outputs"):
+        score_kept(path, None)
+    path.with_suffix(".json").unlink()
+    with pytest.raises(ModelError, match="numerals export writes"):
+        score_kept(path, None)
+
+
+def test_what_cannot_be_exported(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"recipe\.toml"):
+        digits.export(tmp_path)
+    run = kept(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
+    with pytest.raises(InputError, match=r"\.onnx"):
+        digits.export(run, tmp_path / "model.pt")
+    assert not (tmp_path / "model.pt").exists()
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match=r"metrics\.json is there and no model's card"):
+        digits.export(run, tmp_path / "metrics.onnx")
+    assert (tmp_path / "metrics.json").read_text() == "{}"
+
+
+def test_the_shipped_models_are_those_of_their_cards_and_of_the_recipes() -> None:
+    for name, recipe, network in (
+        (model_files.DIGITS, "reader", ReaderNetwork()),
+        (model_files.ROWS, "rows", RowNet()),
+    ):
+        shipped = model_files.load(name=name)
+        assert type(recipes.load(recipe))(**shipped.card["recipe"]) == recipes.load(recipe)
+        assert shipped.card["parameters"] == sum(parameter.numel() for parameter in network.parameters())
+        assert len(shipped.content) < 1.5e6
+
+
+def test_the_shipped_digit_model_is_as_good_as_its_card_says() -> None:
+    shipped = model_files.load()
+    images, labels = some_digits(2000)
+    found = evaluate(lambda pictures: Recogniser(shipped)(pictures)[0], images, labels)
+    assert shipped.card["accuracy"]["test"] >= 0.995
+    assert abs(found.accuracy - shipped.card["accuracy"]["test"]) < 0.006

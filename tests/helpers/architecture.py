@@ -1,0 +1,169 @@
+"""The import rules of docs/design.md, checked from the syntax tree; imports inside functions count too.
+
+Each package imports only from those listed before it. Every function takes the source folder, so that the tests can
+check that a broken rule is found.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+PACKAGES = [  # each imports only from those before it
+    *("spec", "errors", "files", "results", "seeds"),
+    *("read", "ops", "article", "plots", "runs", "handwriting", "readers", "export", "report"),
+    *("forms", "scale", "server", "__init__", "cli", "__main__"),
+]
+SIBLINGS = {"spec", "errors", "files", "results", "seeds"}  # one level: they may import each other
+NO_TORCH = {"spec", "errors", "files", "results", "read", "forms", "server"}  # not even by way of another module
+OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
+TRAININGS = ("runs.train", "readers.session", "readers.adapt", "handwriting.digits", "handwriting.rows")
+ONLY_FOR_TESTING_MODELS = "report.corruptions"
+
+
+def violations(source: Path) -> list[str]:
+    """Every import that breaks a rule, as "module imports target: why"."""
+    graph = import_graph(source)
+    found = [
+        f"{module} imports {target}: {why}"
+        for module, targets in graph.items()
+        for target in sorted(targets)
+        for why in _broken_rules(module, target)
+    ]
+    found += [f"{' -> '.join(cycle)}: a circle" for cycle in cycles(graph)]
+    at_start = {module: {target: True for target, at_top in graph[module].items() if at_top} for module in graph}
+    slow = (
+        {each for each in reached(at_start, "cli.main") if package_of(each) in PACKAGES}
+        if "cli.main" in graph
+        else set()
+    )
+    found += [
+        f"cli.main imports {module} when it starts: commands import what they need inside the command"
+        for module in sorted(slow)
+        if package_of(module) not in SIBLINGS | {"cli", "__init__"}
+    ]
+    for module in graph:
+        if package_of(module) in NO_TORCH and (path := path_to_torch(graph, module)):
+            found.append(f"{' -> '.join(path)}: {module} must not need torch")
+    return found
+
+
+Graph = dict[str, dict[str, bool]]  # module -> imported module -> whether it is imported at the top level
+
+
+def import_graph(source: Path) -> Graph:
+    """What each module imports: ours by dotted name without "numerals.", others by their first name."""
+    paths = {_name(path, source): path for path in sorted(source.rglob("*.py"))}
+    graph: Graph = {}
+    for module, path in paths.items():
+        targets: dict[str, bool] = {}
+        for target, at_top in imports(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(source)):
+            if target.split(".")[0] != "numerals":
+                targets[target.split(".")[0]] = at_top or targets.get(target.split(".")[0], False)
+                continue
+            ours = _resolve(target, paths)
+            targets[ours] = at_top or targets.get(ours, False)
+        graph[module] = {target: at_top for target, at_top in targets.items() if target != module}
+    return graph
+
+
+def reached(graph: Graph, start: str) -> set[str]:
+    """Every module that importing `start` may import, inside functions too, directly or by way of others."""
+    found: set[str] = set()
+    ahead = [start]
+    while ahead:
+        module = ahead.pop()
+        if module not in found:
+            found.add(module)
+            ahead += [target for target in graph.get(module, {}) if target != "__init__"]
+    return found
+
+
+def cycles(graph: Graph) -> list[list[str]]:
+    """A circle of imports through each module that is in one, the shortest."""
+    found = []
+    for start in graph:
+        ways = {target: [start, target] for target in graph[start] if target in graph and target != "__init__"}
+        ahead = list(ways)
+        while ahead and start not in ways:
+            module = ahead.pop(0)
+            for target in graph[module]:
+                if target in graph and target not in ways and target != "__init__":
+                    ways[target] = [*ways[module], target]
+                    ahead.append(target)
+        if start in ways:
+            found.append(ways[start])
+    return found
+
+
+def path_to_torch(graph: Graph, start: str) -> list[str] | None:
+    """The modules by way of which `start` imports torch; None where it does not."""
+    ways = {start: [start]}
+    ahead = [start]
+    while ahead:
+        module = ahead.pop(0)
+        for target in graph.get(module, {}):
+            if target == "torch":
+                return [*ways[module], "torch"]
+            if target not in ways and target != "__init__":
+                ways[target] = [*ways[module], target]
+                ahead.append(target)
+    return None
+
+
+def imports(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
+    """Each imported name, and whether it is imported at the top level; what only type checkers see is left out."""
+    hidden = {
+        id(node)
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+        for node in ast.walk(block)
+    }
+    inside = {
+        id(node)
+        for function in ast.walk(tree)
+        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        for node in ast.walk(function)
+    }
+    for node in ast.walk(tree):
+        if id(node) in hidden:
+            continue
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in inside) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ["numerals", *path.parts[:-1]][: len(path.parts) - node.level + 1] if node.level else []
+            base = ".".join([*package, *([node.module] if node.module else [])])
+            yield from ((f"{base}.{alias.name}", id(node) not in inside) for alias in node.names)
+
+
+def package_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def _broken_rules(module: str, target: str) -> Iterator[str]:
+    importer, imported = package_of(module), package_of(target)
+    if imported in OWNERS and not OWNERS[imported] & {module, importer}:
+        yield f"only {', '.join(sorted(OWNERS[imported])) or 'no module'} may"
+    if importer not in PACKAGES:
+        yield "its package is not in the list"
+    if imported == "torch" and importer in NO_TORCH:
+        yield "it must not need torch"
+    if imported not in PACKAGES or imported == "__init__" or importer == "__init__":
+        return  # numerals/__init__.py loads its names lazily and may be asked for the version
+    if PACKAGES.index(imported) > PACKAGES.index(importer) and not {importer, imported} <= SIBLINGS:
+        yield "upward"
+
+
+def _name(path: Path, source: Path) -> str:
+    """The dotted name: article/fit.py -> article.fit; a package's __init__.py has the package's name."""
+    parts = path.relative_to(source).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+
+
+def _resolve(target: str, modules: dict[str, Path]) -> str:
+    """The module of ours that "numerals.article.data.split" names: "article.data"."""
+    parts = target.split(".")[1:]
+    while parts and ".".join(parts) not in modules:
+        parts.pop()
+    return ".".join(parts) or (
+        target.split(".")[1] if target.count(".") and target.split(".")[1] in PACKAGES else "__init__"
+    )

@@ -1,0 +1,313 @@
+"""Files of every kind with the row 0571 in them, and files to refuse: made by the tests, from MNIST's test digits."""
+
+import hashlib
+import io
+import struct
+import zlib
+from functools import cache
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pypdfium2
+from PIL import Image
+
+from numerals.article.data import load_mnist
+
+Grey = npt.NDArray[np.uint8]
+TEXT = "0571"
+
+
+def written(*rows: str, height: int = 400, width: int = 700) -> Grey:
+    """Rows of MNIST's test digits in black on white paper, each digit twice its size, well apart."""
+    _, (images, labels) = load_mnist()
+    page = np.full((height, width), 235, np.uint8)
+    for line, row in enumerate(rows):
+        for column, digit in enumerate(row):
+            image = images[np.flatnonzero(labels == int(digit))[line + 30]].repeat(2, 0).repeat(2, 1)
+            top, left = 60 + 120 * line, 60 + 70 * column
+            place = page[top : top + 56, left : left + 56]
+            place[:] = np.minimum(place, 255 - image)
+    return page
+
+
+def row() -> Grey:
+    return written(TEXT, height=200, width=400)
+
+
+def saved(image: Image.Image, form: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def colours() -> Image.Image:
+    """Blue ink on yellowish paper."""
+    share = row()[..., None] / 255
+    return Image.fromarray((np.array([250, 245, 220]) * share + np.array([20, 30, 120]) * (1 - share)).astype(np.uint8))
+
+
+def tiff(pixels: npt.NDArray[Any], order: str, photometric: int = 1) -> bytes:
+    """A TIFF in one strip, written by hand: grey (h, w) or RGB (h, w, 3), whole numbers or floats, "<" or ">"."""
+    height, width = pixels.shape[:2]
+    bands, bits = pixels.size // (height * width), pixels.dtype.itemsize * 8
+    start = 8
+    content = pixels.astype(pixels.dtype.newbyteorder("<" if order == "<" else ">")).tobytes()
+    depths = struct.pack(f"{order}{bands}H", *[bits] * bands)
+    at_depths = start + len(content)
+    kind = 3 if pixels.dtype.kind == "f" else 1
+    entries = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, bands, bits if bands == 1 else at_depths), (259, 3, 1, 1),
+        (262, 3, 1, photometric), (273, 4, 1, start), (277, 3, 1, bands), (278, 4, 1, height),
+        (279, 4, 1, len(content)), (339, 3, 1, kind),
+    ]  # fmt: skip
+    directory = struct.pack(f"{order}H", len(entries))
+    for tag, form, count, value in entries:
+        packed = struct.pack(f"{order}HH", value, 0) if form == 3 and count == 1 else struct.pack(f"{order}I", value)
+        directory += struct.pack(f"{order}HHI", tag, form, count) + packed
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HI", 42, at_depths + len(depths))
+    return head + content + depths + directory + struct.pack(f"{order}I", 0)
+
+
+def deep() -> dict[str, bytes]:
+    """More than 8 bits a pixel."""
+    full, part = row().astype(np.uint16) * 257, row().astype(np.uint16) * 16
+    files = {}
+    for name, levels in (("full", full), ("12 bits", part)):
+        files[f"grey16 {name}.png"] = saved(Image.fromarray(levels), "PNG")
+        files[f"grey16 {name}.tif"] = saved(Image.fromarray(levels), "TIFF", compression="tiff_lzw")
+        files[f"grey16 {name} big-endian.tif"] = tiff(levels, ">")
+        files[f"grey16 {name} white is 0.tif"] = tiff(levels.max() - levels, "<", photometric=0)
+    for name, white in (("1", 1.0), ("255", 255.0), ("65535", 65535.0)):
+        files[f"float to {name}.tif"] = saved(Image.fromarray((row() / 255 * white).astype(np.float32)), "TIFF")
+    files["int32.tif"] = saved(Image.fromarray(full.astype(np.int32)), "TIFF")
+    rgb = np.dstack([full] * 3)
+    files["rgb16.tif"], files["rgb16 big-endian.tif"] = tiff(rgb, "<", 2), tiff(rgb, ">", 2)
+    files["rgb16.png"] = cv2.imencode(".png", rgb)[1].tobytes()
+    files["rgba16.png"] = cv2.imencode(".png", np.dstack([rgb, np.full_like(full, 65535)]))[1].tobytes()
+    return files
+
+
+def palettes() -> dict[str, bytes]:
+    """Few colours, whose numbers say nothing about brightness."""
+    grey = Image.fromarray(row())
+    files = {"1 bit.png": saved(grey.convert("1"), "PNG"), "1 bit.bmp": saved(grey.convert("1"), "BMP")}
+    files["1 bit fax.tif"] = saved(grey.convert("1"), "TIFF", compression="group4")
+    files["1 bit.pbm"] = saved(grey.convert("1"), "PPM")
+    shuffled = np.random.default_rng(0).permutation(256).astype(np.uint8)
+    image = Image.fromarray(shuffled[row()], "P")
+    image.putpalette(np.argsort(shuffled).astype(np.uint8).repeat(3).tobytes())
+    for form in ("PNG", "GIF", "BMP", "TIFF"):
+        files[f"palette.{form.lower()}"] = saved(image, form)
+    paper = int(shuffled[235])
+    files["palette, paper transparent.png"] = saved(image, "PNG", transparency=paper)
+    files["palette, paper transparent.gif"] = saved(image, "GIF", transparency=paper)
+    two = Image.fromarray((row() < 128).astype(np.uint8), "P")
+    two.putpalette([0, 0, 0, 0, 0, 0])  # both black: only transparency tells ink from paper
+    files["black on transparent black.png"] = saved(two, "PNG", transparency=bytes([0, 255]))
+    one = Image.fromarray(row()).convert("1")
+    files["1 bit, paper transparent.png"] = saved(one, "PNG", transparency=1)
+    return files
+
+
+def transparent() -> dict[str, bytes]:
+    """Ink on paper that is not there, whatever colour is kept under it."""
+    ink = 255 - row()
+    ink[ink < 30] = 0
+    files = {}
+    for under in (0, 255):
+        rgba = np.dstack([np.where(ink > 0, 0, under).astype(np.uint8)] * 3 + [ink])
+        for form, options in (("PNG", {}), ("WEBP", {"lossless": True, "exact": True}), ("TIFF", {})):
+            files[f"rgba over {under}.{form.lower()}"] = saved(Image.fromarray(rgba), form, **options)
+        grey = Image.merge("LA", [Image.fromarray(rgba[..., 0]), Image.fromarray(ink)])
+        files[f"la over {under}.png"] = saved(grey, "PNG")
+    files["white ink.png"] = saved(Image.fromarray(np.dstack([np.full_like(ink, 255)] * 3 + [ink])), "PNG")
+    return files
+
+
+def spaces() -> dict[str, bytes]:
+    """Colour spaces."""
+    image = colours()
+    cmyk = image.convert("CMYK")
+    adobe = saved(cmyk, "JPEG", quality=90)
+    marker = adobe.index(b"\xff\xee")
+    lab = Image.merge("LAB", [Image.fromarray(row()), *[Image.new("L", (400, 200), 128)] * 2])
+    return {
+        "cmyk.jpg": adobe,
+        "cmyk without Adobe's mark.jpg": adobe[:marker] + adobe[marker + 16 :],
+        "cmyk.tif": saved(cmyk, "TIFF"),
+        "cmyk lzw.tif": saved(cmyk, "TIFF", compression="tiff_lzw"),
+        "lab.tif": saved(lab, "TIFF"),
+        "grey.jpg": saved(image.convert("L"), "JPEG"),
+        "progressive.jpg": saved(image, "JPEG", progressive=True),
+        "ycbcr.tif": saved(image.convert("YCbCr"), "TIFF"),
+    }
+
+
+def several() -> dict[str, bytes]:
+    """More than one picture in a file; the first has the row."""
+    files = {}
+    for form in ("GIF", "PNG", "WEBP", "MPO", "TIFF"):
+        blank = Image.new("RGB", (400, 200), (235, 235, 235))
+        files[f"several.{form.lower()}"] = saved(colours(), form, save_all=True, append_images=[blank])
+    return files
+
+
+def odd() -> dict[str, bytes]:
+    """EXIF and colour profiles that are none."""
+    files = {}
+    noise = np.random.default_rng(1).bytes(300)
+    for number, exif in enumerate((b"", b"Exif\0\0", b"Exif\0\0" + noise, b"Exif\0\0MM\0*\xff\xff\xff\xff", noise)):
+        files[f"exif {number}.jpg"] = saved(colours(), "JPEG", exif=exif)
+        files[f"exif {number}.png"] = saved(colours(), "PNG", exif=exif)
+    for kind, value in ((3, 0), (3, 9), (3, 65535), (2, 54), (7, 6), (12, 6), (99, 1)):  # 3 is a short, as it should be
+        exif = b"Exif\0\0II" + struct.pack("<HIHHHIII", 42, 8, 1, 0x0112, kind, 1, value, 0)
+        files[f"orientation {kind} {value}.jpg"] = saved(colours(), "JPEG", exif=exif)
+    for form in ("JPEG", "PNG", "TIFF", "WEBP"):
+        files[f"profile.{form.lower()}"] = saved(colours(), form, icc_profile=noise)
+    return files
+
+
+def turned() -> dict[str, bytes]:
+    """Held in each of EXIF's eight ways."""
+    upright, files = np.asarray(colours()), {}
+    back = {
+        1: upright, 2: upright[:, ::-1], 3: upright[::-1, ::-1], 4: upright[::-1],
+        5: upright.swapaxes(0, 1), 6: np.rot90(upright), 7: np.rot90(upright, 2).swapaxes(0, 1),
+        8: np.rot90(upright, 3),
+    }  # fmt: skip
+    for orientation, pixels in back.items():
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        image = Image.fromarray(np.ascontiguousarray(pixels))
+        for form in ("JPEG", "PNG", "WEBP", "TIFF"):
+            options = {"compression": "tiff_lzw"} if form == "TIFF" else {}
+            files[f"turned {orientation}.{form.lower()}"] = saved(image, form, exif=exif.tobytes(), **options)
+    return files
+
+
+@cache
+def readable() -> dict[str, bytes]:
+    """Every file that is read as TEXT, by name."""
+    return deep() | palettes() | transparent() | spaces() | several() | odd() | turned()
+
+
+def png(width: int, height: int, bits: int = 8, colour: int = 0) -> bytes:
+    """A PNG all black, however large, packed without its pixels ever being in memory."""
+    line = b"\0" + bytes((width * bits * {0: 1, 2: 3, 6: 4}[colour] + 7) // 8)
+    pack = zlib.compressobj(1)
+    packed = b"".join(pack.compress(line) for _ in range(height)) + pack.flush()
+    header = struct.pack(">IIBBBBB", width, height, bits, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+
+
+def _chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+def pdf(objects: list[bytes], trailer: bytes = b"") -> bytes:
+    """A PDF of these objects, the first of them the catalogue."""
+    content, places = b"%PDF-1.4\n", []
+    for number, each in enumerate(objects, 1):
+        places.append(len(content))
+        content += b"%d 0 obj\n%b\nendobj\n" % (number, each)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    head = b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
+    end = b"trailer\n<< /Size %d /Root 1 0 R %b >>\nstartxref\n%d\n%%%%EOF\n"
+    return content + head + table + end % (len(objects) + 1, trailer, len(content))
+
+
+def pdf_page(box: bytes = b"0 0 400 200", resources: bytes = b"", contents: bytes = b"") -> list[bytes]:
+    """The objects of a PDF of one page; its contents are object 4."""
+    return [
+        b"<< /Type /Catalog /Pages 2 0 R >>",
+        b"<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
+        b"<< /Type /Page /Parent 2 0 R /MediaBox [%b] /Resources << %b >> /Contents 4 0 R >>" % (box, resources),
+        b"<< /Length %d >>\nstream\n%b\nendstream" % (len(contents), contents),
+    ]
+
+
+def pdf_bomb(width: int, height: int) -> bytes:
+    """A PDF of one page with a black picture of so many pixels in colour."""
+    pack = zlib.compressobj(9)
+    line = bytes(3 * width)
+    packed = b"".join(pack.compress(line) for _ in range(height)) + pack.flush()
+    head = b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8 "
+    picture = head % (width, height) + b"/Filter /FlateDecode /Length %d >>\nstream\n%b\nendstream" % (
+        len(packed),
+        packed,
+    )
+    return pdf([*pdf_page(resources=b"/XObject << /I 5 0 R >>", contents=b"400 0 0 200 0 0 cm /I Do"), picture])
+
+
+PAD = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
+
+
+def rc4(key: bytes, content: bytes) -> bytes:
+    state, j, out = list(range(256)), 0, bytearray()
+    for i in range(256):
+        j = (j + state[i] + key[i % len(key)]) % 256
+        state[i], state[j] = state[j], state[i]
+    i = j = 0
+    for byte in content:
+        i = (i + 1) % 256
+        j = (j + state[i]) % 256
+        state[i], state[j] = state[j], state[i]
+        out.append(byte ^ state[(state[i] + state[j]) % 256])
+    return bytes(out)
+
+
+def locked_pdf(password: bytes) -> bytes:
+    """An empty page behind a password: 40-bit RC4, as in PDF 1.4 (PDF Reference, algorithms 3.2 to 3.4)."""
+    padded, name = (password + PAD)[:32], bytes(range(16))
+    owner = rc4(hashlib.md5(padded).digest()[:5], padded)
+    key = hashlib.md5(padded + owner + struct.pack("<i", -4) + name).digest()[:5]
+    form = b"/Encrypt << /Filter /Standard /V 1 /R 2 /O <%b> /U <%b> /P -4 >> /ID [<%b> <%b>]"
+    user, name_hex = rc4(key, PAD).hex().encode(), name.hex().encode()
+    return pdf(pdf_page(), form % (owner.hex().encode(), user, name_hex, name_hex))
+
+
+def pdf_of(rows: int) -> bytes:
+    """A page for each row of digits."""
+    sheets = [Image.fromarray(written(TEXT)) for _ in range(rows)]
+    return saved(sheets[0], "PDF", save_all=True, append_images=sheets[1:])
+
+
+def empty_pdf() -> bytes:
+    """A PDF without pages."""
+    document, file = pypdfium2.PdfDocument.new(), io.BytesIO()
+    document.save(file)
+    return file.getvalue()
+
+
+def endless_tiff(directories: int) -> bytes:
+    """A TIFF whose chain of directories is that long, and nothing in them."""
+    links = [struct.pack("<HI", 0, 8 + 6 * (number + 1)) for number in range(directories)]
+    return b"II*\0" + struct.pack("<I", 8) + b"".join(links) + bytes(6)
+
+
+@cache
+def refused() -> dict[str, bytes]:
+    """Files to refuse in one line, by name."""
+    dim = np.dstack([row().astype(np.uint16) * 16] * 3)
+    good = saved(colours(), "TIFF")
+    return {
+        "empty.png": b"",
+        "text.png": b"0571\n",
+        "drawing.svg": b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"></svg>',
+        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(400),
+        "camera.jp2": b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(400),
+        "a program.png": b"\x7fELF" + bytes(400),
+        "12 of 16 bits in colour.png": cv2.imencode(".png", dim)[1].tobytes(),
+        "negative.tif": tiff(np.full((20, 20), -1.0, np.float32), "<"),
+        "no number.tif": tiff(np.full((20, 20), np.nan, np.float32), ">"),
+        "bomb.png": png(20000, 20000, bits=1),
+        "line.png": png(200_000_000, 1, bits=1),
+        "endless.tif": endless_tiff(300_000),
+        "chain to nowhere.tif": good[:4] + struct.pack("<I", 10**9) + good[8:],
+        "locked.pdf": locked_pdf(b"secret"),
+        "no pages.pdf": empty_pdf(),
+        "damaged.pdf": pdf_of(1)[:400],
+        "bomb.pdf": pdf_bomb(20000, 20000),
+    }

@@ -1,0 +1,239 @@
+"""Our own steps against their twins in plain torch, and against float64."""
+
+import math
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from numerals.ops import fused
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3)])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_batch_norm_is_its_twin_forward_and_backward(
+    shape: tuple[int, ...], memory_format: torch.memory_format
+) -> None:
+    chance = torch.Generator().manual_seed(0)
+    maps = (torch.rand(shape, generator=chance) * 3 + 1).contiguous(memory_format=memory_format)
+    weight, bias = torch.rand(shape[1], generator=chance) + 0.5, torch.rand(shape[1], generator=chance)
+    wanted = torch.rand(shape, generator=chance) - 0.5
+    results = []
+    for function, kind in ((fused.batch_norm, torch.float32), (fused.batch_norm_plain, torch.float64)):
+        inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
+        normalised, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
+        (normalised * wanted.to(kind)).sum().backward()
+        results.append([normalised, mean, variance, *(each.grad for each in inputs)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize("shape", [(32, 28, 28), (1, 3, 4), (5, 7, 3)])
+@pytest.mark.parametrize(("filters", "side"), [(32, 3), (3, 2), (1, 1)])
+def test_convolve_one_channel_is_its_twin_forward_and_backward(
+    shape: tuple[int, int, int], filters: int, side: int
+) -> None:
+    chance = torch.Generator().manual_seed(0)
+    count, height, width = shape
+    maps = torch.rand((count, 1, height, width), generator=chance)
+    weight, bias = torch.randn((filters, 1, side, side), generator=chance), torch.randn(filters, generator=chance)
+    results = []
+    for function, kind in ((fused.convolve_one_channel, torch.float32), (torch.conv2d, torch.float64)):
+        inputs = [each.detach().to(kind).requires_grad_() for each in (weight, bias)]
+        sums = function(maps.to(kind), inputs[0], inputs[1])
+        wanted = torch.rand(sums.shape, generator=torch.Generator().manual_seed(1))  # of one sign: no sum cancels out
+        (sums * wanted.to(kind)).sum().backward()
+        results.append([sums, *(each.grad for each in inputs)])
+    assert_close(*results)
+
+
+@pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3), (3, 12, 4, 5)])
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+def test_rectify_norm_pool_is_its_twin_forward_and_backward(
+    shape: tuple[int, ...], memory_format: torch.memory_format
+) -> None:
+    """Weights of both signs: where one is negative, the smallest pixel of a square is the largest once scaled."""
+    chance = torch.Generator().manual_seed(0)
+    maps = (torch.rand(shape, generator=chance) - 0.4).contiguous(memory_format=memory_format)
+    weight, bias = torch.rand(shape[1], generator=chance) - 0.5, torch.rand(shape[1], generator=chance)
+    results = []
+    for function, kind in ((fused.rectify_norm_pool, torch.float32), (fused.rectify_norm_pool_plain, torch.float64)):
+        inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
+        pooled, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
+        wanted = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        (pooled * wanted.to(kind)).sum().backward()
+        results.append([pooled, mean, variance, *(each.grad for each in inputs)])
+    assert_close(*results)
+
+
+@pytest.mark.skipif(os.cpu_count() == 1, reason="two threads need two processors")
+def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> None:
+    chance, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
+    maps, weight = torch.randn((33, 32, 26, 26), generator=chance), torch.randn(32, generator=chance)
+    results = []
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            inputs = maps.clone().requires_grad_()
+            pooled, *moments = fused.rectify_norm_pool(inputs, weight, weight, 1e-3)
+            (pooled * pooled).sum().backward()
+            results.append([pooled, *moments, inputs.grad])
+    finally:
+        torch.set_num_threads(threads)
+    assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
+
+
+def test_not_a_number_is_not_lost() -> None:
+    """Training must see that it went wrong, which it does by the loss."""
+    maps = torch.zeros(2, 3, 4, 4)
+    maps[1, 1, 3, 2] = math.nan
+    pooled, mean, variance = fused.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+    for result in (pooled[:, 1], mean[1], variance[1]):
+        assert result.isnan().all()
+    assert pooled[:, [0, 2]].isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("maps", "weight", "bias"),
+    [
+        (torch.ones(2, 8, 4, 4), torch.ones(8), torch.ones(1)),
+        (torch.ones(2, 8, 4, 4), torch.ones(1), torch.ones(1)),
+        (torch.ones(0, 8, 4, 4), torch.ones(8), torch.ones(8)),
+        (torch.ones(8, 4, 4), torch.ones(4), torch.ones(4)),
+        (torch.ones(2, 8, 4, 4).double(), torch.ones(8), torch.ones(8)),
+    ],
+)
+def test_the_loops_are_given_nothing_that_does_not_fit(
+    maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
+) -> None:
+    """They check no bounds: a bias of one value would be read past its end."""
+    with pytest.raises(ValueError, match="must be float32"):
+        fused.rectify_norm_pool(maps, weight, bias, 1e-3)
+
+
+def test_gradients_of_gradients_are_refused() -> None:
+    """The first ones know nothing of where they came from; a penalty on them would be lost without a word."""
+    for function in (fused.batch_norm, fused.rectify_norm_pool):
+        maps = torch.randn(2, 3, 4, 4, requires_grad=True)
+        result, *_ = function(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        (slopes,) = torch.autograd.grad((result**2).sum(), maps, create_graph=True)
+        with pytest.raises(RuntimeError, match="once_differentiable"):
+            (slopes**2).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("environment", "fuses"),
+    [
+        ({"NUMBA_DISABLE_JIT": "1"}, False),
+        ({"NUMBA_THREADING_LAYER": "tbb"}, False),
+        ({"NUMBA_NUM_THREADS": "1"}, True),
+    ],
+)
+def test_where_numba_cannot_be_of_use_torch_goes_on_alone(environment: dict[str, str], fuses: bool) -> None:
+    """Told not to compile, it would run the loops in Python; TBB's threads are not installed with it."""
+    program = "import torch; from numerals.ops import fused; print(fused.can_fuse(torch.ones(1)))"
+    printed = subprocess.check_output([sys.executable, "-c", program], text=True, env=os.environ | environment)
+    assert printed == f"{fuses}\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
+def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path) -> None:
+    program = """if True:
+        import resource, torch
+        from numerals.ops import fused
+
+        maps = torch.randn(2, 3, 4, 4, requires_grad=True)
+        assert fused.can_fuse(maps)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        pooled, *_ = fused.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        pooled.sum().backward()
+        wanted, *_ = fused.rectify_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        raise SystemExit(0 if torch.allclose(pooled, wanted, atol=1e-5) and maps.grad is not None else 1)
+    """
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (finished.stderr, finished.returncode) == ("", 0)
+    assert [path for path in tmp_path.rglob("*.nbc") if path.stat().st_size] == [], "the disk was not full"
+
+
+def test_loops_are_called_by_one_thread_at_a_time() -> None:
+    """Numba's own threads, which it takes where OpenMP is missing, would end the process otherwise."""
+    program = """if True:
+        import threading, torch
+        from numerals.ops import fused
+
+        maps, one, zero = torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32)
+        wanted, *_ = fused.rectify_norm_pool(maps, one, zero, 1e-3)
+        agreed = []
+
+        def work():
+            for _ in range(30):
+                found, *_ = fused.rectify_norm_pool(maps, one, zero, 1e-3)
+                agreed.append(torch.equal(found, wanted))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads: thread.start()
+        for thread in threads: thread.join()
+        import numba
+        print(numba.threading_layer(), len(agreed), all(agreed))
+    """
+    environment = os.environ | {"NUMBA_THREADING_LAYER": "workqueue"}
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("workqueue 120 True\n", "", 0)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_keeps_its_number_of_threads(threads: int) -> None:
+    """Numba, where it shares torch's OpenMP, sets it to all processors as it starts."""
+    program = f"""if True:
+        import torch
+        from numerals.ops import fused
+
+        torch.set_num_threads({threads})
+        fused.rectify_norm_pool(torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32), 1e-3)
+        print(torch.get_num_threads())
+    """
+    assert subprocess.check_output([sys.executable, "-c", program], text=True) == f"{threads}\n"
+
+
+def assert_close(results: list[Any], twins: list[Any]) -> None:
+    for ours, twin in zip(results, twins, strict=True):
+        assert ours.shape == twin.shape
+        scale = float(twin.detach().abs().max()) + 1e-6
+        assert float((ours.double() - twin).detach().abs().max()) <= 2e-5 * scale
+
+
+def test_batch_norm_keeps_its_exactness_where_the_mean_is_far_from_zero() -> None:
+    maps = 1000 + torch.rand((32, 2, 26, 26), generator=torch.Generator().manual_seed(0))
+    _, _, variance = fused.batch_norm(maps, torch.ones(2), torch.zeros(2), 1e-3)
+    assert variance.tolist() == pytest.approx(maps.double().var((0, 2, 3), correction=0).tolist(), rel=1e-3)
+
+
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="it is about glibc")
+def test_kept_memory_comes_from_what_malloc_holds() -> None:
+    """By glibc's own account, mallinfo2: how many bytes a tensor of 16 MiB maps anew."""
+    program = """if True:
+        import ctypes, sys, torch
+        from numerals.ops import fused
+
+        class Info(ctypes.Structure):
+            _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
+
+        mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
+        mallinfo.restype = Info
+        if sys.argv[1] == "kept":
+            fused.keep_memory()
+        before = mallinfo().hblkhd
+        held = torch.ones(2**22)
+        print(mallinfo().hblkhd - before)
+    """
+    kept, plain = (
+        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout)
+        for how in ("kept", "plain")
+    )
+    assert kept == 0 and plain >= 2**24

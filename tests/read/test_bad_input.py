@@ -1,0 +1,268 @@
+"""Whatever people give: read right or refused in one line; never a wrong number, a hang, or over a gigabyte."""
+
+import os
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pypdfium2
+import pytest
+from PIL import Image
+
+import numerals
+from numerals.errors import PictureError
+from numerals.read.pages import pages
+from numerals.read.picture import MOST_BYTES
+from tests.conftest import NUMERALS, run_quietly
+from tests.helpers import kinds
+
+Files = dict[str, bytes]
+
+# The command line in a process of its own, which ends by saying the most memory that it ever had, in KiB.
+MEASURED = """
+import atexit, sys
+atexit.register(lambda: print(next(l for l in open("/proc/self/status") if "VmHWM" in l).split()[1], file=sys.stderr))
+from numerals.cli.main import main
+main()
+"""
+
+
+@pytest.fixture(scope="module")
+def reader() -> numerals.Reader:
+    return numerals.Reader()
+
+
+@pytest.mark.parametrize(
+    "group", [kinds.deep, kinds.palettes, kinds.transparent, kinds.spaces, kinds.several, kinds.odd, kinds.turned]
+)
+def test_every_kind_of_file_is_read_right(reader: numerals.Reader, group: Callable[[], Files]) -> None:
+    for name, content in group().items():
+        page = reader.read(content)
+        first = reader.read_loaded(next(pages(content)))
+        assert (page.text, page.width, page.height) == (kinds.TEXT, 400, 200), name
+        assert first.text == kinds.TEXT, name
+        assert max(abs(page.rows[0].digits[0].box.left - 78), abs(page.rows[0].digits[0].box.top - 70)) < 12, name
+
+
+def test_the_command_reads_every_kind(tmp_path: Path) -> None:
+    for name, content in kinds.readable().items():
+        (tmp_path / name).write_bytes(content)
+    done = run_quietly((*NUMERALS, "read", tmp_path))
+    expected = [f"{path}: {kinds.TEXT}" for path in sorted(tmp_path.iterdir())]
+    assert done.stdout.splitlines() == expected
+    assert (done.returncode, done.stderr) == (0, f"numerals: {tmp_path / 'several.tiff'}: no digits found\n")
+
+
+def test_what_cannot_be_read_is_refused_in_a_line(reader: numerals.Reader) -> None:
+    for name, content in kinds.refused().items():
+        for read in (reader.read, lambda given: [reader.read_loaded(loaded) for loaded in pages(given)]):
+            with pytest.raises(PictureError) as caught:
+                read(content)
+            assert "\n" not in str(caught.value) and len(str(caught.value)) < 250, name
+
+
+SAYS = {
+    "empty.png": "empty",
+    "text.png": "not a picture that is read; give PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM or PDF",
+    "phone.heic": "not a picture that is read",
+    "bomb.png": "at most 100,000,000 pixels",
+    "12 of 16 bits in colour.png": "save it with 8 bits",
+    "endless.tif": "at most 1000 are read",
+    "locked.pdf": "it needs a password",
+    "no pages.pdf": "damaged, or without a page",
+    "bomb.pdf": "page 1: a picture of 20000x20000 pixels; at most 100,000,000 are read",
+}
+
+
+def test_the_command_refuses_each_in_a_line(tmp_path: Path) -> None:
+    files = kinds.refused()
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    done = run_quietly((*NUMERALS, "read", *files), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, "")
+    for name, line in zip(files, done.stderr.splitlines(), strict=True):
+        assert line.startswith(f"numerals: {name}: ") and SAYS.get(name, "") in line
+
+
+@pytest.mark.parametrize("name", ["text.png", "bomb.png", "locked.pdf", "bomb.pdf"])
+def test_the_command_refuses_one_with_the_exit_code_of_a_mistake(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(kinds.refused()[name])
+    done = run_quietly((*NUMERALS, "read", name), cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"numerals: {name}: ") and SAYS[name] in done.stderr
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
+def test_a_file_that_was_cut_off_gives_no_number(reader: numerals.Reader, form: str) -> None:
+    content = kinds.saved(kinds.colours(), form)
+    for cut in np.linspace(0, len(content) - 1, 20).round().astype(int):
+        try:
+            text = reader.read(content[:cut]).text
+        except PictureError as error:
+            assert "\n" not in str(error)
+        else:
+            assert text == kinds.TEXT and cut > 0.9 * len(content), cut
+
+
+def test_the_locked_pdf_of_these_tests_is_a_real_one() -> None:
+    with pytest.raises(pypdfium2.PdfiumError, match="password"):
+        pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"))
+    assert len(pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"), password="secret")) == 1
+
+
+def test_a_pdf_of_three_pages_and_of_odd_sizes(reader: numerals.Reader) -> None:
+    assert [reader.read_loaded(loaded).text for loaded in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
+    for box in (b"0 0 1000000000 500000000", b"0 0 1000000 1", b"0 0 0 0", b"0 0 -9 -9", b"0 0 nan 3", b"(a)"):
+        for loaded in pages(kinds.pdf(kinds.pdf_page(box))):
+            assert max(loaded.pixels.shape) <= 4000
+            assert reader.read_loaded(loaded).rows == ()
+
+
+def test_a_page_too_large_does_not_cost_the_others(tmp_path: Path) -> None:
+    first, second = Image.fromarray(kinds.row()).convert("1"), Image.new("1", (20000, 20000))
+    first.save(tmp_path / "two.tif", save_all=True, append_images=[second], compression="group4")
+    done = run_quietly((*NUMERALS, "read", "two.tif"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, f"{kinds.TEXT}\n")
+    assert done.stderr == "numerals: two.tif: 20000x20000 pixels; at most 100,000,000 are read\n"
+
+
+@pytest.mark.parametrize("given", ["folder", "pipe", "/dev/zero", "a\0b", "n" * 300])
+def test_what_is_no_plain_file_is_refused_at_once(reader: numerals.Reader, given: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    path = tmp_path / given
+    for read in (reader.read, lambda name: list(pages(name))):
+        with pytest.raises(PictureError) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    if "\0" not in given and given != "folder":
+        done = run_quietly((*NUMERALS, "read", path))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+
+
+@pytest.mark.parametrize("name", ["two\nlines.png", "ж 七.png", "\x1b[31m.png", b"\xff\xfe.png"])
+def test_any_name_of_a_file_is_shown_in_a_line(name: str | bytes, tmp_path: Path) -> None:
+    folder = os.fsencode(tmp_path)
+    for place, content in ((os.fsencode(name), kinds.saved(kinds.colours(), "PNG")), (b"x" + os.fsencode(name), b"0")):
+        with open(os.path.join(folder, place), "wb") as file:
+            file.write(content)
+    for form, encoding in (("text", "utf-8"), ("text", "ascii"), ("csv", "utf-8")):
+        command = [*NUMERALS, "read", "--format", form, str(tmp_path), "--annotate", str(tmp_path / "seen")]
+        environment = os.environ | {"PYTHONIOENCODING": encoding}
+        done = subprocess.run(command, capture_output=True, env=environment, check=False)
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"not a picture" in done.stderr
+        assert form != "text" or (done.stdout.count(b"\n") == 1 and done.stdout.endswith(b".png: 0571\n"))
+        assert b"\x1b" not in done.stderr + (done.stdout if form == "text" else b"")
+
+
+def test_standard_input_that_is_closed_or_empty() -> None:
+    for redirection, says in (("<&-", "standard input is closed"), ("</dev/null", "empty")):
+        done = run_quietly(("sh", "-c", f'"$0" -m numerals read - {redirection}', sys.executable))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert says in done.stderr
+
+
+def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+    Image.fromarray(kinds.written("0571")).save(tmp_path / "a.png")
+    done = run_quietly(("sh", "-c", '"$0" -m numerals read a.png a.png >&-', sys.executable), cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (20, 10000), (10000, 20), (3, 40000), (2, 2)])
+def test_pictures_of_extreme_shapes_are_no_trouble(reader: numerals.Reader, shape: tuple[int, int]) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    for pixels in (np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), noise):
+        assert reader.read(kinds.saved(Image.fromarray(pixels), "PNG")).rows == () or pixels is noise
+        reader.read(pixels)
+        reader.recognise([pixels])
+
+
+def test_a_long_strip_is_read(reader: numerals.Reader) -> None:
+    strip = np.full((60, 3000), 235, np.uint8)
+    strip[:, 100:500] = kinds.row()[57:117]
+    assert reader.read(strip).text == reader.read(np.ascontiguousarray(strip[:, :700])).text == kinds.TEXT
+
+
+def test_large_pictures_of_odd_kinds_keep_threads_apart_and_warnings_to_themselves(tmp_path: Path) -> None:
+    (tmp_path / "large.png").write_bytes(kinds.png(9700, 9700, bits=1))
+    script = "import numerals; numerals.Reader().read('large.png')"
+    done = run_quietly(
+        (sys.executable, "-W", "always::UserWarning", "-W", "always::RuntimeWarning", "-c", script), tmp_path
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    filters = warnings.filters[:]
+    image = kinds.saved(kinds.colours(), "JPEG")
+    threads = [threading.Thread(target=lambda: [next(pages(image)) for _ in range(20)]) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings.filters == filters
+
+
+def measured(*arguments: object, stdin: str = "/dev/null") -> tuple["subprocess.CompletedProcess[str]", float]:
+    """`numerals read` in a process of its own, and the most megabytes that it had."""
+    script = f'exec "$@" < {stdin}' if "|" not in stdin else f'{stdin} "$@"'
+    done = run_quietly(("sh", "-c", script, "sh", sys.executable, "-c", MEASURED, "read", *arguments))
+    *errors, peak = done.stderr.splitlines()
+    done.stderr = "\n".join(errors)
+    return done, int(peak) / 1024
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
+def test_a_photograph_of_twelve_megapixels_needs_little_memory(tmp_path: Path) -> None:
+    large = Image.fromarray(kinds.written(kinds.TEXT, height=300, width=400)).resize((4032, 3024)).convert("RGB")
+    for name in ("photo.jpg", "photo.png"):
+        large.save(tmp_path / name)
+        done, peak = measured(tmp_path / name)
+        assert done.stdout == f"{kinds.TEXT}\n" and peak < 400
+
+
+HUGE: dict[str, tuple[str, dict[str, Any]]] = {  # a hundred megapixels, nearly
+    "rgb.png": ("RGB", {"compress_level": 1}),
+    "la.png": ("LA", {"compress_level": 1}),
+    "rgba.png": ("RGBA", {"compress_level": 1}),
+    "grey.jpg": ("L", {}),
+    "progressive.jpg": ("RGB", {"progressive": True, "subsampling": 0}),
+    "cmyk.jpg": ("CMYK", {"progressive": True}),
+    "turned.tif": ("RGB", {"compression": "tiff_lzw", "exif": Image.Exif()}),
+    "float.tif": ("F", {"compression": "tiff_lzw"}),
+    "palette.gif": ("P", {}),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
+@pytest.mark.parametrize("name", HUGE)
+def test_a_hundred_megapixels_fit_in_a_gigabyte(name: str, tmp_path: Path) -> None:
+    mode, options = HUGE[name]
+    if "exif" in options:
+        options["exif"][0x0112] = 6
+    Image.fromarray(kinds.row()).resize((14000, 7000)).convert(mode).save(tmp_path / name, **options)
+    done, peak = measured(tmp_path / name)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{kinds.TEXT}\n", "")
+    assert peak < 1000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
+def test_bombs_are_refused_before_they_are_in_memory(tmp_path: Path) -> None:
+    Image.new("RGB", (14000, 7000)).save(tmp_path / "bomb.webp")
+    for name in ("bomb.png", "line.png", "bomb.pdf", "endless.tif", "bomb.webp"):
+        if name in kinds.refused():
+            (tmp_path / name).write_bytes(kinds.refused()[name])
+        done, peak = measured(tmp_path / name)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 0)
+        assert peak < 300, name
+    done, peak = measured("-", stdin="cat /dev/zero |")
+    assert done.returncode == 2 and f"more than {MOST_BYTES:,} bytes" in done.stderr and peak < 1000
+    (tmp_path / "sparse.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8 ")
+    os.truncate(tmp_path / "sparse.webp", 10**12)
+    done, peak = measured(tmp_path / "sparse.webp")
+    assert done.returncode == 2 and "bytes; at most" in done.stderr and peak < 300

@@ -1,0 +1,393 @@
+"""Model files that would harm: refused in a line, before anything in them is opened or run."""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import struct
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx.external_data_helper
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from numerals.article import model
+from numerals.article.recipe import Recipe
+from numerals.errors import MissingError, ModelError, NumeralsError, RunError
+from numerals.export import digits, onnx_graph
+from numerals.read import model_check, model_files
+from numerals.read.recognise import Recogniser
+from numerals.runs import checkpoint
+from numerals.runs.folder import RunFolder, snapshot
+from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
+from tests.conftest import NUMERALS, run_quietly
+
+CARD = json.loads(model_files.shipped().with_suffix(".json").read_text())
+
+
+class Opened:
+    """A pickle of it writes a file when somebody opens it."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return os.system, (f"touch {self.trace}",)
+
+
+def given(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
+    """A model with a card that fits."""
+    path = folder / name
+    path.write_bytes(content)
+    card = CARD | {"sha256": hashlib.sha256(content).hexdigest()}
+    path.with_suffix(".json").write_text(json.dumps(card))
+    return path
+
+
+def own(**tables: Any) -> bytes:
+    """The article's network as it is exported, with random weights."""
+    network = digits.Exported(digits.Doubting(model.build(Recipe.load("article").change(**tables).model)), 1.0).eval()
+    axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
+    example = torch.zeros(2, 28, 28, dtype=torch.uint8)
+    return onnx_graph.to_onnx(network, example, [MODEL_INPUT], MODEL_OUTPUTS, axes)
+
+
+SMALL = {"model": {"convolutions": [4, 4], "dense": 8}}
+
+
+@pytest.fixture(scope="module")
+def small() -> bytes:
+    return own(**SMALL)
+
+
+# ---- what is opened
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"pool_first": True}, {"batch_norm": False}, {"pool": 1}, {"convolutions": [8]}]
+)
+def test_every_export_of_the_articles_kind_is_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
+    content = own(model={"convolutions": [4, 4], "dense": 8} | changes)
+    assert Recogniser(model_files.load(given(tmp_path, content)))(np.zeros((3, 28, 28), np.uint8))[0].shape == (3, 10)
+
+
+@pytest.mark.parametrize("name", [model_files.DIGITS, model_files.ROWS])
+def test_what_ships_has_nothing_that_is_refused(name: str) -> None:
+    model_check.check_content(model_files.shipped(name).read_bytes(), name)
+
+
+def test_a_copy_of_what_ships_needs_no_onnx(tmp_path: Path) -> None:
+    for name in ("reader.onnx", "reader.json"):
+        shutil.copy(model_files.shipped().with_name(name), tmp_path)
+    code = (
+        "import sys; sys.modules['onnx'] = None; from numerals.read import weights;"
+        "print(len(weights.load(sys.argv[1]).content), len(weights.load().content))"
+    )
+    done = run_quietly((sys.executable, "-c", code, tmp_path / "reader.onnx"))
+    assert done.stdout.split()[0] == done.stdout.split()[1], done.stderr
+
+
+def test_without_onnx_one_line_says_what_to_install(
+    tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(MissingError, match=r"needs the package onnx; pip install 'numerals\[train\]'"):
+        model_files.load(given(tmp_path, small))
+
+
+def test_reading_with_what_ships_does_not_import_onnx() -> None:
+    code = "import sys, numerals; numerals.Reader(); print('onnx' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+# ---- what is not ONNX
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".keras", ".h5", ".bin", ".ckpt", ".safetensors", ""])
+@pytest.mark.parametrize("command", [("read", "--model"), ("evaluate",)])
+def test_other_kinds_are_refused_by_name_and_not_opened(
+    tmp_path: Path, suffix: str, command: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    from tests.cli.test_cli import call
+
+    path, trace = tmp_path / f"model{suffix}", tmp_path / "trace"
+    os.mkfifo(path) if suffix == ".pkl" else torch.save(Opened(trace), path)  # a pipe: whoever opens it waits for ever
+    pictures = [tmp_path / "absent.png"] if command[0] == "read" else []
+    code, stdout, stderr = call(capfd, *command, path, *pictures)
+    assert (code, stdout) == (2, "") and stderr.count("\n") == 1
+    assert str(path) in stderr and not trace.exists()
+
+
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_by_another_name_is_not_opened(tmp_path: Path, protocol: int) -> None:
+    trace = tmp_path / "trace"
+    path = given(tmp_path, pickle.dumps(Opened(trace), protocol))
+    with pytest.raises(ModelError, match="a pickle, not ONNX" if protocol > 1 else "not ONNX|no ONNX"):
+        model_files.load(path)
+    assert not trace.exists()
+
+
+def test_a_zip_and_an_hdf5_by_another_name_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "zip", "w") as file:
+        file.writestr("config.json", "{}")
+    for content, says in (((tmp_path / "zip").read_bytes(), "a zip file"), (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5")):
+        with pytest.raises(ModelError, match=says):
+            model_files.load(given(tmp_path, content))
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff" * 99, b"\x0a\xff\xff\xff\xff\x0f", os.urandom(0) + b"\x3a\x02\x08"])
+def test_noise_is_refused(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ModelError, match="ONNX"):
+        model_files.load(given(tmp_path, content))
+
+
+# ---- what is in an ONNX file
+
+
+def changed(content: bytes, change: Callable[[Any], object]) -> bytes:
+    changed = onnx.load_model_from_string(content)
+    change(changed)
+    return bytes(changed.SerializeToString())
+
+
+def elsewhere(place: str) -> Callable[[Any], object]:
+    """The first weights are in another file."""
+
+    def change(proto: Any) -> None:
+        tensor = next(each for each in proto.graph.initializer if each.HasField("raw_data"))
+        onnx.external_data_helper.set_external_data(tensor, place)
+        tensor.ClearField("raw_data")
+
+    return change
+
+
+def elsewhere_in_an_attribute(proto: Any) -> None:
+    tensor = TensorProto(dims=[1], data_type=1, data_location=TensorProto.EXTERNAL)
+    tensor.external_data.add(key="location", value="/etc/passwd")
+    proto.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
+
+
+def nested(depth: int) -> Callable[[Any], object]:
+    """A graph in a graph in a graph."""
+
+    def change(proto: Any) -> None:
+        inner = helper.make_graph([], "g", [], [])
+        for _ in range(depth):
+            inner = helper.make_graph([helper.make_node("If", ["c"], ["o"], then_branch=inner)], "g", [], [])
+        proto.graph.node.extend(inner.node)
+
+    return change
+
+
+def node(operator: str, **arguments: Any) -> Callable[[Any], object]:
+    return lambda proto: proto.graph.node.append(helper.make_node(operator, [MODEL_INPUT], ["more"], **arguments))
+
+
+def function(proto: Any) -> None:
+    body = [helper.make_node("f1", ["x"], ["y"], domain="own")]
+    for number in range(30):
+        opset = [helper.make_opsetid("own", 1)]
+        proto.functions.append(helper.make_function("own", f"f{number}", ["x"], ["y"], body, opset))
+        body = [helper.make_node(f"f{number}", ["x"], ["y"], domain="own")] * 2
+
+
+def huge(proto: Any) -> None:
+    proto.graph.initializer.append(TensorProto(name="huge", dims=[2**40, 2**20], data_type=1))
+
+
+def sparse(proto: Any) -> None:
+    values = TensorProto(name="s", dims=[1], data_type=1, float_data=[1.0])
+    indices = numpy_helper.from_array(np.array([5], np.int64))
+    values.data_location = TensorProto.EXTERNAL
+    proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [10]))
+
+
+ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
+    "external data": (elsewhere("weights.bin"), "its data are in another file .'weights.bin'"),
+    "a path upwards": (elsewhere("../../etc/passwd"), "another file .'../../etc/passwd'"),
+    "an absolute path": (elsewhere("/etc/passwd"), "another file .'/etc/passwd'"),
+    "external, in an attribute": (elsewhere_in_an_attribute, "another file .'/etc/passwd'"),
+    "external, sparse": (sparse, "another file"),
+    "a graph within": (nested(1), "the operator If"),
+    "graphs deep within": (nested(20), "the operator If"),
+    "a loop": (node("Loop"), "the operator Loop"),
+    "much out of little": (node("Expand"), "the operator Expand"),
+    "another domain": (node("Relu", domain="com.microsoft"), "the operator com.microsoft.Relu"),
+    "an operator of Python": (node("PyOp", domain="ai.onnx.contrib"), "the operator ai.onnx.contrib.PyOp"),
+    "a graph where none belongs": (node("Relu", body=helper.make_graph([], "g", [], [])), "Relu has a graph within"),
+    "functions": (function, "functions of its own .30"),
+    "a training": (lambda proto: proto.training_info.add(), "a training in it"),
+    "a huge tensor": (huge, "impossible size"),
+    "nothing": (lambda proto: proto.ClearField("graph"), "no graph"),
+}
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_what_none_of_ours_has_is_refused_before_a_session_is_made(
+    tmp_path: Path, small: bytes, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, says = ATTACKS[name]
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)  # calling it would be another error
+    with pytest.raises(ModelError, match=says) as caught:
+        Recogniser(model_files.load(given(tmp_path, changed(small, change))))
+    assert "\n" not in str(caught.value) and str(caught.value).startswith(str(tmp_path))
+
+
+def test_nesting_too_deep_for_the_parser_is_refused(tmp_path: Path, small: bytes) -> None:
+    """Built by hand, as protobuf itself would refuse to write it."""
+    inner = b""
+    for _ in range(300):
+        body = b"\x0a" + varint(len(inner)) + inner  # a node in a graph
+        attribute = b"\x32" + varint(len(body)) + body  # which is an attribute
+        inner = b"\x2a" + varint(len(attribute)) + attribute  # of a node
+    content = b"\x3a" + varint(len(inner) + 1 + len(varint(len(inner)))) + b"\x0a" + varint(len(inner)) + inner
+    with pytest.raises(ModelError):
+        model_files.load(given(tmp_path, content))
+
+
+def varint(number: int) -> bytes:
+    found = b""
+    while number > 127:
+        found, number = found + bytes([number & 127 | 128]), number >> 7
+    return found + bytes([number])
+
+
+def test_links_and_large_files_are_refused(tmp_path: Path, small: bytes) -> None:
+    path = given(tmp_path, small)
+    (tmp_path / "soft.onnx").symlink_to(path)
+    with pytest.raises(ModelError, match="a symbolic link; give the file itself"):
+        model_files.load(tmp_path / "soft.onnx")
+    os.link(path, tmp_path / "hard.onnx")
+    with pytest.raises(ModelError, match="one of 2 hard links"):
+        model_files.load(tmp_path / "hard.onnx")
+    with open(tmp_path / "large.onnx", "wb") as file:
+        file.truncate(200_000_001)
+    with pytest.raises(ModelError, match="200,000,001 bytes; at most 200,000,000 are read"):
+        model_files.load(tmp_path / "large.onnx")
+
+
+def test_a_hash_unlike_its_cards_is_refused_before_it_is_parsed(
+    tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = given(tmp_path, small)
+    path.write_bytes(small[:-1] + bytes([small[-1] ^ 1]))
+    monkeypatch.setattr(model_check, "check_content", None)
+    with pytest.raises(ModelError, match="not the file that its card names"):
+        model_files.load(path)
+
+
+# ---- safetensors: kinds of attack
+
+
+def tensors(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+def one(**changes: Any) -> bytes:
+    return json.dumps({"0.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} | changes}).encode()
+
+
+HOSTILE = {
+    "empty": b"",
+    "cut in the length": b"\x08\0\0",
+    "a header longer than the file": tensors(b"{}", length=2**20),
+    "a header of exabytes": tensors(b"{}", length=2**63),
+    "a header of all ones": b"\xff" * 64,
+    "a header over a hundred megabytes": tensors(b" " * 100_000_001),
+    "no JSON": tensors(b"{'a': 1}"),
+    "a list": tensors(b"[]"),
+    "no UTF-8": tensors(b'{"\xff": 1}'),
+    "deeply nested": tensors(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
+    "the same name twice": tensors(b"{" + one()[1:-1] + b"," + one()[1:-1] + b"}", bytes(8)),
+    "overlapping": tensors(
+        json.dumps({n: {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]} for n in "ab"}).encode(), bytes(8)
+    ),
+    "a hole": tensors(one(data_offsets=[8, 16]), bytes(16)),
+    "bytes that belong to none": tensors(one(), bytes(99)),
+    "past the end": tensors(one(data_offsets=[0, 80], shape=[20]), bytes(8)),
+    "backwards": tensors(one(data_offsets=[8, 0]), bytes(8)),
+    "negative": tensors(one(data_offsets=[-8, 0]), bytes(8)),
+    "a negative side": tensors(one(shape=[-2]), bytes(8)),
+    "a shape that overflows": tensors(one(shape=[2**62, 8, 2**62]), bytes(8)),
+    "a shape unlike its bytes": tensors(one(shape=[3]), bytes(8)),
+    "an unknown type": tensors(one(dtype="F33"), bytes(8)),
+    "another type": tensors(one(dtype="I64", shape=[1]), bytes(8)),
+    "a type of no size": tensors(one(dtype="", shape=[2]), bytes(8)),
+    "metadata of another kind": tensors(b'{"__metadata__": {"a": [1]}}'),
+    "other tensors": tensors(one(), bytes(8)),
+    "none": tensors(b"{}"),
+    "a pickle": pickle.dumps({"a": 1}),
+}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run, without the list of hashes, which would show everything."""
+    run = tmp_path_factory.mktemp("kept") / "run"
+    recipe = Recipe.load("article").change(**SMALL)
+    folder = RunFolder.create(run, "small", {"recipe.toml": recipe.to_toml().encode()})
+    folder.write_model(snapshot(model.build(recipe.model)))
+    assert isinstance(folder.network(), nn.Module)
+    return run
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_safetensors_are_refused_in_a_line(tmp_path: Path, kept: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    (run / "model.safetensors").write_bytes(HOSTILE[name])
+    with pytest.raises(RunError, match=r"model\.safetensors: ") as caught:
+        RunFolder.open(run).network()
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_weights_of_another_type_or_shape_are_refused(tmp_path: Path, kept: Path) -> None:
+    import safetensors.torch
+
+    run = tmp_path / "run"
+    shutil.copytree(kept, run)
+    weights_ = safetensors.torch.load((run / "model.safetensors").read_bytes())
+    for name, each in {"0.weight": torch.zeros(1), "0.bias": torch.zeros(2**20)}.items():
+        (run / "model.safetensors").write_bytes(safetensors.torch.save(weights_ | {name: each}))
+        with pytest.raises(RunError, match="damaged, or not the weights of its recipe"):
+            RunFolder.open(run).network()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"sha256": 1, "content": 2}', b"[" * 100_000])
+def test_hostile_checkpoints_are_refused_in_a_line(tmp_path: Path, content: bytes) -> None:
+    from numerals.runs.resume import resume
+
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "start.json").write_bytes(content)
+    with pytest.raises(RunError, match="train anew"):
+        resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "about", [{}, {"recipe": {}}, {"recipe": Recipe.load("article").model_dump(mode="json"), "seed": "0"}, [], None, 7]
+)
+def test_sealed_nonsense_is_refused_in_a_line(tmp_path: Path, about: Any) -> None:
+    from numerals.runs.resume import resume
+
+    (tmp_path / "checkpoint").mkdir()
+    sealed = checkpoint.sealed({"form": checkpoint.FORM, "about": about})
+    (tmp_path / "checkpoint" / "start.json").write_bytes(sealed)
+    with pytest.raises(NumeralsError, match="none of our checkpoints") as caught:
+        resume(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path, small: bytes) -> None:
+    path = given(tmp_path, changed(small, elsewhere("/etc/passwd")))
+    done = run_quietly((*NUMERALS, "read", "--model", path, tmp_path / "absent.png"))
+    assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1 and "/etc/passwd" in done.stderr

@@ -1,0 +1,101 @@
+"""adapt.py: a model learns a hand from kept corrections, keeps what it knew, and is exported as any other."""
+
+import io
+import json
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from numerals.article.data import load_mnist
+from numerals.read.normalise import normalise
+from numerals.read.recognise import Recogniser
+from numerals.readers.digit_network import ReaderNetwork, answers
+from numerals.readers.pretrained import shipped_weights
+from numerals.server.corrections import Corrections
+from tests.cli.test_cli import call
+from tests.conftest import NUMERALS, run_quietly
+from tests.helpers.pictures import some_digits
+
+
+def test_the_shipped_weights_answer_as_the_file_that_ships() -> None:
+    network = ReaderNetwork()
+    network.load_state_dict(shipped_weights())
+    recogniser = Recogniser()
+    images, _ = some_digits()
+    logits, being = answers(network.eval(), images)
+    scaled = np.exp(logits / recogniser.weights.card["temperature"])
+    probabilities, is_digit = recogniser(images)
+    assert np.abs(scaled / scaled.sum(axis=1, keepdims=True) - probabilities).max() < 1e-4
+    assert np.abs(1 / (1 + np.exp(-being)) - is_digit).max() < 1e-4
+
+
+@pytest.fixture(scope="module")
+def corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty digits of a hand that slants to the left, of those that the model misreads."""
+    path = tmp_path_factory.mktemp("kept") / "corrections.sqlite"
+    kept, recogniser = Corrections(path), Recogniser()
+    (_, _), (images, labels) = load_mnist()
+    slant = np.array([[1, -0.55, 7.5], [0, 1, 0]], np.float32)
+    slanted = np.stack([cv2.warpAffine(image, slant, (28, 28)) for image in images[:4000]]).astype(np.uint8)
+    seen = normalise([cv2.resize(255 - image, (84, 84)) for image in slanted])
+    read = recogniser(seen)[0].argmax(axis=1)
+    for place in np.flatnonzero(read != labels[:4000])[:40]:
+        file = io.BytesIO()
+        Image.fromarray(cv2.resize(255 - slanted[place], (84, 84))).save(file, "PNG")
+        own = seen[place].tobytes() if place % 2 else None  # else it is brought to form from its picture
+        kept.add(int(labels[place]), int(read[place]), file.getvalue(), own)
+    assert kept.count() == 40
+    return path
+
+
+@pytest.mark.slow
+def test_a_hand_is_learnt_and_mnist_not_forgotten(corrections: Path, tmp_path: Path) -> None:
+    run, spec = tmp_path / "run", f"corrections:{corrections}"
+    done = run_quietly((*NUMERALS, "train", "--init", "shipped", "--data", spec, "--out", run))
+    assert done.returncode == 0, done.stderr
+    assert "Test Accuracy: 0.99" in done.stdout
+    assert "held-out corrections" in done.stderr and "MNIST's validation digits" in done.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    (own, mnist), (own_after, mnist_after) = metrics["before"].values(), metrics["after"].values()
+    assert own == 0 and own_after > 0.2
+    assert mnist_after > mnist - 0.001
+    assert metrics["data"]["corrections"] + metrics["data"]["corrections held out"] == 40
+
+
+@pytest.mark.slow
+def test_an_adapted_model_is_exported_and_reads(corrections: Path, tmp_path: Path) -> None:
+    run, short = tmp_path / "run", tmp_path / "short.toml"
+    short.write_text('network = "adapted"\nsteps = 3\nmade = 50\n')
+    options = ("--recipe", short, "--data", f"corrections:{corrections}", "--out", run)
+    assert run_quietly((*NUMERALS, "train", *options)).returncode == 0
+    done = run_quietly((*NUMERALS, "export", run))
+    assert done.returncode == 0, done.stderr
+    card = json.loads((run / "model.json").read_text())
+    assert card["recipe"]["network"] == "adapted" and card["accuracy"]["test"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--data", "corrections:nowhere.sqlite"), "there is nothing there"),
+        (("--recipe", "adapt"), "learns from corrections:"),
+        (("--recipe", "quick", "--data", "corrections:FILE"), "recipe adapt"),
+        (("--recipe", "adapt", "--data", "corrections:FILE", "--epochs", 2), "epochs"),
+        (("--recipe", "adapt", "--data", "corrections:FILE", "--init", "nowhere"), "not a run folder"),
+        (("--recipe", "adapt", "--data", "corrections:FEW"), "3 corrections"),
+    ],
+)
+def test_a_mistake_is_one_line(
+    corrections: Path, tmp_path: Path, options: tuple[object, ...], words: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    few = tmp_path / "few.sqlite"
+    for digit in range(3):
+        Corrections(few).add(digit, None, b"", bytes(784))
+    named = [str(each).replace("FILE", str(corrections)).replace("FEW", str(few)) for each in options]
+    code, stdout, stderr = call(capfd, "train", "--out", tmp_path / "run", *named)
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1), stderr
+    assert words in stderr
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,114 @@
+"""What may happen to a digit, and how a model stands it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from numerals.errors import RunError
+from numerals.report.corruptions import CORRUPTIONS
+from numerals.report.robustness import FILE, chosen, kept_robustness, robustness, robustness_of
+from tests.helpers.pictures import some_digits
+
+NAMES = ["noise", "blur", "rotation", "shear", "scale", "shift", "brightness", "contrast", "lines", "occlusion"]
+Images = npt.NDArray[np.uint8]
+
+
+def digits(count: int) -> tuple[Images, Images]:
+    images, labels = some_digits()
+    return images[:count], labels[:count]
+
+
+def calls_all_by_ink(images: Images) -> npt.NDArray[np.float64]:
+    """A model of a kind: the more ink, the higher the digit."""
+    level = np.clip(images.mean(axis=(1, 2)) / 10, 0, 9).astype(int)
+    return np.asarray(np.eye(10)[level])
+
+
+def test_there_are_the_ten_with_five_severities() -> None:
+    assert list(CORRUPTIONS) == NAMES
+    assert all(len(each.amounts) == 5 for each in CORRUPTIONS.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_a_digit_still_always_the_same_and_farther_with_severity(name: str) -> None:
+    images, _ = digits(100)
+    before = images.copy()
+    spoilt = [CORRUPTIONS[name].apply(images, severity) for severity in range(1, 6)]
+    assert np.array_equal(images, before), "what it was given stays"
+    for severity, found in enumerate(spoilt, 1):
+        assert found.shape == images.shape and found.dtype == np.uint8
+        assert np.array_equal(found, CORRUPTIONS[name].apply(images, severity))
+        assert (found != images).any(axis=(1, 2)).mean() > 0.7, "a covering may miss the ink"
+    far = [np.abs(found.astype(int) - images).mean() for found in spoilt]
+    assert far == sorted(far) and far[0] < 0.8 * far[-1]
+
+
+def test_what_they_do_is_what_they_say() -> None:
+    square = np.zeros((50, 28, 28), np.uint8)
+    square[:, 9:19, 9:19] = 200
+    half = CORRUPTIONS["scale"].apply(square, 5)
+    assert half.astype(bool).sum(axis=(1, 2)).tolist() == pytest.approx(
+        [36] * 50, abs=12
+    )  # of 100 pixels a quarter, soft edges
+    moved = CORRUPTIONS["shift"].apply(square, 2)
+    ys = (moved.sum(axis=2) * np.arange(28)).sum(axis=1) / moved.sum(axis=(1, 2))
+    assert set(np.abs(ys - 13.5).round(1)) == {3.0} and len(set(ys.round(1))) == 2, "three pixels, up and down"
+    turned = CORRUPTIONS["rotation"].apply(square, 5)
+    assert np.allclose(turned.mean(axis=(1, 2)), square.mean(), rtol=0.03), "ink is turned, not lost"
+    assert CORRUPTIONS["brightness"].apply(square, 5)[0, 0, 0] == 128
+    faded = CORRUPTIONS["contrast"].apply(square, 5)
+    assert float(np.ptp(faded)) == pytest.approx(20, abs=1) and faded.mean() == pytest.approx(square.mean(), abs=0.5)
+    salted = CORRUPTIONS["noise"].apply(square, 5)
+    assert (salted == 255).mean() == pytest.approx(0.15, abs=0.01)
+    assert (CORRUPTIONS["lines"].apply(square, 1) >= square).all(), "lines are white"
+    assert (CORRUPTIONS["occlusion"].apply(np.full_like(square, 255), 3) == 0).sum(axis=(1, 2)).tolist() == [64] * 50
+
+
+def test_robustness_scores_any_predict() -> None:
+    part = digits(200)
+    found = robustness(calls_all_by_ink, part, 100)
+    assert found.count == 100 and [each.name for each in found.corruptions] == NAMES
+    images, labels = chosen(part, 100)
+    assert np.array_equal(images, part[0][::2])
+    assert found.clean == pytest.approx((calls_all_by_ink(images).argmax(1) == labels).mean())
+    spoilt = CORRUPTIONS["blur"].apply(images, 3)
+    assert found.corruptions[1].accuracies[2] == pytest.approx((calls_all_by_ink(spoilt).argmax(1) == labels).mean())
+    assert found.mean == pytest.approx(np.mean([each.accuracies for each in found.corruptions]))
+
+
+def test_it_is_reckoned_once_and_anew_for_other_weights_or_digits(tmp_path: Path) -> None:
+    part, asked = digits(60), []
+
+    def predict(images: Images) -> npt.NDArray[np.float64]:
+        asked.append(len(images))
+        return calls_all_by_ink(images)
+
+    first = robustness_of(predict, part, 30, "weights", tmp_path)
+    times = len(asked)
+    assert times == 51 and robustness_of(predict, part, 30, "weights", tmp_path) == first and len(asked) == times
+    assert kept_robustness(tmp_path, "weights", part) == first
+    assert kept_robustness(tmp_path, "other weights", part) is None
+    assert kept_robustness(tmp_path, "weights", digits(59)) is None
+    whole = robustness_of(predict, part, None, "weights", tmp_path)
+    assert whole.count == 60 and len(asked) == 2 * times
+    assert robustness_of(predict, part, 30, "weights", tmp_path) == whole, "all is more than thirty"
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "a list", "another corruption"])
+def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
+    part = digits(20)
+    robustness_of(calls_all_by_ink, part, 20, "weights", tmp_path)
+    text = (tmp_path / FILE).read_text()
+    changed = {
+        "cut": text[:-200],
+        "empty": "",
+        "a list": json.dumps([text]),
+        "another corruption": text.replace("blur", "fog"),
+    }
+    (tmp_path / FILE).write_text(changed[damage])
+    with pytest.raises(RunError, match=FILE) as caught:
+        kept_robustness(tmp_path, "weights", part)
+    assert "\n" not in str(caught.value)
