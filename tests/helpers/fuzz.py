@@ -1,7 +1,8 @@
-"""Damaged picture files by the thousand: `python -m tests.helpers.fuzz COUNT [SEED [pdf]]`, each read or refused in one line.
+"""Feed thousands of damaged picture files to the decoders; each must be read or refused in one line.
 
-Whole files of every format, or with `pdf` PDFs alone, are cut, spliced and changed, mostly where the numbers are that a
-decoder believes. What a crash leaves behind is the file that was being read: it is written before.
+Usage: `python -m tests.helpers.fuzz COUNT [SEED [picture|pdf]]`. Valid files of every format, or with `pdf` PDFs alone,
+are cut, spliced and changed, mostly in the size fields that a decoder trusts. Each input is written to `last-input`
+before it is read, so a crash leaves the file that caused it.
 """
 
 import io
