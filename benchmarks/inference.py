@@ -161,7 +161,7 @@ def measure(run: Path, runs: int) -> Iterator[dict[str, Any]]:
     """A line for each way and size of batch; the ways take turns, and the first turn does not count."""
     asked = ways(run)
     dataset, recipe = datasets.load(None), RunFolder.open(run).recipe()
-    images, (_, validation) = dataset.test[0], dataset.parts(recipe.split.validation, recipe.split.random_state)
+    images, (_, validation) = dataset.test[0], dataset.split(recipe.split.validation, recipe.split.random_state)
     accuracies: dict[str, float | None] = {
         name: float((answer(validation[0]).argmax(1) == validation[1]).mean()) for name, (answer, _) in asked.items()
     }

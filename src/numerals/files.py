@@ -76,14 +76,14 @@ def remove(path: Path) -> None:
         raise storage_error(error, path) from error
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_temporary_files(folder: Path) -> None:
     """Remove what writers left half written in the folder when they were killed."""
     for each in folder.iterdir():
         if re.fullmatch(r"\..*\.[0-9a-f]{32}", each.name):
             remove(each)
 
 
-def cut(path: Path, size: int) -> None:
+def truncate(path: Path, size: int) -> None:
     """Make a file shorter; whatever else holds is kept.
 
     Raises:

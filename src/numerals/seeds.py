@@ -5,13 +5,13 @@ So the same seed gives the same training, a training can go on from any step, an
 
 import numpy as np
 
-ORDER, AUGMENT, DROPOUT, INITIAL, SYNTHESIS, ROWS, STRANGE_ROWS, CORRUPTION = range(
+SHUFFLE, AUGMENTATION, DROPOUT, INITIAL_WEIGHTS, SYNTHETIC_DIGITS, SYNTHETIC_ROWS, NON_DIGIT_ROWS, CORRUPTIONS = range(
     8
 )  # what the chance is for: no two uses share a stream
 
 
 def generator(seed: int, *place: int) -> np.random.Generator:
-    """A fresh generator for that place, e.g. `generator(seed, ORDER, epoch)`."""
+    """A fresh generator for that place, e.g. `generator(seed, SHUFFLE, epoch)`."""
     return np.random.default_rng([seed, *place])
 
 

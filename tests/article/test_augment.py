@@ -38,7 +38,7 @@ def real_digits(count: int) -> npt.NDArray[np.float32]:
 
 def ours(images: npt.NDArray[np.float32], transforms: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
     """float32 (n, 28, 28) in and out."""
-    applied = augment.apply(torch.from_numpy(images[:, None]), np.asarray(transforms, np.float32))
+    applied = augment.apply_transforms(torch.from_numpy(images[:, None]), np.asarray(transforms, np.float32))
     return np.asarray(applied[:, 0])
 
 
@@ -76,7 +76,7 @@ def test_same_pixels_as_keras_for_the_same_parameters(
 
 
 def test_same_pixels_as_keras_for_what_the_article_draws() -> None:
-    digits, transforms = real_digits(200), augment.draw(200, ARTICLE.augment, np.random.default_rng(3))
+    digits, transforms = real_digits(200), augment.random_transforms(200, ARTICLE.augment, np.random.default_rng(3))
     theirs = np.stack([kerases(digit, transform) for digit, transform in zip(digits, transforms, strict=True)])
     assert np.abs(ours(digits, transforms) - theirs).max() <= 1 / 255
 
@@ -93,14 +93,14 @@ def test_outside_of_the_picture_is_its_nearest_pixel(fill: float) -> None:
 
 @pytest.mark.parametrize("recipe", [ARTICLE.augment, UNEQUAL], ids=["article", "unequal"])
 def test_draws_have_kerases_distribution(recipe: AugmentSettings) -> None:
-    drawn = augment.draw(20_000, recipe, np.random.default_rng(1))
+    drawn = augment.random_transforms(20_000, recipe, np.random.default_rng(1))
     theirs = kerases_draws(recipe, 5_000)
     for column in range(5):
         assert stats.ks_2samp(drawn[:, column], theirs[:, column]).pvalue > 1e-3, column
 
 
 def test_draws_are_uniform_within_their_ranges_and_independent() -> None:
-    drawn = augment.draw(50_000, ARTICLE.augment, np.random.default_rng(2))
+    drawn = augment.random_transforms(50_000, ARTICLE.augment, np.random.default_rng(2))
     assert drawn.shape == (50_000, 5) and drawn.dtype == np.float32
     ranges = [(-10, 20), (-2.8, 5.6), (-2.8, 5.6), (0.9, 0.2), (0.9, 0.2)]  # from, how far
     for column, (low, span) in enumerate(ranges):
@@ -115,7 +115,7 @@ def test_each_shift_moves_digits_along_its_own_axis(side: str, axis: int) -> Non
     recipe = AugmentSettings(**{"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0} | {side: 0.3})
     dot = np.zeros((28, 28), np.float32)
     dot[12:16, 12:16] = 1
-    moved = ours(np.repeat(dot[None], 300, 0), augment.draw(300, recipe, np.random.default_rng(0)))
+    moved = ours(np.repeat(dot[None], 300, 0), augment.random_transforms(300, recipe, np.random.default_rng(0)))
     centres = [(moved.sum(axis=other) @ np.arange(28)) / moved.sum(axis=(1, 2)) for other in (2, 1)]  # down, along
     spread = np.std(centres, axis=1)
     assert spread[axis] > 4 and spread[1 - axis] < 1e-3
@@ -123,7 +123,7 @@ def test_each_shift_moves_digits_along_its_own_axis(side: str, axis: int) -> Non
 
 def test_without_ranges_nothing_changes() -> None:
     none = AugmentSettings(rotation=0.0, zoom=0.0, width_shift=0.0, height_shift=0.0)
-    transforms = augment.draw(50, none, np.random.default_rng(0))
+    transforms = augment.random_transforms(50, none, np.random.default_rng(0))
     assert (transforms == np.array(augment.IDENTITY, np.float32)).all()
     assert np.allclose(ours(real_digits(50), transforms), real_digits(50), atol=1e-5)
 
@@ -144,7 +144,7 @@ def test_digits_are_never_mirrored() -> None:
     pictures = np.repeat(np.stack(digits), 5, 0)
     for before, after in zip(
         pictures,
-        ours(pictures, augment.draw(len(pictures), ARTICLE.augment, np.random.default_rng(4))),
+        ours(pictures, augment.random_transforms(len(pictures), ARTICLE.augment, np.random.default_rng(4))),
         strict=True,
     ):
         assert likeness(after, before) > max(likeness(after, before[:, ::-1]), likeness(after, before[::-1]))
@@ -152,6 +152,6 @@ def test_digits_are_never_mirrored() -> None:
 
 def test_the_range_stays() -> None:
     wild = AugmentSettings(rotation=180.0, zoom=0.9, width_shift=0.9, height_shift=0.9)
-    moved = ours(real_digits(1000), augment.draw(1000, wild, np.random.default_rng(0)))
+    moved = ours(real_digits(1000), augment.random_transforms(1000, wild, np.random.default_rng(0)))
     assert moved.dtype == np.float32 and moved.shape == (1000, 28, 28)
     assert moved.min() >= 0 and moved.max() <= 1 + 1e-6

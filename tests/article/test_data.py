@@ -262,9 +262,9 @@ def assert_as_scikit_learn(count: int, fraction: float, seed: int) -> None:
         theirs = train_test_split(np.arange(count), test_size=fraction, random_state=seed)
     except ValueError:
         with pytest.raises(DataError):
-            data.split(count, fraction, seed)
+            data.split_indices(count, fraction, seed)
         return
-    ours = data.split(count, fraction, seed)
+    ours = data.split_indices(count, fraction, seed)
     for mine, other in zip(ours, theirs, strict=True):
         assert np.array_equal(mine, other)
 
@@ -285,7 +285,7 @@ def test_split_is_scikit_learns(count: int, fraction: float, seed: int) -> None:
 
 def test_the_articles_split_is_scikit_learns() -> None:
     assert_as_scikit_learn(60000, 0.2, 42)
-    kept, held_out = data.split(60000, 0.2, 42)
+    kept, held_out = data.split_indices(60000, 0.2, 42)
     assert (len(kept), len(held_out)) == (48000, 12000)
     assert np.array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(60000))
 

@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from numerals.article import datasets
-from numerals.article.data import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, Dataset, Part, load_mnist, split
+from numerals.article.data import (
+    TEST_IMAGES,
+    TEST_LABELS,
+    TRAIN_IMAGES,
+    TRAIN_LABELS,
+    Dataset,
+    LabelledImages,
+    load_mnist,
+    split_indices,
+)
 from numerals.errors import DataError
 from tests.article.test_data import idx
 
@@ -28,14 +37,14 @@ Bytes = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
-def digits() -> Part:
+def digits() -> LabelledImages:
     """70 digits of MNIST, seven of each class."""
     (images, labels), _ = load_mnist()
     chosen = np.sort(np.concatenate([np.flatnonzero(labels == label)[:7] for label in range(10)]))
     return images[chosen], labels[chosen]
 
 
-def write_idx(folder: Path, train: Part, test: Part, packed: bool = False) -> None:
+def write_idx(folder: Path, train: LabelledImages, test: LabelledImages, packed: bool = False) -> None:
     folder.mkdir()
     files = zip((TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS), (*train, *test), strict=True)
     for name, array in files:
@@ -55,7 +64,7 @@ def write_pictures(folder: Path, images: Bytes, labels: Bytes, suffix: str = ".p
         Image.fromarray(image).save(place / f"{number:04d}{suffix}")
 
 
-def assert_same(found: Part, wanted: Part) -> None:
+def assert_same(found: LabelledImages, wanted: LabelledImages) -> None:
     for one, other in zip(found, wanted, strict=True):
         assert one.dtype == np.uint8
         assert np.array_equal(one, other)
@@ -63,7 +72,7 @@ def assert_same(found: Part, wanted: Part) -> None:
 
 def assert_set_aside(found: Dataset, images: Bytes, labels: Bytes) -> None:
     """One in seven is the test part, the same ones each time, and none is lost."""
-    kept, aside = split(len(images), 1 / 7, 42)
+    kept, aside = split_indices(len(images), 1 / 7, 42)
     assert len(aside) == -(-len(images) // 7)
     assert_same(found.train, (images[kept], labels[kept]))
     assert_same(found.test, (images[aside], labels[aside]))
@@ -90,7 +99,7 @@ def test_mnist_is_meant_where_nothing_else_is(spec: str | None) -> None:
 
 
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_folder_of_idx_files(tmp_path: Path, digits: Part, packed: bool) -> None:
+def test_a_folder_of_idx_files(tmp_path: Path, digits: LabelledImages, packed: bool) -> None:
     images, labels = digits
     train, test = (images[:60], labels[:60]), (images[60:], labels[60:])
     write_idx(tmp_path / "fashion-mnist", train, test, packed)  # the files' names are those of Debian's package
@@ -109,20 +118,20 @@ def test_debians_fashion_mnist() -> None:
     assert np.bincount(dataset.test[1]).tolist() == [1000] * 10
 
 
-def test_idx_files_with_a_dot_and_without_a_test_part(tmp_path: Path, digits: Part) -> None:
+def test_idx_files_with_a_dot_and_without_a_test_part(tmp_path: Path, digits: LabelledImages) -> None:
     images, labels = digits
     (tmp_path / "train-images.idx3-ubyte").write_bytes(idx(images))
     (tmp_path / "train-labels.idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
     assert_set_aside(datasets.load(str(tmp_path)), images, labels)
 
 
-def test_a_csv_as_excel_saves_it(tmp_path: Path, digits: Part) -> None:
+def test_a_csv_as_excel_saves_it(tmp_path: Path, digits: LabelledImages) -> None:
     write_csv(tmp_path / "plain.csv", *digits)
     (tmp_path / "TRAIN.CSV").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "plain.csv").read_bytes())
     assert_set_aside(datasets.load(str(tmp_path / "TRAIN.CSV")), *digits)
 
 
-def test_a_csv_of_kaggles(tmp_path: Path, digits: Part) -> None:
+def test_a_csv_of_kaggles(tmp_path: Path, digits: LabelledImages) -> None:
     write_csv(tmp_path / "train.csv", *digits)
     dataset = datasets.load(str(tmp_path / "train.csv"))
     assert_set_aside(dataset, *digits)
@@ -132,12 +141,12 @@ def test_a_csv_of_kaggles(tmp_path: Path, digits: Part) -> None:
 @pytest.mark.parametrize(
     "header", [HEADER.replace("\n", "\r\n"), ",".join(f'"{n}"' for n in HEADER.split(","))[:-2] + '"\n']
 )
-def test_a_csv_that_a_spreadsheet_saved(tmp_path: Path, digits: Part, header: str) -> None:
+def test_a_csv_that_a_spreadsheet_saved(tmp_path: Path, digits: LabelledImages, header: str) -> None:
     write_csv(tmp_path / "train.csv", *digits, header=header.replace('\n"', '"'))
     assert_set_aside(datasets.load(str(tmp_path / "train.csv")), *digits)
 
 
-def test_an_npz_of_four_arrays(tmp_path: Path, digits: Part) -> None:
+def test_an_npz_of_four_arrays(tmp_path: Path, digits: LabelledImages) -> None:
     images, labels = digits
     path = tmp_path / "mnist.npz"
     np.savez_compressed(path, x_train=images[:60], y_train=labels[:60], x_test=images[60:], y_test=labels[60:])
@@ -150,7 +159,7 @@ def test_an_npz_of_four_arrays(tmp_path: Path, digits: Part) -> None:
 @pytest.mark.parametrize("shape", [(70, 28, 28), (70, 784)])
 @pytest.mark.parametrize("kind", [np.uint8, np.int64, np.float32])
 def test_an_npz_of_two_arrays(
-    tmp_path: Path, digits: Part, names: tuple[str, str], shape: tuple[int, ...], kind: type
+    tmp_path: Path, digits: LabelledImages, names: tuple[str, str], shape: tuple[int, ...], kind: type
 ) -> None:
     path = tmp_path / "some.npz"
     arrays: dict[str, Any] = {names[0]: digits[0].reshape(shape).astype(kind), names[1]: digits[1].astype(kind)}
@@ -158,13 +167,13 @@ def test_an_npz_of_two_arrays(
     assert_set_aside(datasets.load(str(path)), *digits)
 
 
-def in_order_of_class(digits: Part) -> Part:
+def in_order_of_class(digits: LabelledImages) -> LabelledImages:
     order = np.argsort(digits[1], kind="stable")
     return digits[0][order], digits[1][order]
 
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".tif", ".gif", ".PNG"])
-def test_a_folder_per_class(tmp_path: Path, digits: Part, suffix: str) -> None:
+def test_a_folder_per_class(tmp_path: Path, digits: LabelledImages, suffix: str) -> None:
     write_pictures(tmp_path / "some", *digits, suffix=suffix)
     (tmp_path / "some" / "README.txt").write_text("not a picture")
     (tmp_path / "some" / "3" / "Thumbs.db").write_bytes(b"not a picture")
@@ -172,7 +181,7 @@ def test_a_folder_per_class(tmp_path: Path, digits: Part, suffix: str) -> None:
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "testing")])
-def test_folders_per_class_of_both_parts(tmp_path: Path, digits: Part, train: str, test: str) -> None:
+def test_folders_per_class_of_both_parts(tmp_path: Path, digits: LabelledImages, train: str, test: str) -> None:
     images, labels = digits
     write_pictures(tmp_path / train, images[:60], labels[:60])
     write_pictures(tmp_path / test, images[60:], labels[60:])
@@ -181,7 +190,7 @@ def test_folders_per_class_of_both_parts(tmp_path: Path, digits: Part, train: st
     assert_same(dataset.test, in_order_of_class((images[60:], labels[60:])))
 
 
-def test_colour_palette_and_transparency_become_grey(tmp_path: Path, digits: Part) -> None:
+def test_colour_palette_and_transparency_become_grey(tmp_path: Path, digits: LabelledImages) -> None:
     """One digit four times; where it is transparent there is paper, that is black."""
     (tmp_path / "5").mkdir()
     picture = Image.fromarray(digits[0][0])
@@ -234,14 +243,14 @@ Damage = Callable[[bytes], bytes]
     [lambda c: c[:-1], lambda c: c[: len(c) // 2], lambda c: c[:3], lambda c: b"", lambda c: bytes([c[0] ^ 1]) + c[1:]],
     ids=["short by one", "cut in half", "cut in the head", "empty", "flipped head"],
 )
-def test_a_damaged_idx_file(tmp_path: Path, digits: Part, damage: Damage, name: str, packed: bool) -> None:
+def test_a_damaged_idx_file(tmp_path: Path, digits: LabelledImages, damage: Damage, name: str, packed: bool) -> None:
     write_idx(tmp_path / "folder", digits, digits, packed)
     path = tmp_path / "folder" / (f"{name}.gz" if packed else name)
     path.write_bytes(damage(path.read_bytes()))
     refused(tmp_path / "folder", path)
 
 
-def test_a_flipped_byte_in_a_gzipped_idx_file_is_found_or_harmless(tmp_path: Path, digits: Part) -> None:
+def test_a_flipped_byte_in_a_gzipped_idx_file_is_found_or_harmless(tmp_path: Path, digits: LabelledImages) -> None:
     write_idx(tmp_path / "folder", digits, digits, packed=True)
     path = tmp_path / "folder" / f"{TRAIN_IMAGES}.gz"
     whole = path.read_bytes()
@@ -255,7 +264,7 @@ def test_a_flipped_byte_in_a_gzipped_idx_file_is_found_or_harmless(tmp_path: Pat
             assert_same(dataset.train, digits)  # a bit that deflate does not use
 
 
-def test_a_missing_idx_file(tmp_path: Path, digits: Part) -> None:
+def test_a_missing_idx_file(tmp_path: Path, digits: LabelledImages) -> None:
     write_idx(tmp_path / "folder", digits, digits)
     (tmp_path / "folder" / TEST_LABELS).unlink()
     assert TEST_LABELS in refused(tmp_path / "folder")
@@ -348,7 +357,7 @@ def test_an_npz_that_is_another_thing(tmp_path: Path) -> None:
     refused(path)
 
 
-def test_a_cut_or_flipped_npz(tmp_path: Path, digits: Part) -> None:
+def test_a_cut_or_flipped_npz(tmp_path: Path, digits: LabelledImages) -> None:
     path = tmp_path / "some.npz"
     np.savez(path, x=digits[0], y=digits[1])
     whole = path.read_bytes()
@@ -390,7 +399,7 @@ def one_picture(folder: Path, picture: Image.Image, name: str = "bad.png") -> Pa
 
 
 @pytest.mark.parametrize("size", [(27, 28), (28, 29), (1, 1), (20000, 1)])
-def test_a_picture_of_another_size(tmp_path: Path, digits: Part, size: tuple[int, int]) -> None:
+def test_a_picture_of_another_size(tmp_path: Path, digits: LabelledImages, size: tuple[int, int]) -> None:
     write_pictures(tmp_path, *digits)
     assert f"{size[0]}x{size[1]} pixels" in refused(tmp_path, one_picture(tmp_path, Image.new("L", size)))
 
@@ -412,7 +421,7 @@ def test_a_bomb_of_a_picture_is_not_decoded(tmp_path: Path) -> None:
     refused(tmp_path, path)
 
 
-def test_a_cut_or_damaged_picture(tmp_path: Path, digits: Part) -> None:
+def test_a_cut_or_damaged_picture(tmp_path: Path, digits: LabelledImages) -> None:
     path = one_picture(tmp_path, Image.fromarray(digits[0][0]))
     whole = path.read_bytes()
     for content in (whole[:-40], whole[: len(whole) // 2], whole[:8], b"", b"text", whole[:60] + b"\xff" + whole[61:]):
@@ -425,7 +434,7 @@ def test_a_text_named_as_a_picture_and_a_folder_too(tmp_path: Path) -> None:
     refused(tmp_path, tmp_path / "7" / "folder.png")
 
 
-def test_dark_ink_on_white(tmp_path: Path, digits: Part) -> None:
+def test_dark_ink_on_white(tmp_path: Path, digits: LabelledImages) -> None:
     write_pictures(tmp_path, 255 - digits[0], digits[1])
     assert "invert them" in refused(tmp_path)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from numerals.article.data import Dataset, split
+from numerals.article.data import Dataset, split_indices
 from numerals.runs.train import train
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, keras, mnist
 
@@ -52,7 +52,7 @@ def test_five_small_epochs_teach_as_much_as_kerases(tmp_path: Path) -> None:
 
     keras.utils.set_random_seed(0)
     pixels, truth = images[..., None].astype(np.float32) / 255, np.eye(10, dtype=np.float32)[labels]
-    kept, held_out = split(6000, 0.2, 42)
+    kept, held_out = split_indices(6000, 0.2, 42)
     generator = ImageDataGenerator(rotation_range=10, zoom_range=0.1, width_shift_range=0.1, height_shift_range=0.1)
     peer = article_network()
     peer.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])

@@ -8,9 +8,8 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
-from numerals.article import measures
-from numerals.article.disputed import DISPUTED
-from numerals.article.metrics import score
+from numerals.article import metrics
+from numerals.article.metrics import DISPUTED_TEST_DIGITS, compute_metrics
 from numerals.report import significance
 from tests.article.test_metrics import drawn
 from tests.helpers.keras_peer import mnist
@@ -33,7 +32,7 @@ def naive_calibration_error(probabilities: Floats, labels: npt.NDArray[np.uint8]
 def test_same_as_scikit_learn_and_a_second_reckoning(seed: int, count: int, sharpness: float) -> None:
     probabilities, labels = drawn(seed, count, sharpness)
     answers = probabilities.argmax(axis=1)
-    details = score(probabilities, labels).details
+    details = compute_metrics(probabilities, labels).details
     assert details
     assert np.array_equal(details.confusion, confusion_matrix(labels, answers, labels=range(10)))
     theirs = precision_recall_fscore_support(labels, answers, labels=range(10), zero_division=0)
@@ -51,21 +50,21 @@ def test_same_as_scikit_learn_and_a_second_reckoning(seed: int, count: int, shar
 def test_the_interval_is_scipys(count: int, share: float) -> None:
     right = round(share * count)
     theirs = binomtest(right, count).proportion_ci(0.95, method="wilson")
-    assert measures.interval(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+    assert metrics.wilson_interval(right, count) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
 
 
 def test_risk_and_coverage_by_hand() -> None:
     confidence = np.array([0.5, 0.9, 0.6, 0.8], np.float32)
     right = np.array([False, True, True, False])
-    risks = measures.risk_coverage(confidence, right)
+    risks = metrics.risk_coverage_curve(confidence, right)
     assert risks.tolist() == pytest.approx([0, 1 / 2, 1 / 3, 2 / 4])
-    assert measures.risk_at(0.5, risks) == 1 / 2 and measures.risk_at(1, risks) == 2 / 4
+    assert metrics.risk_at_coverage(0.5, risks) == 1 / 2 and metrics.risk_at_coverage(1, risks) == 2 / 4
 
 
 @settings(max_examples=40, deadline=None)
 @given(seed=st.integers(0, 10**6), count=st.integers(100, 400))
 def test_the_whole_coverage_is_the_score(seed: int, count: int) -> None:
-    metrics = score(*drawn(seed, count, 1.0))
+    metrics = compute_metrics(*drawn(seed, count, 1.0))
     assert metrics.details and len(metrics.details.risk_at_coverage) == 100
     assert metrics.details.risk_at_coverage[-1] == pytest.approx(1 - metrics.accuracy)
     assert sum(b.count for b in metrics.details.reliability) == count
@@ -74,18 +73,18 @@ def test_the_whole_coverage_is_the_score(seed: int, count: int) -> None:
 def test_disputed_labels_are_told_by_mnists_own_labels() -> None:
     labels = mnist().test[1]
     wrong_there = np.eye(10, dtype=np.float32)[labels]
-    wrong_there[list(DISPUTED)] = np.roll(wrong_there[list(DISPUTED)], 1, axis=1)
-    details = score(wrong_there, labels).details
+    wrong_there[list(DISPUTED_TEST_DIGITS)] = np.roll(wrong_there[list(DISPUTED_TEST_DIGITS)], 1, axis=1)
+    details = compute_metrics(wrong_there, labels).details
     assert details and details.undisputed
     assert details.undisputed.disputed == (
         947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729,
     )  # fmt: skip
     assert (details.undisputed.errors, details.undisputed.accuracy) == (0, 1.0)
-    assert score(wrong_there, labels).errors == 15
+    assert compute_metrics(wrong_there, labels).errors == 15
     another = labels.copy()
     another[0] = 3
     for other in (another, labels[:9999], labels[::-1].copy()):
-        found = score(np.eye(10, dtype=np.float32)[other], other).details
+        found = compute_metrics(np.eye(10, dtype=np.float32)[other], other).details
         assert found and found.undisputed is None
 
 

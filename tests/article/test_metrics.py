@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, log_loss
 
-from numerals.article.metrics import evaluate, score
+from numerals.article.metrics import compute_metrics, evaluate
 from numerals.errors import DataError, InputError
 from tests.helpers.keras_peer import keras, mnist
 
@@ -31,7 +31,7 @@ def kerases_loss(probabilities: npt.NDArray[np.float32], labels: npt.NDArray[np.
 @given(seed=st.integers(0, 10**6), count=st.integers(1, 300), sharpness=st.floats(0, 1.2))
 def test_same_figures_as_scikit_learn_and_keras(seed: int, count: int, sharpness: float) -> None:
     probabilities, labels = drawn(seed, count, sharpness)
-    metrics = score(probabilities, labels)
+    metrics = compute_metrics(probabilities, labels)
     assert metrics.accuracy == pytest.approx(accuracy_score(labels, probabilities.argmax(1)), abs=1e-12)
     assert (metrics.count, metrics.errors) == (count, int((probabilities.argmax(1) != labels).sum()))
     exact = probabilities.astype(np.float64)
@@ -43,7 +43,7 @@ def test_same_figures_as_scikit_learn_and_keras(seed: int, count: int, sharpness
 def test_a_certain_mistake_costs_what_it_costs_in_keras() -> None:
     probabilities = np.eye(10, dtype=np.float32)[[0, 1, 2, 3]]
     labels = np.array([0, 1, 2, 9], np.uint8)
-    metrics = score(probabilities, labels)
+    metrics = compute_metrics(probabilities, labels)
     assert metrics.accuracy == 0.75
     assert metrics.loss == pytest.approx(kerases_loss(probabilities, labels), rel=1e-5)
     headline = {"count": 4, "errors": 1, "accuracy": 0.75, "loss": metrics.loss}

@@ -84,10 +84,10 @@ def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypa
     """Logits, gradients and running statistics of a step, against torch's layers one after the other in float64."""
     images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
     taken: list[str] = []
-    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+    for name in ("convolve_one_channel", "relu_batch_norm_pool", "batch_norm"):
         monkeypatch.setattr(fused, name, spy(name, getattr(fused, name), taken))
     ours = step(network_of(), images)
-    assert taken == ["convolve_one_channel", "rectify_norm_pool", "rectify_norm_pool"]
+    assert taken == ["convolve_one_channel", "relu_batch_norm_pool", "relu_batch_norm_pool"]
     taken.clear()
 
     with monkeypatch.context() as without_numba:
@@ -122,13 +122,13 @@ def test_pooling_of_another_kind_goes_layer_by_layer(pool: dict[str, Any]) -> No
 
 @pytest.mark.parametrize("changes", [{"pool_first": True}, {"pool": 3}, {"batch_norm": False}])
 def test_other_orders_go_layer_by_layer(changes: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "rectify_norm_pool", None)
+    monkeypatch.setattr(fused, "relu_batch_norm_pool", None)
     network = model.build(ARTICLE.change(model=changes).model)
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
 def test_in_evaluation_the_network_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("convolve_one_channel", "rectify_norm_pool", "batch_norm"):
+    for name in ("convolve_one_channel", "relu_batch_norm_pool", "batch_norm"):
         monkeypatch.setattr(fused, name, None)
     assert model.predictor(network_of())(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
 

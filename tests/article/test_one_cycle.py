@@ -11,7 +11,7 @@ from torch import nn
 from numerals.article import model
 from numerals.article.batches import batches
 from numerals.article.callbacks import OneCycle
-from numerals.article.data import Part
+from numerals.article.data import LabelledImages
 from numerals.article.optimizer import KerasAdam
 from numerals.article.recipe import Recipe
 from numerals.runs import train as training
@@ -109,7 +109,7 @@ def test_without_augmentation_the_digits_are_as_they_are() -> None:
 def test_a_share_of_the_training_digits_is_learnt_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[int] = []
 
-    def noted(part: Part, *rest: Any) -> Any:
+    def noted(part: LabelledImages, *rest: Any) -> Any:
         seen.append(len(part[0]))
         return batches(part, *rest)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from numerals.article.measures import expected_calibration_error
+from numerals.article.metrics import expected_calibration_error
 from numerals.export import calibration
 from numerals.read.strip_reader import logit
 

@@ -61,7 +61,10 @@ def test_rectify_norm_pool_is_its_twin_forward_and_backward(
     maps = (torch.rand(shape, generator=chance) - 0.4).contiguous(memory_format=memory_format)
     weight, bias = torch.rand(shape[1], generator=chance) - 0.5, torch.rand(shape[1], generator=chance)
     results = []
-    for function, kind in ((fused.rectify_norm_pool, torch.float32), (fused.rectify_norm_pool_plain, torch.float64)):
+    for function, kind in (
+        (fused.relu_batch_norm_pool, torch.float32),
+        (fused.relu_batch_norm_pool_plain, torch.float64),
+    ):
         inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
         pooled, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
         wanted = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(1)) - 0.5
@@ -79,7 +82,7 @@ def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> No
         for count in (1, 2):
             torch.set_num_threads(count)
             inputs = maps.clone().requires_grad_()
-            pooled, *moments = fused.rectify_norm_pool(inputs, weight, weight, 1e-3)
+            pooled, *moments = fused.relu_batch_norm_pool(inputs, weight, weight, 1e-3)
             (pooled * pooled).sum().backward()
             results.append([pooled, *moments, inputs.grad])
     finally:
@@ -91,7 +94,7 @@ def test_not_a_number_is_not_lost() -> None:
     """Training must see that it went wrong, which it does by the loss."""
     maps = torch.zeros(2, 3, 4, 4)
     maps[1, 1, 3, 2] = math.nan
-    pooled, mean, variance = fused.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+    pooled, mean, variance = fused.relu_batch_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
     for result in (pooled[:, 1], mean[1], variance[1]):
         assert result.isnan().all()
     assert pooled[:, [0, 2]].isfinite().all()
@@ -112,12 +115,12 @@ def test_the_loops_are_given_nothing_that_does_not_fit(
 ) -> None:
     """They check no bounds: a bias of one value would be read past its end."""
     with pytest.raises(ValueError, match="must be float32"):
-        fused.rectify_norm_pool(maps, weight, bias, 1e-3)
+        fused.relu_batch_norm_pool(maps, weight, bias, 1e-3)
 
 
 def test_gradients_of_gradients_are_refused() -> None:
     """The first ones know nothing of where they came from; a penalty on them would be lost without a word."""
-    for function in (fused.batch_norm, fused.rectify_norm_pool):
+    for function in (fused.batch_norm, fused.relu_batch_norm_pool):
         maps = torch.randn(2, 3, 4, 4, requires_grad=True)
         result, *_ = function(maps, torch.ones(3), torch.zeros(3), 1e-3)
         (slopes,) = torch.autograd.grad((result**2).sum(), maps, create_graph=True)
@@ -150,9 +153,9 @@ def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path
         maps = torch.randn(2, 3, 4, 4, requires_grad=True)
         assert fused.can_fuse(maps)
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-        pooled, *_ = fused.rectify_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        pooled, *_ = fused.relu_batch_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
         pooled.sum().backward()
-        wanted, *_ = fused.rectify_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        wanted, *_ = fused.relu_batch_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
         raise SystemExit(0 if torch.allclose(pooled, wanted, atol=1e-5) and maps.grad is not None else 1)
     """
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
@@ -168,12 +171,12 @@ def test_loops_are_called_by_one_thread_at_a_time() -> None:
         from numerals.ops import fused
 
         maps, one, zero = torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32)
-        wanted, *_ = fused.rectify_norm_pool(maps, one, zero, 1e-3)
+        wanted, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
         agreed = []
 
         def work():
             for _ in range(30):
-                found, *_ = fused.rectify_norm_pool(maps, one, zero, 1e-3)
+                found, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
                 agreed.append(torch.equal(found, wanted))
 
         threads = [threading.Thread(target=work) for _ in range(4)]
@@ -195,7 +198,7 @@ def test_torch_keeps_its_number_of_threads(threads: int) -> None:
         from numerals.ops import fused
 
         torch.set_num_threads({threads})
-        fused.rectify_norm_pool(torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32), 1e-3)
+        fused.relu_batch_norm_pool(torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32), 1e-3)
         print(torch.get_num_threads())
     """
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == f"{threads}\n"
@@ -227,7 +230,7 @@ def test_kept_memory_comes_from_what_malloc_holds() -> None:
         mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
         mallinfo.restype = Info
         if sys.argv[1] == "kept":
-            fused.keep_memory()
+            fused.keep_freed_memory()
         before = mallinfo().hblkhd
         held = torch.ones(2**22)
         print(mallinfo().hblkhd - before)

@@ -9,7 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from numerals.read.digit_ink import ink
 from numerals.read.normalise import in_form, normalise, normalise_one
-from numerals.spec import BOX, SIDE
+from numerals.spec import INK_SIDE, SIDE
 from tests.helpers.pictures import Pixels, on_paper, some_digits
 
 
@@ -121,4 +121,4 @@ def test_the_ink_is_twenty_pixels_at_most() -> None:
     digits = np.stack([normalise_one(on_paper(image, 90)) for image in images])
     assert in_form(digits).all()
     rows, columns = (digits > 64).any(axis=2).sum(axis=1), (digits > 64).any(axis=1).sum(axis=1)
-    assert np.maximum(rows, columns).max() <= BOX
+    assert np.maximum(rows, columns).max() <= INK_SIDE

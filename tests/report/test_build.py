@@ -13,7 +13,7 @@ import pytest
 import torch
 from playwright.sync_api import Page
 
-from numerals.article.metrics import score
+from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, NumeralsError, RunError
 from numerals.report import prose
@@ -174,7 +174,7 @@ def test_noise_is_called_noise_and_a_gain_a_gain(runs: tuple[Path, Path]) -> Non
     def with_mistakes(places: range) -> KeptRun:
         shares = np.eye(10, dtype=np.float32)[labels]
         shares[list(places)] = np.roll(shares[list(places)], 1, axis=1)
-        metrics = first.metrics | {"test": score(shares, labels).to_dict()}
+        metrics = first.metrics | {"test": compute_metrics(shares, labels).to_dict()}
         return replace(first, folder=Path(f"run-{len(places)}"), metrics=metrics, probabilities=shares)
 
     few, some, many = with_mistakes(range(3)), with_mistakes(range(3, 7)), with_mistakes(range(40))

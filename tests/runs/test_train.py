@@ -21,12 +21,12 @@ from torch import nn
 from numerals.article import model
 from numerals.article.batches import batches
 from numerals.article.callbacks import EarlyStopping, Epoch, Plateau
-from numerals.article.data import Dataset, split
+from numerals.article.data import Dataset, split_indices
 from numerals.article.device import choose_device, uses_bfloat16
-from numerals.article.metrics import evaluate, score
+from numerals.article.metrics import compute_metrics, evaluate
 from numerals.article.recipe import Recipe
 from numerals.errors import DataError, InputError, RunError
-from numerals.plots import curves
+from numerals.plots import training_curves
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, run_quietly
@@ -53,7 +53,7 @@ class Watcher:
     def __init__(self, interrupt_in: int | None = None) -> None:
         self.rows: list[tuple[Epoch, bool]] = []
         self.steps: list[tuple[int, int, int]] = []
-        self.layers: list[model.Layer] = []
+        self.layers: list[model.LayerSummary] = []
         self._interrupt_in = interrupt_in
 
     def started(self, recipe: Recipe, layers: Any, facts: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def figures(run: Run) -> list[Epoch]:
 
 def parts(data: Dataset) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     images, labels = data.train
-    kept, held_out = split(len(images), 0.2, 42)
+    kept, held_out = split_indices(len(images), 0.2, 42)
     return (images[kept], labels[kept]), (images[held_out], labels[held_out])
 
 
@@ -153,7 +153,7 @@ def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Watcher]) -> 
     network = RunFolder.open(run.folder).network()
     assert weights_sha256(snapshot(network)) == run.metrics["weights_sha256"]
     images, labels = parts(digits(COUNT))[1]
-    kept = score(model.predictor(network)(images), labels)
+    kept = compute_metrics(model.predictor(network)(images), labels)
     assert kept.loss == pytest.approx(min(losses), abs=1e-6)
     assert kept.accuracy == run.history[run.best_epoch - 1].val_accuracy == run.metrics["validation"]["accuracy"]
     assert np.array_equal(run.predict(images), model.predictor(network)(images))
@@ -221,7 +221,7 @@ def test_only_training_digits_are_augmented(tmp_path: Path, monkeypatch: pytest.
     looked_at = np.concatenate([pixels(each) for each in (validation[0], validation[0], data.test[0])])
     assert np.array_equal(seen.in_mode(False), looked_at), "raw, once an epoch, and the test digits once at the end"
     modes = [was for was, _ in seen.batches]
-    tested = [False] * math.ceil(len(data.test[0]) / model.PREDICT_BATCH)
+    tested = [False] * math.ceil(len(data.test[0]) / model.PREDICTION_BATCH_SIZE)
     assert modes == [*[True] * 8, False, *[True] * 8, False, *tested]
     fed = seen.in_mode(True)
     assert fed.shape == (2 * 240, 28, 28) and fed.min() >= 0 and fed.max() <= 1 + 1e-6
@@ -374,7 +374,7 @@ def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
         probabilities, labels = kept["probabilities"], kept["labels"]
     assert probabilities.shape == (100, 10) and probabilities.dtype == np.float32
     assert np.array_equal(labels, digits(COUNT).test[1])
-    assert run.test is not None and score(probabilities, labels) == run.test
+    assert run.test is not None and compute_metrics(probabilities, labels) == run.test
     assert metrics["test"] == run.test.to_dict()
     assert set(metrics["stages"]) == {"load", "fit", "checkpoint", "test", "draw"}
     assert metrics["data"]["sha256"] == digits(COUNT).sha256() and metrics["parameters"] > 1000
@@ -611,9 +611,9 @@ def test_the_articles_training_takes_little_memory(tmp_path: Path) -> None:
 def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:
     still = {"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0}
     moving, plain = ARTICLE, ARTICLE.change(augment=still, model={"dropout": 0.0})
-    assert "rotated and zoomed and shifted, with units dropped" in curves.explanation(moving)
-    assert curves.explanation(plain).startswith("Training is measured as a mean over the epoch")
+    assert "rotated and zoomed and shifted, with units dropped" in training_curves.explain_gap(moving)
+    assert training_curves.explain_gap(plain).startswith("Training is measured as a mean over the epoch")
     rows = [Epoch(1, 0.5, 0.8, 0.3, 0.9, 1e-3, 1.0), Epoch(2, 0.3, 0.9, 0.35, 0.91, 1e-4, 1.0)]
-    drawn = curves.draw(rows, 1, moving).decode()
+    drawn = training_curves.draw(rows, 1, moving).decode()
     for text in ("loss", "accuracy", "learning rate", "training", "validation", "kept", "epoch", "rotated"):
         assert text in drawn, text

@@ -19,27 +19,27 @@ Transforms = npt.NDArray[np.float32]  # (n, 5): rotation in degrees, shift x and
 IDENTITY = (0.0, 0.0, 0.0, 1.0, 1.0)
 
 
-def draw(count: int, recipe: AugmentSettings, chance: np.random.Generator) -> Transforms:
+def random_transforms(count: int, recipe: AugmentSettings, chance: np.random.Generator) -> Transforms:
     """One transform for each of `count` digits, uniform within the recipe's ranges: float32 (count, 5).
 
     The columns are what Keras calls theta, tx, ty, zx and zy: x runs along a row, y down, and `width_shift` bounds tx.
     (Keras's own generator crosses the two names: its height_shift_range moves along a row. The article's are equal.)
     """
-    far = reach(recipe)
+    far = transform_limits(recipe)
     return (np.array(IDENTITY) + chance.uniform(-far, far, (count, len(far)))).astype(np.float32)
 
 
-def reach(recipe: AugmentSettings) -> npt.NDArray[np.float64]:
+def transform_limits(recipe: AugmentSettings) -> npt.NDArray[np.float64]:
     """How far each column of a transform may be from the identity, float64 (5,); all zero: no augmentation."""
     return np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
 
 
-def apply(images: torch.Tensor, transforms: Transforms) -> torch.Tensor:
+def apply_transforms(images: torch.Tensor, transforms: Transforms) -> torch.Tensor:
     """Each digit through its transform.
 
     Args:
         images: float32 (n, 1, 28, 28), any range.
-        transforms: float32 (n, 5), as `draw` gives them.
+        transforms: float32 (n, 5), as `random_transforms` gives them.
 
     Returns:
         float32 (n, 1, 28, 28) on the same device, within the range of the images.

@@ -24,7 +24,7 @@ from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
 Images = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
 Labels = npt.NDArray[np.uint8]  # (n,), 0 to 9
-Part = tuple[Images, Labels]
+LabelledImages = tuple[Images, Labels]
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -42,17 +42,17 @@ class Dataset:
     """Digits to learn from and digits to be tested on; the second are for the end only."""
 
     name: str
-    train: Part
-    test: Part
+    train: LabelledImages
+    test: LabelledImages
     source: str | None = None  # what --data called it, where it was loaded by that
 
-    def parts(self, validation: float, random_state: int) -> tuple[Part, Part]:
-        """The training digits as `split` parts them: those to learn from and those to decide by."""
+    def split(self, validation: float, random_state: int) -> tuple[LabelledImages, LabelledImages]:
+        """The training digits as `split_indices` parts them: those to learn from and those to decide by."""
         images, labels = self.train
-        kept, held_out = split(len(images), validation, random_state)
+        kept, held_out = split_indices(len(images), validation, random_state)
         return (images[kept], labels[kept]), (images[held_out], labels[held_out])
 
-    def facts(self) -> dict[str, str | int | None]:
+    def metadata(self) -> dict[str, str | int | None]:
         """What a run's metrics say of it."""
         counts = {"train": len(self.train[0]), "test": len(self.test[0])}
         return {"name": self.name, "source": self.source, "sha256": self.sha256(), **counts}
@@ -65,7 +65,7 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load_mnist() -> tuple[Part, Part]:
+def load_mnist() -> tuple[LabelledImages, LabelledImages]:
     """MNIST as published: `(x_train, y_train), (x_test, y_test)`. Needs no network.
 
     Returns:
@@ -148,7 +148,7 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
         raise DataError(f"{name}: damaged, it announces an impossible shape ({error})") from error
 
 
-def check(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> Part:
+def check_digits(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> LabelledImages:
     """The pair as uint8, when they are digits of ours.
 
     Raises:
@@ -197,13 +197,13 @@ def prepare(
         float32 (n, 28, 28, 1) in [0, 1] and float32 (n, 10).
 
     Raises:
-        DataError: as `check`.
+        DataError: as `check_digits`.
     """
-    images, labels = check(np.asarray(images), np.asarray(labels), "prepare")
+    images, labels = check_digits(np.asarray(images), np.asarray(labels), "prepare")
     return (images.astype(np.float32) / np.float32(WHITE))[..., None], np.eye(len(CLASSES), dtype=np.float32)[labels]
 
 
-def split(count: int, fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def split_indices(count: int, fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Indices of the training and of the validation part, each int64, shuffled.
 
     The very indices of scikit-learn's `train_test_split(np.arange(count), test_size=fraction, random_state=seed)`

@@ -28,16 +28,16 @@ from numerals.article.data import (
     TRAIN_IMAGES,
     TRAIN_LABELS,
     Dataset,
-    Part,
-    check,
+    LabelledImages,
+    check_digits,
     load_mnist,
     parse_idx,
-    split,
+    split_indices,
 )
 from numerals.errors import DataError
 from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
-Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images and labels before `check`
+Raw = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images and labels before `check_digits`
 
 BYTE_ORDER_MARK = "\xef\xbb\xbf"  # what spreadsheets begin a file with, as latin-1 reads it
 TEST_SHARE, TEST_SEED = 1 / 7, 42  # where the source has no test part of its own
@@ -71,7 +71,7 @@ def load(spec: str | None) -> Dataset:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
-def _read(path: Path) -> tuple[Part, Part]:
+def _read(path: Path) -> tuple[LabelledImages, LabelledImages]:
     if not path.exists():
         raise DataError(f"{path}: there is nothing there; --data takes {FORMS}")
     suffix = path.suffix.lower()
@@ -86,21 +86,21 @@ def _read(path: Path) -> tuple[Part, Part]:
     raise DataError(f"{path}: not a kind of data that is known; --data takes {FORMS}")
 
 
-def _set_aside(part: Raw, path: Path) -> tuple[Part, Part]:
+def _set_aside(part: Raw, path: Path) -> tuple[LabelledImages, LabelledImages]:
     """A training and a test part from one; checked here, since both come from the same file."""
-    images, labels = check(*part, str(path))
+    images, labels = check_digits(*part, str(path))
     if len(images) < 2:
         raise DataError(f"{path}: a single image; at least two are needed, one of them to be tested on")
-    kept, aside = split(len(images), TEST_SHARE, TEST_SEED)
+    kept, aside = split_indices(len(images), TEST_SHARE, TEST_SEED)
     return (images[kept], labels[kept]), (images[aside], labels[aside])
 
 
-def _read_idx_folder(folder: Path) -> tuple[Part, Part]:
+def _read_idx_folder(folder: Path) -> tuple[LabelledImages, LabelledImages]:
     train = _read_idx(folder, TRAIN_IMAGES), _read_idx(folder, TRAIN_LABELS)
     if not _idx_file(folder, TEST_IMAGES).exists() and not _idx_file(folder, TEST_LABELS).exists():
         return _set_aside(train, folder)
     test = _read_idx(folder, TEST_IMAGES), _read_idx(folder, TEST_LABELS)
-    return check(*train, str(folder / TRAIN_IMAGES)), check(*test, str(folder / TEST_IMAGES))
+    return check_digits(*train, str(folder / TRAIN_IMAGES)), check_digits(*test, str(folder / TEST_IMAGES))
 
 
 def _idx_file(folder: Path, name: str) -> Path:
@@ -149,7 +149,7 @@ def _first_line(file: Iterable[str]) -> list[str]:
     return [header[0].removeprefix(BYTE_ORDER_MARK), *header[1:]] if header else []
 
 
-def _read_npz(path: Path) -> tuple[Part, Part]:
+def _read_npz(path: Path) -> tuple[LabelledImages, LabelledImages]:
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path}: cut, damaged, or not an .npz")
     try:
@@ -159,7 +159,7 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
         raise DataError(f"{path}: damaged, or not of plain arrays ({_line(error)})") from error
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
         train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
-        return check(*train, f"{path} (train)"), check(*test, f"{path} (test)")
+        return check_digits(*train, f"{path} (train)"), check_digits(*test, f"{path} (test)")
     for images, labels in (("x_train", "y_train"), ("x", "y")):
         if images in arrays and labels in arrays:
             return _set_aside((arrays[images], arrays[labels]), path)
@@ -168,10 +168,10 @@ def _read_npz(path: Path) -> tuple[Part, Part]:
     )
 
 
-def _read_class_folders(folder: Path) -> tuple[Part, Part]:
+def _read_class_folders(folder: Path) -> tuple[LabelledImages, LabelledImages]:
     for train, test in (("train", "test"), ("training", "testing")):
         if (folder / train).is_dir() and (folder / test).is_dir():
-            return check(*_read_pictures(folder / train), str(folder / train)), check(
+            return check_digits(*_read_pictures(folder / train), str(folder / train)), check_digits(
                 *_read_pictures(folder / test), str(folder / test)
             )
     return _set_aside(_read_pictures(folder), folder)

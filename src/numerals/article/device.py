@@ -20,7 +20,7 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
 
 
-def seed(device: torch.device, value: int) -> None:
+def seed_torch(device: torch.device, value: int) -> None:
     """Set where the device's chance starts. torch.manual_seed also keeps a traceback for a GPU that may never come."""
     if device.type == "cuda":
         torch.cuda.manual_seed(value)
@@ -44,8 +44,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     """Whether memory was missing; torch says so of a GPU's in a type of its own, of the processor's in words."""
     said = any(words in str(error) for words in ("can't allocate memory", "not enough memory"))
     return (said and isinstance(error, RuntimeError)) or isinstance(error, MemoryError | torch.OutOfMemoryError)
-
-
-def use_threads(number: int) -> None:
-    """How many threads torch computes with, from here on."""
-    torch.set_num_threads(number)

@@ -20,11 +20,11 @@ from numerals.spec import CLASSES, SIDE, WHITE
 Images = npt.NDArray[np.uint8]  # (n, 28, 28) in [0, 255], white ink on black
 Probabilities = npt.NDArray[np.float32]  # (n, 10)
 Predict = Callable[[Images], Probabilities]
-PREDICT_BATCH = 64  # digits at a time: as fast as more of them, in memory that the steps of a training use too
+PREDICTION_BATCH_SIZE = 64  # digits at a time: as fast as more of them, in memory that the steps of a training use too
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSummary:
     """A row of the table that `train` shows."""
 
     name: str  # as the article calls it: "Conv 32, 3x3"
@@ -92,8 +92,8 @@ def predictor(network: nn.Module) -> Predict:
         network.eval()
         with torch.inference_mode():
             parts = [
-                network(as_input(images[start : start + PREDICT_BATCH], device)).softmax(1).cpu()
-                for start in range(0, len(images), PREDICT_BATCH)
+                network(as_input(images[start : start + PREDICTION_BATCH_SIZE], device)).softmax(1).cpu()
+                for start in range(0, len(images), PREDICTION_BATCH_SIZE)
             ]
         network.train(was_training)
         return np.asarray(torch.cat(parts)) if parts else np.zeros((0, len(CLASSES)), np.float32)
@@ -101,7 +101,7 @@ def predictor(network: nn.Module) -> Predict:
     return predict
 
 
-def describe(network: nn.Sequential) -> list[Layer]:
+def describe(network: nn.Sequential) -> list[LayerSummary]:
     """Each layer with its output's shape and its parameters, in order; leaves the network as it was."""
     layers = []
     signal = torch.zeros(1, 1, SIDE, SIDE, device=next(network.parameters()).device)
@@ -113,7 +113,7 @@ def describe(network: nn.Sequential) -> list[Layer]:
             shape = (*signal.shape[2:], signal.shape[1]) if signal.ndim == 4 else tuple(signal.shape[1:])
             trained = sum(math.prod(parameter.shape) for parameter in layer.parameters())
             running = sum(math.prod(buffer.shape) for buffer in layer.buffers() if buffer.is_floating_point())
-            layers.append(Layer(_name(layer), shape, trained + running, trained))
+            layers.append(LayerSummary(_name(layer), shape, trained + running, trained))
     network.train(was_training)
     return layers
 

@@ -18,7 +18,7 @@ from numerals.files import readable_json
 
 if TYPE_CHECKING:
     from numerals.article.callbacks import Epoch
-    from numerals.article.model import Layer
+    from numerals.article.model import LayerSummary
     from numerals.article.recipe import Recipe
     from numerals.runs.train import Run
 
@@ -48,7 +48,7 @@ class Show:
     def __exit__(self, *error: object) -> None:
         self._bar.stop()
 
-    def started(self, recipe: "Recipe", layers: "Sequence[Layer]", facts: dict[str, Any]) -> None:
+    def started(self, recipe: "Recipe", layers: "Sequence[LayerSummary]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
         for line in facts["said"]:  # damage; whoever wants it quiet wants to know that too
             say(False)(line)
@@ -165,7 +165,7 @@ def _epochs(count: int) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
 
 
-def _table(layers: "Sequence[Layer]") -> Table:
+def _table(layers: "Sequence[LayerSummary]") -> Table:
     table = Table("layer", "output", box=None, pad_edge=False, header_style="bold")
     table.add_column("parameters", justify="right")
     for layer in layers:

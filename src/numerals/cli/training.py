@@ -60,7 +60,7 @@ def train_article(
         from numerals.ops import fused
         from numerals.runs.train import train
 
-        fused.keep_memory()
+        fused.keep_freed_memory()
         with Show(quiet) as show:
             run = train(
                 recipe, loading.result, out=out, seed=seed, device=device, observer=show, every_steps=every_steps
@@ -90,7 +90,7 @@ def resume_article(
     from numerals.ops import fused
     from numerals.runs.resume import resume
 
-    fused.keep_memory()
+    fused.keep_freed_memory()
     with Show(quiet) as show:
         run = resume(
             folder,

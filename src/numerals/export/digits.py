@@ -14,8 +14,8 @@ import torch
 from torch import nn
 
 from numerals.article import datasets
-from numerals.article.data import Dataset, Part
-from numerals.article.measures import expected_calibration_error
+from numerals.article.data import Dataset, LabelledImages
+from numerals.article.metrics import expected_calibration_error
 from numerals.article.model import Images
 from numerals.errors import FailureError, InputError
 from numerals.export.calibration import choose_threshold, fit_temperature
@@ -81,7 +81,7 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, dict[s
         raise InputError(f"--out {path}: a model's file ends in .onnx")
     _check_place(path)
     (recipe, network), dataset = open_run(folder), datasets.load(folder.data_source())
-    validation = dataset.parts(recipe.split.validation, recipe.split.random_state)[1]
+    validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
     if isinstance(network, RowNet) and isinstance(recipe, RowRecipe):
         content = row_graph(network)
         card = row_card(content, validation)
@@ -110,7 +110,7 @@ def _check_place(path: Path) -> None:
         raise InputError(f"--out {path}: {card} is there and no model's card; choose another name")
 
 
-def _digit_model(network: nn.Module, dataset: Dataset, validation: Part) -> tuple[bytes, dict[str, Any]]:
+def _digit_model(network: nn.Module, dataset: Dataset, validation: LabelledImages) -> tuple[bytes, dict[str, Any]]:
     """The graph of a network that reads one digit a picture, checked, and what its card says."""
     reads = isinstance(network, ReaderNetwork)
     answering = network.eval() if reads else Doubting(network).eval()
@@ -160,7 +160,7 @@ def check_agreement(exported: nn.Module, recogniser: Callable[[Images], Answer],
         )
 
 
-def _made_anew(recogniser: Recogniser, validation: Part, threshold: float) -> dict[str, float]:
+def _made_anew(recogniser: Recogniser, validation: LabelledImages, threshold: float) -> dict[str, float]:
     """How good the reader is on validation digits written anew, and on strangers."""
     made, truth = Synthesis(validation).batch(1, np.arange(MADE))
     probabilities, being = recogniser(made)

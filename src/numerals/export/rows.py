@@ -12,8 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.data import Part
-from numerals.article.measures import expected_calibration_error
+from numerals.article.data import LabelledImages
+from numerals.article.metrics import expected_calibration_error
 from numerals.errors import FailureError
 from numerals.export.calibration import fit_sureness
 from numerals.export.onnx_graph import AGREEMENT, to_onnx
@@ -73,7 +73,7 @@ def difference(model: nn.Module, content: bytes) -> float:
     return apart
 
 
-def row_card(content: bytes, validation: Part) -> dict[str, Any]:
+def row_card(content: bytes, validation: LabelledImages) -> dict[str, Any]:
     """What is chosen on drawn rows, and how good the model is on them, with the digit model that ships beside it."""
     glyphs = glyphs_of(*validation)
     rows = drawn(glyphs, 0, VALIDATION, JUDGED)

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals import seeds
-from numerals.article.data import Part
+from numerals.article.data import LabelledImages
 from numerals.handwriting.degradations import spoil
 from numerals.handwriting.glyphs import drawn_glyph
 from numerals.handwriting.non_digits import CANVAS, bent, stranger
 from numerals.handwriting.variants import other_hand
 from numerals.read.digit_ink import Ink, Paper
 from numerals.read.normalise import centred, normalise_one
-from numerals.spec import BOX, SIDE, WHITE
+from numerals.spec import INK_SIDE, SIDE, WHITE
 
 Chance = np.random.Generator
 Kind = Literal["plain", "raw", "scan"]
@@ -34,7 +34,7 @@ ENLARGED = 2.3  # how much larger than in MNIST a digit is written, before it is
 class Synthesis:
     """Samples made from digits to write: `synthesis[seed, start:end]` in spirit; see `batch`."""
 
-    def __init__(self, digits: Part) -> None:
+    def __init__(self, digits: LabelledImages) -> None:
         self.images, self.labels = digits
 
     def batch(self, seed: int, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
@@ -44,7 +44,7 @@ class Synthesis:
 
     def sample(self, seed: int, index: int) -> tuple[npt.NDArray[np.uint8], int]:
         """One of them. Index i writes MNIST's digit i modulo their number, or draws a stranger in its place."""
-        chance = seeds.generator(seed, seeds.SYNTHESIS, index)
+        chance = seeds.generator(seed, seeds.SYNTHETIC_DIGITS, index)
         if chance.random() < STRANGERS:
             return self.no_digit(chance), NO_DIGIT
         at = index % len(self.images)
@@ -148,7 +148,7 @@ def redrawn(ink: Ink, width: int) -> Ink:
 def raw(ink: Ink, chance: Chance) -> npt.NDArray[np.uint8]:
     """A 28x28 picture, bright ink on black, with mishaps; the network sees most as they are, some brought into form."""
     crop = tight(ink)
-    share = (BOX if chance.random() < 0.6 else chance.uniform(9, 24)) / max(crop.shape)
+    share = (INK_SIDE if chance.random() < 0.6 else chance.uniform(9, 24)) / max(crop.shape)
     size = max(1, round(crop.shape[1] * share)), max(1, round(crop.shape[0] * share))
     small = centred(cv2.resize(crop, size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     if chance.random() < 0.5:

@@ -14,7 +14,7 @@ from numerals.handwriting.glyphs import Glyphs, Writer, number, writer
 from numerals.handwriting.non_digits import letter, strokes, things
 from numerals.handwriting.writing import Alpha, Sheet, write
 from numerals.read.strips import read_row
-from numerals.seeds import ROWS, STRANGE_ROWS, generator
+from numerals.seeds import NON_DIGIT_ROWS, SYNTHETIC_ROWS, generator
 
 Grey = npt.NDArray[np.uint8]  # (h, w), dark ink on light paper
 STRANGE = (letter, strokes, things)  # what a strange row is made of
@@ -23,7 +23,7 @@ LEAST = 12  # pixels of a picture's sides
 
 def row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
     """Row number `index`: its strip, uint8 (40, width), and its digits."""
-    chance = generator(seed, ROWS, index)
+    chance = generator(seed, SYNTHETIC_ROWS, index)
     hand, digits = writer(chance), number(chance)
     picture = photographed(write(digits, glyphs, hand, chance), hand, chance)
     return read_row(picture, float(np.exp(chance.normal(0, 0.1))))[0], digits
@@ -31,7 +31,7 @@ def row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
 
 def strange_row(seed: int, index: int) -> Grey:
     """Row number `index` of letters, strokes or shapes, none of them a digit: its strip, uint8 (40, width)."""
-    chance = generator(seed, STRANGE_ROWS, index)
+    chance = generator(seed, NON_DIGIT_ROWS, index)
     hand, maker = writer(chance), STRANGE[int(chance.choice(len(STRANGE), p=(0.7, 0.15, 0.15)))]
     count = int(chance.integers(1, 9))
     sheet = Sheet(hand, count)

@@ -28,7 +28,7 @@ ONE_AT_A_TIME = threading.Lock()  # Numba's own threads, which it takes where Op
 MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
 
 
-def keep_memory() -> None:
+def keep_freed_memory() -> None:
     """Memory that was freed is used again, not given back to Linux and asked for anew, as zeros, at each step.
 
     A step of the article then takes four fifths of the time (docs/log.md). It holds for the whole process, so it is for
@@ -91,11 +91,11 @@ def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.T
 
 
 def can_fuse(maps: torch.Tensor) -> bool:
-    """Whether `rectify_norm_pool` takes them: they are in a processor's memory, and Numba is installed."""
+    """Whether `relu_batch_norm_pool` takes them: they are in a processor's memory, and Numba is installed."""
     return maps.device.type == "cpu" and _loops() is not None
 
 
-def rectify_norm_pool(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
+def relu_batch_norm_pool(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
     """ReLU, then `batch_norm`, then the largest of every 2x2 pixels; an odd row or column at the end is left out.
 
     Args and Returns: those of `batch_norm`; the maps are of half the height and width, channels_last, and come out the
@@ -112,7 +112,9 @@ def rectify_norm_pool(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tens
     return pooled
 
 
-def rectify_norm_pool_plain(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
+def relu_batch_norm_pool_plain(
+    maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
+) -> Normalised:
     """The twin."""
     normalised, mean, variance = batch_norm_plain(maps.relu(), weight, bias, epsilon)
     return torch.max_pool2d(normalised, 2), mean, variance

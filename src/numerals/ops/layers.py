@@ -65,7 +65,7 @@ class Network(nn.Sequential):
                     nn.MaxPool2d(kernel_size=2, stride=2, padding=0, dilation=1, ceil_mode=False, return_indices=False),
                     *rest,
                 ] if fused.can_fuse(signal):
-                    signal = norm.by(fused.rectify_norm_pool, signal)
+                    signal = norm.by(fused.relu_batch_norm_pool, signal)
                 case [layer, *rest]:
                     signal = layer(signal)
             layers = rest

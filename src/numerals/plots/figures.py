@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from numerals.article.callbacks import Epoch
-    from numerals.article.measures import Bin
+    from numerals.article.metrics import ReliabilityBin
 
 SIZE = (4.0, 2.9)  # inches: a figure stands alone on a phone, beside another on a desk
 SMALL = (2.5, 1.8)
@@ -29,7 +29,7 @@ VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--series-{n
 TRAINING, VALIDATION, MARK = SERIES[2], SERIES[0], SERIES[1]
 
 
-def history(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> str:
+def history_curve(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> str:
     """Loss or accuracy by epoch, training beside validation; where the rate fell, and which epoch is kept."""
     epochs = [row.epoch for row in rows]
     drawing, axes = _axes(SIZE)
@@ -42,7 +42,7 @@ def history(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> 
         markersize=3,
         label="validation",
     )
-    for epoch in falls(rows):
+    for epoch in learning_rate_drops(rows):
         axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle="--")
         axes.annotate("rate falls", (epoch - 0.5, 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=8,
                       color=MUTED, ha="right", va="center")  # fmt: skip
@@ -53,13 +53,13 @@ def history(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> 
     return _svg(drawing, f"history-{figure}", alt)
 
 
-def rates(rows: "Sequence[Epoch]", stopped: bool, alt: str) -> str:
+def learning_rate_curve(rows: "Sequence[Epoch]", stopped: bool, alt: str) -> str:
     """The learning rate of each epoch; where it fell, and where training stopped early."""
     drawing, axes = _axes(SIZE)
     axes.step([row.epoch for row in rows], [row.learning_rate for row in rows], where="mid", color=VALIDATION)
     axes.plot([row.epoch for row in rows], [row.learning_rate for row in rows], "o", color=VALIDATION, markersize=3)
     axes.set_yscale("log")
-    for epoch in falls(rows):
+    for epoch in learning_rate_drops(rows):
         axes.annotate("falls", (epoch, rows[epoch - 1].learning_rate), (0, 10), textcoords="offset points", color=INK,
                       ha="center", fontsize=8.5)  # fmt: skip
     if stopped:
@@ -69,12 +69,12 @@ def rates(rows: "Sequence[Epoch]", stopped: bool, alt: str) -> str:
     return _svg(drawing, "rates", alt)
 
 
-def falls(rows: "Sequence[Epoch]") -> list[int]:
+def learning_rate_drops(rows: "Sequence[Epoch]") -> list[int]:
     """The epochs that were trained with a lower learning rate than the one before."""
     return [after.epoch for before, after in pairwise(rows) if after.learning_rate < before.learning_rate]
 
 
-def reliability(bins: "Sequence[Bin]", width: float, alt: str) -> str:
+def reliability_diagram(bins: "Sequence[ReliabilityBin]", width: float, alt: str) -> str:
     """The share that is right by confidence; on the diagonal a confidence means what it says."""
     drawing, axes = _axes(SIZE)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--")
@@ -86,7 +86,7 @@ def reliability(bins: "Sequence[Bin]", width: float, alt: str) -> str:
     return _svg(drawing, "reliability", alt)
 
 
-def risk(risks: Sequence[float], alt: str) -> str:
+def risk_coverage_curve(risks: Sequence[float], alt: str) -> str:
     """The share of mistakes among the surest answers, by how many of them are given."""
     drawing, axes = _axes(SIZE)
     axes.plot(np.arange(1, len(risks) + 1), 100 * np.asarray(risks), color=VALIDATION)
@@ -96,7 +96,7 @@ def risk(risks: Sequence[float], alt: str) -> str:
     return _svg(drawing, "risk", alt)
 
 
-def trial(name: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
+def corruption_curve(name: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
     """The accuracy under one corruption, from untouched to severe."""
     drawing, axes = _axes(SMALL)
     axes.plot(
@@ -111,7 +111,7 @@ def trial(name: str, accuracies: Sequence[float], clean: float, alt: str) -> str
     return _svg(drawing, f"trial-{name}", alt)
 
 
-def over_each_other(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt: str) -> str:
+def comparison_curves(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt: str) -> str:
     """One figure of several runs by epoch."""
     drawing, axes = _axes(SIZE)
     for number, (name, rows) in enumerate(histories.items()):
@@ -126,7 +126,7 @@ def over_each_other(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt
     return _svg(drawing, f"runs-{figure}", alt)
 
 
-def confusion_picture(confusion: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
+def confusion_matrix_image(confusion: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
     """A confusion matrix for TensorBoard, uint8 (height, width, 4): mistakes shaded, every number written."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

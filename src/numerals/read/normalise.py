@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from numerals.read.background import shrink
 from numerals.read.digit_ink import GRAINY, Ink, Paper, Picture, ink, paper_is_dark
-from numerals.spec import BOX, SIDE, WHITE
+from numerals.spec import INK_SIDE, SIDE, WHITE
 
 Digits = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
 
@@ -58,7 +58,7 @@ def in_form(digits: Digits) -> npt.NDArray[np.bool_]:
         y = digits.sum(axis=2, dtype=np.float32) @ at / mass
         middle = np.maximum(np.abs(x - SIDE / 2), np.abs(y - SIDE / 2)) < 1.6
     contrast = digits.max(axis=(1, 2)) > 0.75 * WHITE
-    return (size >= BOX - 3) & (size <= BOX + 1) & middle & contrast  # type: ignore[no-any-return]
+    return (size >= INK_SIDE - 3) & (size <= INK_SIDE + 1) & middle & contrast  # type: ignore[no-any-return]
 
 
 def normalise_one(picture: Picture, paper: Paper | None = None, bright_paper: bool | None = None) -> Digits:
@@ -105,7 +105,7 @@ def form(found: Ink) -> npt.NDArray[np.uint8]:
     top, bottom, left, right = box
     crop = usual_pen(found[top:bottom, left:right])
     height, width = crop.shape
-    share = BOX / max(height, width)
+    share = INK_SIDE / max(height, width)
     size = max(1, round(width * share)), max(1, round(height * share))
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC)
     small = np.clip(small / max(float(small.max()), 1e-6), 0, 1)
@@ -147,7 +147,7 @@ def pen_width(found: Ink) -> float:
 
 def usual_pen(crop: Ink) -> Ink:
     """The crop with strokes that will be neither hair-thin nor blots in the 20x20 box."""
-    share = BOX / max(crop.shape)
+    share = INK_SIDE / max(crop.shape)
     if share > 0.5:
         return crop
     width = pen_width(crop) * share

@@ -14,7 +14,7 @@ import torch
 
 from numerals import seeds
 from numerals.article import augment, datasets
-from numerals.article.data import Dataset, Part, split
+from numerals.article.data import Dataset, LabelledImages, split_indices
 from numerals.article.metrics import Metrics, evaluate
 from numerals.errors import DataError, InputError
 from numerals.handwriting.digits import Synthesis
@@ -34,7 +34,7 @@ Samples = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 def adapt(
     recipe: AdaptRecipe,
-    corrected: Part,
+    corrected: LabelledImages,
     *,
     out: str | Path | None = None,
     seed: int = 0,
@@ -58,7 +58,7 @@ def adapt(
     with stages("load"):
         dataset = datasets.load(None)
     own, counted = _parted(corrected, recipe.held_out, seed)
-    validation = dataset.parts(recipe.split.validation, recipe.split.random_state)[1]
+    validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
     network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.load_state_dict(start)
     network.eval()
@@ -81,7 +81,7 @@ def adapt(
         "recipe": recipe.name,
         "seed": seed,
         "init_sha256": weights_sha256(start),
-        "data": dataset.facts() | {"corrections": len(own[0]), "corrections held out": len(counted[0])},
+        "data": dataset.metadata() | {"corrections": len(own[0]), "corrections held out": len(counted[0])},
         "before": before,
         "after": after,
         "test": test.to_dict(),
@@ -102,14 +102,14 @@ def _start(initial: str | Path | None) -> Weights:
     return snapshot(network)
 
 
-def _parted(corrected: Part, held_out: float, seed: int) -> tuple[Part, Part]:
+def _parted(corrected: LabelledImages, held_out: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """The corrections to learn from, and those that are only counted."""
     images, labels = corrected
-    kept, aside = split(len(images), held_out, seed)
+    kept, aside = split_indices(len(images), held_out, seed)
     return (images[kept], labels[kept]), (images[aside], labels[aside])
 
 
-def _scores(network: ReaderNetwork, counted: Part, validation: Part) -> dict[str, float]:
+def _scores(network: ReaderNetwork, counted: LabelledImages, validation: LabelledImages) -> dict[str, float]:
     predict = predictor(network)
     return {
         f"your {len(counted[0])} held-out corrections": evaluate(predict, *counted).accuracy,
@@ -117,9 +117,11 @@ def _scores(network: ReaderNetwork, counted: Part, validation: Part) -> dict[str
     }
 
 
-def _fit(network: ReaderNetwork, recipe: AdaptRecipe, own: Part, dataset: Dataset, seed: int, say: Say) -> None:
+def _fit(
+    network: ReaderNetwork, recipe: AdaptRecipe, own: LabelledImages, dataset: Dataset, seed: int, say: Say
+) -> None:
     """Train in place; the network stays in evaluation mode, so that its batch normalisation stays as it was."""
-    learnt_from = dataset.parts(recipe.split.validation, recipe.split.random_state)[0]
+    learnt_from = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
     made = Synthesis(learnt_from).batch(seed, np.arange(recipe.made))
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -136,9 +138,11 @@ def _fit(network: ReaderNetwork, recipe: AdaptRecipe, own: Part, dataset: Datase
             say(f"step {step + 1}/{recipe.steps}  loss {loss.item():.4f}")
 
 
-def _batch(recipe: AdaptRecipe, own: Part, mnist: Part, made: Samples, seed: int, step: int) -> Samples:
+def _batch(
+    recipe: AdaptRecipe, own: LabelledImages, mnist: LabelledImages, made: Samples, seed: int, step: int
+) -> Samples:
     """A step's digits: the corrected ones moved a little, the others as they are."""
-    chance = seeds.generator(seed, seeds.ORDER, step)
+    chance = seeds.generator(seed, seeds.SHUFFLE, step)
     mine = max(1, round(recipe.own * recipe.batch_size))
     theirs = (recipe.batch_size - mine) // 2
     counts = (mine, theirs, recipe.batch_size - mine - theirs)
@@ -154,6 +158,6 @@ def _batch(recipe: AdaptRecipe, own: Part, mnist: Part, made: Samples, seed: int
 
 def _moved(digits: npt.NDArray[np.uint8], recipe: AdaptRecipe, seed: int, step: int) -> npt.NDArray[np.uint8]:
     """The digits turned, zoomed and shifted a little, another way in each step."""
-    transforms = augment.draw(len(digits), recipe.augment, seeds.generator(seed, seeds.AUGMENT, step))
-    moved = augment.apply(torch.from_numpy(digits[:, None]).float(), transforms)
+    transforms = augment.random_transforms(len(digits), recipe.augment, seeds.generator(seed, seeds.AUGMENTATION, step))
+    moved = augment.apply_transforms(torch.from_numpy(digits[:, None]).float(), transforms)
     return moved[:, 0].round().to(torch.uint8).numpy()

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from numerals.article import datasets, model
-from numerals.article.data import Part
+from numerals.article.data import LabelledImages
 from numerals.article.device import choose_device
 from numerals.article.metrics import Metrics, evaluate
 from numerals.errors import InputError
@@ -29,7 +29,7 @@ TINY = 1e-12  # of a probability, before its logarithm
 ROWS = 1000  # rows drawn with the test digits, always the same ones
 
 
-def score_network(network: nn.Module, digits: Part) -> Metrics:
+def score_network(network: nn.Module, digits: LabelledImages) -> Metrics:
     """Of digits, uint8 (n, 28, 28) with labels (n,): the share of right classes and the mean cross-entropy.
 
     The network of rows is asked about ROWS rows written with those digits: the share that it reads without a mistake,
@@ -46,7 +46,7 @@ class Kept:
 
     score: Callable[[], Metrics]
     predict: model.Predict | None  # None for one that reads rows
-    digits: Part
+    digits: LabelledImages
     weights_sha256: str
     folder: Path | None  # None for an exported model
 
@@ -91,7 +91,7 @@ def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
     return recipe, network.eval()
 
 
-def _open_exported(exported: model_files.Weights, digits: Part) -> Kept:
+def _open_exported(exported: model_files.Weights, digits: LabelledImages) -> Kept:
     sha256 = hashlib.sha256(exported.content).hexdigest()
     if exported.reads_rows:
         of_rows = RowRecogniser(exported)
@@ -120,7 +120,7 @@ def predictor(network: nn.Module) -> model.Predict:
     return predict
 
 
-def _score_rows(answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], digits: Part) -> Metrics:
+def _score_rows(answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], digits: LabelledImages) -> Metrics:
     """`answer` takes strips uint8 (n, 1, 40, w) and gives logits."""
     rows = drawn(glyphs_of(*digits), 0, TEST, ROWS)
     errors, losses = 0, []

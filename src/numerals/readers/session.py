@@ -80,7 +80,7 @@ def train_reading(
         "recipe": recipe.name,
         "seed": seed,
         "init_sha256": weights_sha256(start) if start else None,
-        "data": dataset.facts(),
+        "data": dataset.metadata(),
         "test": test.to_dict(),
         "weights_sha256": weights_sha256(snapshot(network)),
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
@@ -93,7 +93,7 @@ def train_reading(
 
 def _check_classes(dataset: Dataset, recipe: ReaderRecipe) -> None:
     """Rows and samples are written with digits of every class, in each part."""
-    training, validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
+    training, validation = dataset.split(recipe.split.validation, recipe.split.random_state)
     for name, (_, labels) in {"training": training, "validation": validation, "test": dataset.test}.items():
         missing = sorted(set(range(len(CLASSES))) - set(labels.tolist()))
         if missing:

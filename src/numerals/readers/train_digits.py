@@ -38,7 +38,7 @@ def train_reader(
     `initial` are weights to start from. `keep` gets the weights every EVERY steps, with step, steps, loss and samples
     a second.
     """
-    torch.manual_seed(seeds.torch_seed(seed, seeds.INITIAL))
+    torch.manual_seed(seeds.torch_seed(seed, seeds.INITIAL_WEIGHTS))
     network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial is not None:
         network.load_state_dict(initial)
@@ -85,7 +85,7 @@ def batches(recipe: DigitRecipe, dataset: Dataset, seed: int) -> Iterator[tuple[
     kept: deque[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = deque(
         maxlen=max(recipe.memory // recipe.fresh, 1)
     )
-    learnt_from = dataset.parts(recipe.split.validation, recipe.split.random_state)[0]
+    learnt_from = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
     with deaf():
         beside = get_context("spawn").Pool(WORKERS, _start_worker, (learnt_from, seed, recipe.fresh))
     with beside as pool:
@@ -95,7 +95,7 @@ def batches(recipe: DigitRecipe, dataset: Dataset, seed: int) -> Iterator[tuple[
             if step + AHEAD < recipe.steps:
                 waiting.append(pool.apply_async(_make, (step + AHEAD,)))
             kept.append((images, labels))
-            again, again_labels = _remembered(kept, recipe.fresh, seeds.generator(seed, seeds.ORDER, step))
+            again, again_labels = _remembered(kept, recipe.fresh, seeds.generator(seed, seeds.SHUFFLE, step))
             yield (
                 torch.from_numpy(np.concatenate([images, again])),
                 torch.from_numpy(np.concatenate([labels, again_labels])),

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from numerals.article.data import Dataset, Part
+from numerals.article.data import Dataset, LabelledImages
 from numerals.handwriting.glyphs import Glyphs, glyphs_of
 from numerals.handwriting.rows import row
 from numerals.read.ctc import BLANK
@@ -27,7 +27,7 @@ from numerals.readers.averaging import averaging
 from numerals.readers.recipes import RowRecipe
 from numerals.readers.row_network import RowNet
 from numerals.readers.workers import deaf, end_with_parent
-from numerals.seeds import ORDER, generator, torch_seed
+from numerals.seeds import SHUFFLE, generator, torch_seed
 
 Weights = dict[str, torch.Tensor]
 Row = tuple[npt.NDArray[np.uint8], list[int]]  # a strip and its digits
@@ -48,11 +48,11 @@ def train_rows(recipe: RowRecipe, dataset: Dataset, seed: int, keep: Keep, initi
     averaged = averaging(network, recipe.averaging)
     kept = averaged.module
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
-    learnt_from, held_out = dataset.parts(recipe.split.validation, recipe.split.random_state)
+    learnt_from, held_out = dataset.split(recipe.split.validation, recipe.split.random_state)
     validation = drawn(glyphs_of(*held_out), seed, VALIDATION, recipe.validation_rows)
     for place, rows in enumerate(_rounds(recipe, learnt_from, seed)):
         started, losses = time.perf_counter(), []
-        pending = list(batches(rows, recipe.batch_size, generator(seed, ORDER, place)))
+        pending = list(batches(rows, recipe.batch_size, generator(seed, SHUFFLE, place)))
         for step, (strips, digits) in enumerate(pending):
             rate = learning_rate(recipe, (place + step / len(pending)) / recipe.rounds)
             losses.append(_step(network, optimizer, rate, strips, digits))
@@ -158,7 +158,7 @@ def _draw(seed: int, start: int, count: int) -> list[Row]:
     return drawn(_glyphs, seed, start, count)
 
 
-def _rounds(recipe: RowRecipe, digits: Part, seed: int) -> Iterator[list[Row]]:
+def _rounds(recipe: RowRecipe, digits: LabelledImages, seed: int) -> Iterator[list[Row]]:
     """The rows of each round; the next ones are being drawn meanwhile."""
     with tempfile.TemporaryDirectory() as folder:  # 270 MB, too much to hand to a process through a pipe
         path = str(Path(folder) / "glyphs.npz")

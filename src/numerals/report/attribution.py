@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.model import PREDICT_BATCH, Images, as_input, describe
+from numerals.article.model import PREDICTION_BATCH_SIZE, Images, as_input, describe
 from numerals.spec import WHITE
 
 Floats = npt.NDArray[np.float32]
@@ -104,8 +104,8 @@ def hidden(network: nn.Sequential, images: Images) -> Floats:
     device = _device(network)
     with torch.inference_mode():
         parts = [
-            network[:-1](as_input(images[at : at + PREDICT_BATCH], device)).cpu()
-            for at in range(0, len(images), PREDICT_BATCH)
+            network[:-1](as_input(images[at : at + PREDICTION_BATCH_SIZE], device)).cpu()
+            for at in range(0, len(images), PREDICTION_BATCH_SIZE)
         ]
     return np.asarray(torch.cat(parts))
 

@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from numerals.article import measures
-from numerals.article.disputed import disputed
+from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
 from numerals.errors import InputError
 from numerals.files import storage_error, write_atomically
 from numerals.ops import fused
-from numerals.plots import curves, figures
+from numerals.plots import figures, training_curves
 from numerals.report import explained, prose
 from numerals.report.prose import percent
 from numerals.report.robustness import DIGITS, kept_robustness, robustness_of
@@ -39,7 +38,7 @@ def report(runs: Sequence[Path], out: Path | None = None, robustness: bool = Fal
         RunError, RecipeError, DataError, InputError: a mistake in what was passed; nothing was written.
         StorageError: the disk is full or refuses.
     """
-    fused.keep_memory()
+    fused.keep_freed_memory()
     read = [read_run(run) for run in runs]
     if len({run.folder.resolve() for run in read}) < len(read):
         raise InputError("the same run is named twice; a comparison needs different ones")
@@ -76,7 +75,7 @@ def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
         tried = robustness_of(run.predict, run.dataset.test, DIGITS, run.metrics["weights_sha256"], run.folder)
     training = run.training()
     shown = layers(run)
-    doubtful = disputed(run.dataset.test[1])
+    doubtful = disputed_indices(run.dataset.test[1])
     return {
         "run": run,
         "test": run.test,
@@ -84,7 +83,7 @@ def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
             run.recipe, len(training[0]), run.held_out, sum(each["parameters"] for each in shown)
         ),
         "ending": prose.ending_in_words(run.metrics["ended"], run.history, run.metrics["best_epoch"], run.recipe),
-        "gap": curves.explanation(run.recipe).replace("\n", " "),
+        "gap": training_curves.explain_gap(run.recipe).replace("\n", " "),
         "samples": samples(run),
         "augmented": augmented(run, training),
         "layers": shown,
@@ -101,7 +100,7 @@ def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
 
 def _curves(run: KeptRun) -> list[str]:
     rows, best = run.history, run.metrics["best_epoch"]
-    kept, fallen = rows[best - 1], figures.falls(rows)
+    kept, fallen = rows[best - 1], figures.learning_rate_drops(rows)
     fell = f"; the rate fell before epoch {', '.join(map(str, fallen))}" if fallen else ""
     alts = [
         f"Loss by epoch, training and validation. Validation loss ends at {rows[-1].val_loss:.4f}; epoch {best}, with "
@@ -111,21 +110,23 @@ def _curves(run: KeptRun) -> list[str]:
     ]
     stopped = run.metrics["ended"] == "early"
     return [
-        figures.history(rows, "loss", best, alts[0]),
-        figures.history(rows, "accuracy", best, alts[1]),
-        figures.rates(rows, stopped, alts[2]),
+        figures.history_curve(rows, "loss", best, alts[0]),
+        figures.history_curve(rows, "accuracy", best, alts[1]),
+        figures.learning_rate_curve(rows, stopped, alts[2]),
     ]
 
 
 def _figures(run: KeptRun) -> dict[str, str]:
     test = run.test
-    bins = [measures.Bin(**each) for each in test["reliability"]]
+    bins = [ReliabilityBin(**each) for each in test["reliability"]]
     risks = test["risk_at_coverage"]
     return {
-        "reliability": figures.reliability(
-            bins, 1 / measures.BINS, f"Share of right answers by confidence, in {len(bins)} bins, beside the diagonal."
+        "reliability": figures.reliability_diagram(
+            bins,
+            1 / CALIBRATION_BINS,
+            f"Share of right answers by confidence, in {len(bins)} bins, beside the diagonal.",
         ),
-        "risk": figures.risk(
+        "risk": figures.risk_coverage_curve(
             risks,
             f"Mistakes among the surest 95 % of the answers: {percent(risks[94])}; among all: {percent(risks[-1])}.",
         ),
@@ -142,7 +143,7 @@ def _many(runs: Sequence[KeptRun]) -> dict[str, Any]:
         "runs": runs,
         "differences": prose.differences([run.recipe for run in runs]),
         "curves": [
-            (title, figures.over_each_other(histories, figure, f"{title} by epoch of {', '.join(histories)}."))
+            (title, figures.comparison_curves(histories, figure, f"{title} by epoch of {', '.join(histories)}."))
             for figure, title in named.items()
         ],
         "verdicts": [

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals import seeds
-from numerals.spec import BOX, SIDE, WHITE
+from numerals.spec import INK_SIDE, SIDE, WHITE
 
 Images = npt.NDArray[np.uint8]
 Change = Callable[[Images, float, np.random.Generator], Images]
@@ -34,7 +34,7 @@ class Corruption:
 
     def apply(self, images: Images, severity: int) -> Images:
         """The digits at a severity, from 1; always the same ones for the same digits."""
-        chance = seeds.generator(0, seeds.CORRUPTION, list(CORRUPTIONS).index(self.name), severity)
+        chance = seeds.generator(0, seeds.CORRUPTIONS, list(CORRUPTIONS).index(self.name), severity)
         return self.change(images, self.amounts[severity - 1], chance)
 
 
@@ -98,8 +98,8 @@ def scribble(images: Images, amount: float, chance: np.random.Generator) -> Imag
 
 def occlude(images: Images, amount: float, chance: np.random.Generator) -> Images:
     """A black square of that side, in pixels, somewhere within the box that digits fill."""
-    side, edge = round(amount), (SIDE - BOX) // 2
-    corners = edge + chance.integers(0, BOX - side + 1, (len(images), 2))
+    side, edge = round(amount), (SIDE - INK_SIDE) // 2
+    corners = edge + chance.integers(0, INK_SIDE - side + 1, (len(images), 2))
     covered = images.copy()
     for image, (top, left) in zip(covered, corners, strict=True):
         image[top : top + side, left : left + side] = 0

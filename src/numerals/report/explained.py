@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from numerals.article.data import Part
+from numerals.article.data import LabelledImages
 from numerals.article.model import Images
-from numerals.plots import pictures
+from numerals.plots import digit_images
 from numerals.report import attribution
 from numerals.report.attribution import Floats
 from numerals.report.sections import mistakes
@@ -20,7 +20,7 @@ MAPS = 16  # in a row
 LIKELY = 3  # digits named with their probability
 
 
-def explained(run: KeptRun, training: Part) -> dict[str, Any]:
+def explained(run: KeptRun, training: LabelledImages) -> dict[str, Any]:
     """The surest mistakes explained, the filters of the first layer, and one digit on its way through all layers."""
     images, labels = run.dataset.test
     undisputed = [each for each in mistakes(run, run.mistakes) if not each["disputed"]][:SOME]
@@ -28,9 +28,9 @@ def explained(run: KeptRun, training: Part) -> dict[str, Any]:
     weights = attribution.filters(run.network)
     return {
         "mistakes": _with_neighbours(run, [each | _one(run, each) for each in undisputed], training),
-        "filters": {"uri": pictures.uri(_filters(weights)), "count": len(weights), "side": weights.shape[1]},
+        "filters": {"uri": digit_images.data_uri(_filters(weights)), "count": len(weights), "side": weights.shape[1]},
         "maps": [_map(name, maps) for name, maps in attribution.feature_maps(run.network, images[shown])],
-        "digit": {"uri": pictures.uri(images[shown]), "label": int(labels[shown]), "place": shown},
+        "digit": {"uri": digit_images.data_uri(images[shown]), "label": int(labels[shown]), "place": shown},
         "among": min(AMONG, len(training[0])),
     }
 
@@ -40,7 +40,7 @@ def _one(run: KeptRun, mistake: dict[str, Any]) -> dict[str, Any]:
     image, shares = run.dataset.test[0][mistake["place"]], run.probabilities[mistake["place"]]
     flip = attribution.smallest_change(run.network, image)
     spoke = {
-        key: pictures.uri(pictures.signed(attribution.attribution(run.network, image, mistake[key])))
+        key: digit_images.data_uri(digit_images.heatmap(attribution.attribution(run.network, image, mistake[key])))
         for key in ("answer", "truth")
     }
     likely = [(int(digit), float(shares[digit])) for digit in np.argsort(-shares)[:LIKELY]]
@@ -50,22 +50,22 @@ def _one(run: KeptRun, mistake: dict[str, Any]) -> dict[str, Any]:
 def _flip(image: Images, flip: attribution.Flip) -> dict[str, Any]:
     change = (flip.image.astype(np.float32) - image) / WHITE
     return {
-        "uri": pictures.uri(flip.image),
-        "change": pictures.uri(pictures.signed(change)),
+        "uri": digit_images.data_uri(flip.image),
+        "change": digit_images.data_uri(digit_images.heatmap(change)),
         "answer": flip.answer,
         "distance": flip.distance,
         "largest": flip.largest,
     }
 
 
-def _with_neighbours(run: KeptRun, found: list[dict[str, Any]], training: Part) -> list[dict[str, Any]]:
+def _with_neighbours(run: KeptRun, found: list[dict[str, Any]], training: LabelledImages) -> list[dict[str, Any]]:
     """Each with the training digits that look most like it to the last hidden layer."""
     if not found:
         return found
     images, labels = training[0][:AMONG], training[1][:AMONG]
     vectors = attribution.hidden(run.network, run.dataset.test[0][[each["place"] for each in found]])
     places = attribution.nearest(vectors, attribution.hidden(run.network, images), NEIGHBOURS)
-    near = [[{"uri": pictures.uri(images[at]), "label": int(labels[at])} for at in row] for row in places]
+    near = [[{"uri": digit_images.data_uri(images[at]), "label": int(labels[at])} for at in row] for row in places]
     return [each | {"neighbours": mine} for each, mine in zip(found, near, strict=True)]
 
 
@@ -73,16 +73,20 @@ def _filters(weights: Floats) -> Images:
     """All of them on one sheet, grey for 0, so that they can be compared."""
     most = float(np.abs(weights).max()) or 1.0
     shades = ((weights / most + 1) / 2 * WHITE).round().astype(np.uint8)
-    return pictures.sheet(shades, MAPS, 1)
+    return digit_images.mosaic(shades, MAPS, 1)
 
 
 def _map(name: str, maps: Floats) -> dict[str, Any]:
     """A layer's maps on one sheet, or its units as one row of pixels."""
     if maps.ndim == 3:
-        sheet = pictures.sheet(pictures.grey(maps), MAPS, 1)
+        sheet = digit_images.mosaic(digit_images.to_grey(maps), MAPS, 1)
     else:
         columns = min(len(maps), 64)
         padded = np.zeros(-(-len(maps) // columns) * columns, np.float32)
         padded[: len(maps)] = maps - maps.min()
-        sheet = pictures.grey(padded.reshape(-1, columns))
-    return {"name": name, "uri": pictures.uri(sheet), "shape": " × ".join(map(str, (*maps.shape[1:], maps.shape[0])))}
+        sheet = digit_images.to_grey(padded.reshape(-1, columns))
+    return {
+        "name": name,
+        "uri": digit_images.data_uri(sheet),
+        "shape": " × ".join(map(str, (*maps.shape[1:], maps.shape[0]))),
+    }

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from numerals.article.data import Part
-from numerals.article.metrics import score
+from numerals.article.data import LabelledImages
+from numerals.article.metrics import compute_metrics
 from numerals.errors import RunError
 from numerals.files import readable_json, write_atomically
 from numerals.report.corruptions import CORRUPTIONS
@@ -48,12 +48,12 @@ class Robustness:
         return asdict(self)
 
 
-def robustness(predict: Predict, digits: Part, count: int | None = DIGITS) -> Robustness:
+def robustness(predict: Predict, digits: LabelledImages, count: int | None = DIGITS) -> Robustness:
     """Score `predict` on `count` of the digits, None for all, corrupted in every way: always the same ones."""
     images, labels = chosen(digits, count)
 
     def accuracy(changed: npt.NDArray[np.uint8]) -> float:
-        return score(predict(changed), labels).accuracy
+        return compute_metrics(predict(changed), labels).accuracy
 
     tried = tuple(
         Tried(
@@ -67,7 +67,7 @@ def robustness(predict: Predict, digits: Part, count: int | None = DIGITS) -> Ro
     return Robustness(len(labels), accuracy(images), mean, tried)
 
 
-def chosen(digits: Part, count: int | None) -> Part:
+def chosen(digits: LabelledImages, count: int | None) -> LabelledImages:
     """That many of the digits, evenly spread over all of them."""
     images, labels = digits
     if count is None or count >= len(labels):
@@ -77,7 +77,7 @@ def chosen(digits: Part, count: int | None) -> Part:
 
 
 def robustness_of(
-    predict: Predict, digits: Part, count: int | None, weights_sha256: str, folder: Path | None
+    predict: Predict, digits: LabelledImages, count: int | None, weights_sha256: str, folder: Path | None
 ) -> Robustness:
     """What the run folder keeps of these weights on at least so many of these digits; else reckoned, and kept there.
 
@@ -95,7 +95,7 @@ def robustness_of(
     return found
 
 
-def kept_robustness(folder: Path, weights_sha256: str, digits: Part) -> Robustness | None:
+def kept_robustness(folder: Path, weights_sha256: str, digits: LabelledImages) -> Robustness | None:
     """What the folder has for these weights and digits; None where it has nothing, or something of other ones.
 
     Raises:
@@ -121,5 +121,5 @@ def _tried(kept: dict[str, Any]) -> Tried:
     return Tried(kept["name"], amounts, accuracies)
 
 
-def _sha256(digits: Part) -> str:
+def _sha256(digits: LabelledImages) -> str:
     return hashlib.sha256(b"".join(np.ascontiguousarray(part).tobytes() for part in digits)).hexdigest()

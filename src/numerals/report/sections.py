@@ -12,11 +12,11 @@ import torch
 
 from numerals import seeds
 from numerals.article import augment
-from numerals.article.data import Part
-from numerals.article.disputed import disputed
+from numerals.article.data import LabelledImages
+from numerals.article.metrics import disputed_indices
 from numerals.article.model import Images, as_input, describe
 from numerals.article.recipe import AugmentSettings
-from numerals.plots import figures, pictures
+from numerals.plots import digit_images, figures
 from numerals.report.corruptions import CORRUPTIONS
 from numerals.report.prose import percent
 from numerals.report.robustness import Robustness, Tried
@@ -38,8 +38,8 @@ def one_digit(run: KeptRun, place: int) -> dict[str, Any]:
         "answer": int(shares.argmax()),
         "confidence": float(shares.max()),
         "share": float(shares[truth]),
-        "uri": pictures.uri(images[place]),
-        "disputed": place in disputed(labels),
+        "uri": digit_images.data_uri(images[place]),
+        "disputed": place in disputed_indices(labels),
     }
 
 
@@ -55,7 +55,7 @@ def samples(run: KeptRun) -> list[dict[str, Any]]:
     return [
         {
             "digit": digit,
-            "uri": pictures.uri(pictures.sheet(images[labels == digit][:SAMPLES], SAMPLES)),
+            "uri": digit_images.data_uri(digit_images.mosaic(images[labels == digit][:SAMPLES], SAMPLES)),
             "train": int((labels == digit).sum()),
             "test": int((tested == digit).sum()),
         }
@@ -64,18 +64,24 @@ def samples(run: KeptRun) -> list[dict[str, Any]]:
     ]
 
 
-def augmented(run: KeptRun, training: Part) -> list[dict[str, Any]]:
+def augmented(run: KeptRun, training: LabelledImages) -> list[dict[str, Any]]:
     """Training digits as they are, and as the first epochs saw them; empty where the recipe has no augmentation."""
     images, labels = training[0][:ORIGINALS], training[1][:ORIGINALS]
-    if not augment.reach(run.recipe.augment).any():
+    if not augment.transform_limits(run.recipe.augment).any():
         return []
     seen = []
     for epoch in range(1, EPOCHS + 1):
-        chance = seeds.generator(run.metrics["seed"], seeds.AUGMENT, epoch)
-        transforms = augment.draw(len(training[0]), run.recipe.augment, chance)[:ORIGINALS]
-        seen.append((augment.apply(as_input(images, CPU), transforms)[:, 0].numpy() * WHITE).round().astype(np.uint8))
+        chance = seeds.generator(run.metrics["seed"], seeds.AUGMENTATION, epoch)
+        transforms = augment.random_transforms(len(training[0]), run.recipe.augment, chance)[:ORIGINALS]
+        seen.append(
+            (augment.apply_transforms(as_input(images, CPU), transforms)[:, 0].numpy() * WHITE).round().astype(np.uint8)
+        )
     return [
-        {"digit": int(label), "uri": pictures.uri(image), "seen": [pictures.uri(epoch[at]) for epoch in seen]}
+        {
+            "digit": int(label),
+            "uri": digit_images.data_uri(image),
+            "seen": [digit_images.data_uri(epoch[at]) for epoch in seen],
+        }
         for at, (image, label) in enumerate(zip(images, labels, strict=True))
     ]
 
@@ -113,11 +119,11 @@ def _trial(run: KeptRun, tried: Tried, clean: float, example: Images) -> dict[st
             {
                 "amount": corruption.form.format(amount).replace("%", "\N{NO-BREAK SPACE}%"),
                 "accuracy": accuracy,
-                "uri": pictures.uri(corruption.apply(example, severity)[0]),
+                "uri": digit_images.data_uri(corruption.apply(example, severity)[0]),
             }
             for severity, (amount, accuracy) in enumerate(zip(tried.amounts, tried.accuracies, strict=True), 1)
         ],
-        "curve": figures.trial(tried.name, tried.accuracies, clean, alt),
+        "curve": figures.corruption_curve(tried.name, tried.accuracies, clean, alt),
     }
 
 

@@ -42,7 +42,7 @@ def about(recipe: Recipe, seed: int, device: torch.device, data: Dataset) -> Abo
     return {
         "recipe": recipe.model_dump(mode="json"),
         "seed": seed,
-        "data": data.facts(),
+        "data": data.metadata(),
         "device": str(device),
         "precision": "bfloat16" if uses_bfloat16(recipe.precision, device) else "float32",
         "threads": torch.get_num_threads(),
@@ -116,7 +116,7 @@ class Checkpoints:
             except (ValueError, KeyError, TypeError, RuntimeError) as error:
                 raise RunError(f"{self._run}: its checkpoint does not fit this recipe ({error})") from error
         for folder in (self._run, self._folder):
-            files.remove_leftovers(folder)
+            files.remove_temporary_files(folder)
         for name in CONCLUDED:
             files.remove(self._run / name)
         for name, content in (start(self.about) | derived(self.about, state)).items():

@@ -9,9 +9,9 @@ from torch import nn
 from numerals.article import model
 from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset
-from numerals.article.metrics import Metrics, score
+from numerals.article.metrics import Metrics, compute_metrics
 from numerals.article.recipe import Recipe
-from numerals.plots import curves
+from numerals.plots import training_curves
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
 from numerals.runs.profiling import Stages
 from numerals.runs.tensorboard import add_test
@@ -53,11 +53,11 @@ def conclude(
     test: Metrics | None = None
     if recipe.curves:
         with stages("draw"):
-            folder.write("curves.svg", curves.draw(fitted.history, fitted.best_epoch, recipe))
+            folder.write("curves.svg", training_curves.draw(fitted.history, fitted.best_epoch, recipe))
     if fitted.ended not in ("interrupted", "stopped"):
         with stages("test"):
             probabilities = predict(dataset.test[0])
-            test = score(probabilities, dataset.test[1])
+            test = compute_metrics(probabilities, dataset.test[1])
             folder.write_probabilities(probabilities, dataset.test[1])
             if recipe.tensorboard.enabled:
                 add_test(folder.path / "tensorboard", probabilities, *dataset.test)

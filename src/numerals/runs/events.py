@@ -38,6 +38,6 @@ def cut_back(folder: Path, known: Known) -> None:
     for path in folder.glob("*/*"):
         name = str(path.relative_to(folder))
         if name in known:
-            files.cut(path, known[name][0])
+            files.truncate(path, known[name][0])
         else:
             files.remove(path)

@@ -18,8 +18,8 @@ from torch import nn
 
 from numerals.article import datasets, model
 from numerals.article.callbacks import Epoch
-from numerals.article.data import Dataset, Part, split
-from numerals.article.metrics import score
+from numerals.article.data import Dataset, LabelledImages, split_indices
+from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError, StorageError
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
@@ -67,11 +67,13 @@ class KeptRun:
     @property
     def held_out(self) -> int:
         """How many digits validated it."""
-        return len(split(len(self.dataset.train[0]), self.recipe.split.validation, self.recipe.split.random_state)[1])
+        return len(
+            split_indices(len(self.dataset.train[0]), self.recipe.split.validation, self.recipe.split.random_state)[1]
+        )
 
-    def training(self) -> Part:
+    def training(self) -> LabelledImages:
         """The digits that it learnt from."""
-        (images, labels), _ = self.dataset.parts(self.recipe.split.validation, self.recipe.split.random_state)
+        (images, labels), _ = self.dataset.split(self.recipe.split.validation, self.recipe.split.random_state)
         count = max(round(self.recipe.training_share * len(images)), 1)
         return images[:count], labels[:count]
 
@@ -114,7 +116,7 @@ def _complete(
     """See that metrics["test"] is what the probabilities say, in full."""
     path = folder.path / "test_probabilities.npz"
     try:
-        test = json.loads(json.dumps(score(probabilities, labels).to_dict()))
+        test = json.loads(json.dumps(compute_metrics(probabilities, labels).to_dict()))
     except InputError as error:
         raise RunError(f"{path}: damaged ({error})") from error
     kept = metrics["test"]

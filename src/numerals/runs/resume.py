@@ -14,7 +14,7 @@ from numerals.article import datasets, model
 from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset
 from numerals.article.device import choose_device
-from numerals.article.metrics import score
+from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError
 from numerals.runs.checkpoint import About, Checkpoints, Saved, about, recipe_of
@@ -141,7 +141,7 @@ def _as_it_is(folder: RunFolder, saved: Saved, recipe: Recipe) -> Run:
     """A run that has ended."""
     metrics = folder.metrics()
     kept = folder.path / "test_probabilities.npz"
-    test = score(*read_probabilities(kept, metrics["ended"])) if metrics.get("test") else None
+    test = compute_metrics(*read_probabilities(kept, metrics["ended"])) if metrics.get("test") else None
     history = tuple(Epoch(**row) for row in saved.facts["history"])
     predict = model.predictor(folder.network())
     return Run(folder.path, recipe, history, saved.facts["best_epoch"], test, metrics, predict)

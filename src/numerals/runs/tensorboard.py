@@ -67,16 +67,16 @@ def add_test(
     """TensorBoard's page on the test digits: the confusion matrix, and the mistakes, the surest first."""
     from torch.utils.tensorboard import SummaryWriter
 
-    from numerals.article import measures  # matplotlib, which other recipes need not import
-    from numerals.plots import figures, pictures
+    from numerals.article.metrics import confusion_matrix
+    from numerals.plots import digit_images, figures
 
     answers = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(answers != labels)
     surest = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:MISTAKES]
     with SummaryWriter(folder / "test") as writer:
-        matrix = figures.confusion_picture(measures.confusion_matrix(labels, answers))
+        matrix = figures.confusion_matrix_image(confusion_matrix(labels, answers))
         writer.add_image("confusion matrix", matrix, 0, dataformats="HWC")
         if len(surest):
-            writer.add_image("mistakes", pictures.sheet(images[surest], 16), 0, dataformats="HW")
+            writer.add_image("mistakes", digit_images.mosaic(images[surest], 16), 0, dataformats="HW")
         named = ", ".join(f"{labels[at]} as {answers[at]}" for at in surest)
         writer.add_text("mistakes, row by row", named or "none")

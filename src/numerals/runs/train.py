@@ -15,12 +15,11 @@ from torch.nn import functional
 
 from numerals import seeds
 from numerals.article import datasets, model
-from numerals.article.batches import batches, samples
+from numerals.article.batches import augmented_samples, batches
 from numerals.article.callbacks import Epoch, OneCycle, Stopped
-from numerals.article.data import Dataset, Part
-from numerals.article.device import choose_device, is_out_of_memory, uses_bfloat16
-from numerals.article.device import seed as set_seed
-from numerals.article.metrics import score
+from numerals.article.data import Dataset, LabelledImages
+from numerals.article.device import choose_device, is_out_of_memory, seed_torch, uses_bfloat16
+from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.article.state import State
 from numerals.errors import FailureError, InputError
@@ -36,7 +35,7 @@ from numerals.runs.tensorboard import TensorBoard
 class Observer(Protocol):
     """What may be watched. `step` is called often, the others once an event; `epoch` may raise Stopped."""
 
-    def started(self, recipe: Recipe, layers: Sequence[model.Layer], facts: dict[str, Any]) -> None: ...
+    def started(self, recipe: Recipe, layers: Sequence[model.LayerSummary], facts: dict[str, Any]) -> None: ...
     def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None: ...
     def epoch(self, row: Epoch, best: bool) -> None: ...
 
@@ -114,11 +113,11 @@ def train_in(folder: RunFolder, dataset: Dataset, checkpoints: Checkpoints, obse
     """The training that the checkpoints are about, from where they are, to its end."""
     what = checkpoints.about
     recipe = recipe_of(what)
-    (images, labels), validation = dataset.parts(recipe.split.validation, recipe.split.random_state)
+    (images, labels), validation = dataset.split(recipe.split.validation, recipe.split.random_state)
     count = max(round(recipe.training_share * len(images)), 1)  # of a part that the split has shuffled
     training = images[:count], labels[:count]
     with torch.random.fork_rng():
-        torch.manual_seed(seeds.torch_seed(what["seed"], seeds.INITIAL))
+        torch.manual_seed(seeds.torch_seed(what["seed"], seeds.INITIAL_WEIGHTS))
         network = model.build(recipe.model).to(what["device"])
         with checkpoints.stages("fit"):
             fitted = fit(network, recipe, training, validation, folder, checkpoints, observer)
@@ -128,8 +127,8 @@ def train_in(folder: RunFolder, dataset: Dataset, checkpoints: Checkpoints, obse
 def fit(
     network: nn.Sequential,
     recipe: Recipe,
-    training: Part,
-    validation: Part,
+    training: LabelledImages,
+    validation: LabelledImages,
     folder: RunFolder,
     checkpoints: Checkpoints,
     observer: Observer | None = None,
@@ -149,7 +148,7 @@ def fit(
     try:
         with checkpoints.ctrl_c:
             if board and board.is_new:
-                board.add_digits("augmented digits", samples(training, recipe, seed, device))
+                board.add_digits("augmented digits", augmented_samples(training, recipe, seed, device))
             if observer:
                 facts = _facts(training, validation, recipe, device) | {
                     "resumed": checkpoints.resumed,
@@ -161,7 +160,7 @@ def fit(
                 loss, accuracy = _learn(state, cycle, recipe, training, checkpoints, board, observer)
                 probabilities = predict(validation[0])
                 _check_loss(float(probabilities.sum()), f"epoch {state.epoch}, after its last step: val_loss")
-                scored = score(probabilities, validation[1])
+                scored = compute_metrics(probabilities, validation[1])
                 row = Epoch(state.epoch, loss, accuracy, scored.loss, scored.accuracy, rate, state.seconds)
                 state.history.append(row)
                 is_best = cycle is not None or state.stopping.is_best(row.epoch, row.val_loss)
@@ -198,7 +197,7 @@ def _learn(
     state: State,
     cycle: OneCycle | None,
     recipe: Recipe,
-    training: Part,
+    training: LabelledImages,
     checkpoints: Checkpoints,
     board: TensorBoard | None,
     observer: Observer | None,
@@ -214,7 +213,7 @@ def _learn(
     steps = math.ceil(len(training[0]) / recipe.batch_size)
     network.train()
     for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device, state.step), state.step + 1):
-        set_seed(device, seeds.torch_seed(seed, seeds.DROPOUT, epoch, step))
+        seed_torch(device, seeds.torch_seed(seed, seeds.DROPOUT, epoch, step))
         if cycle:
             optimizer.rate = cycle.rate(epoch - 1 + (step - 0.5) / steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
@@ -238,7 +237,9 @@ def _check_loss(loss: float, what: str) -> None:
         raise FailureError(f"{what} is {loss}; lower the recipe's learning_rate")
 
 
-def _facts(training: Part, validation: Part, recipe: Recipe, device: torch.device) -> dict[str, Any]:
+def _facts(
+    training: LabelledImages, validation: LabelledImages, recipe: Recipe, device: torch.device
+) -> dict[str, Any]:
     """What an observer may want to say at the start."""
     return {
         "digits": len(training[0]),

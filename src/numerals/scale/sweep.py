@@ -143,14 +143,15 @@ class _Watch:
 
 def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: Training) -> None:
     """From its last checkpoint, if the trial was begun before; also if Ctrl-C stopped it, since Tune asks again."""
-    from numerals.article.device import use_threads
+    import torch
+
     from numerals.ops import fused
     from numerals.runs.folder import RunFolder
     from numerals.runs.resume import resume
     from numerals.runs.train import train
 
-    use_threads(threads)
-    fused.keep_memory()
+    torch.set_num_threads(threads)
+    fused.keep_freed_memory()
     run, watch = plan.out / name, _Watch(training)
     metrics = RunFolder(run).metrics()
     if metrics.get("test"):

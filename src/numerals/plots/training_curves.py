@@ -36,12 +36,12 @@ def draw(history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> bytes:
             panel.spines[["top", "right"]].set_visible(False)
         panels[0].set_ylim(bottom=0)
         panels[0].legend(loc="best", frameon=False)
-        figure.supxlabel(explanation(recipe), fontsize="small", color="#555555")
+        figure.supxlabel(explain_gap(recipe), fontsize="small", color="#555555")
         figure.savefig(buffer, format="svg", metadata={"Date": None})
     return buffer.getvalue()
 
 
-def explanation(recipe: Recipe) -> str:
+def explain_gap(recipe: Recipe) -> str:
     """Why the two curves are not measured alike."""
     moves = recipe.augment
     changes = [
