@@ -14,7 +14,7 @@ from numerals.read.normalise import normalise
 from numerals.read.recognise import Recogniser
 from numerals.readers.digit_network import ReaderNetwork, answers
 from numerals.readers.pretrained import shipped_weights
-from numerals.server.corrections import Corrections
+from numerals.server.corrections import CorrectionStore
 from tests.cli.test_cli import call
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.pictures import some_digits
@@ -36,7 +36,7 @@ def test_the_shipped_weights_answer_as_the_file_that_ships() -> None:
 def corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Forty digits of a hand that slants to the left, of those that the model misreads."""
     path = tmp_path_factory.mktemp("kept") / "corrections.sqlite"
-    kept, recogniser = Corrections(path), Recogniser()
+    kept, recogniser = CorrectionStore(path), Recogniser()
     (_, _), (images, labels) = load_mnist()
     slant = np.array([[1, -0.55, 7.5], [0, 1, 0]], np.float32)
     slanted = np.stack([cv2.warpAffine(image, slant, (28, 28)) for image in images[:4000]]).astype(np.uint8)
@@ -93,7 +93,7 @@ def test_a_mistake_is_one_line(
 ) -> None:
     few = tmp_path / "few.sqlite"
     for digit in range(3):
-        Corrections(few).add(digit, None, b"", bytes(784))
+        CorrectionStore(few).add(digit, None, b"", bytes(784))
     named = [str(each).replace("FILE", str(corrections)).replace("FEW", str(few)) for each in options]
     code, stdout, stderr = call(capfd, "train", "--out", tmp_path / "run", *named)
     assert (code, stdout, stderr.count("\n")) == (2, "", 1), stderr

@@ -1,4 +1,4 @@
-"""Corrections are kept, listed and deleted, by several processes too; another's file is left alone."""
+"""CorrectionStore are kept, listed and deleted, by several processes too; another's file is left alone."""
 
 import base64
 import sqlite3
@@ -13,13 +13,13 @@ import pytest
 
 from numerals.errors import DataError
 from numerals.read.picture import load
-from numerals.server.corrections import Corrections
+from numerals.server.corrections import CorrectionStore
 from tests.helpers.pictures import encoded, on_paper, some_digits
 from tests.helpers.serving import served
 
 
 def keep(path: Path, number: int) -> int:
-    return Corrections(path).add(number % 10, None, bytes([number]), None)
+    return CorrectionStore(path).add(number % 10, None, bytes([number]), None)
 
 
 def test_several_processes_keep_into_one_file(tmp_path: Path) -> None:
@@ -27,11 +27,11 @@ def test_several_processes_keep_into_one_file(tmp_path: Path) -> None:
     with ProcessPoolExecutor(4, get_context("spawn")) as pool:
         kept = list(pool.map(partial(keep, path), range(40)))
     assert sorted(kept) == list(range(1, 41))
-    assert sorted(each.picture[0] for each in Corrections(path).latest(100)) == list(range(40))
+    assert sorted(each.picture[0] for each in CorrectionStore(path).latest(100)) == list(range(40))
 
 
 def test_what_is_kept_is_listed_from_the_newest_and_deleted_once(tmp_path: Path) -> None:
-    corrections = Corrections(tmp_path / "c.sqlite")
+    corrections = CorrectionStore(tmp_path / "c.sqlite")
     assert (corrections.latest(5), corrections.count(), corrections.delete(1)) == ([], 0, False)
     assert not corrections.path.exists()  # nothing was kept
     for digit in range(5):
@@ -52,7 +52,7 @@ def test_a_file_of_others_is_left_alone(tmp_path: Path, content: bytes | None) -
         path.write_bytes(content)
     before = path.read_bytes()
     with pytest.raises(DataError, match="corrections"):
-        Corrections(path).add(1, 2, b"", None)
+        CorrectionStore(path).add(1, 2, b"", None)
     assert path.read_bytes() == before
 
 
@@ -72,7 +72,7 @@ def test_the_server_keeps_a_picture_of_its_own_making(tmp_path: Path) -> None:
         [listed] = httpx.get(url).json()["corrections"]
         assert (listed["digit"], listed["read"]) == (3, 7)
         assert base64.b64decode(listed["picture"])[:4] == b"\x89PNG"
-        [kept] = Corrections(server.corrections).latest(1)
+        [kept] = CorrectionStore(server.corrections).latest(1)
         assert kept.seen == seen and max(load(kept.picture).shape) <= 400
         assert np.abs(load(kept.picture).mean() - image.mean()) < 3
         assert [httpx.delete(f"{url}/1").status_code for _ in range(2)] == [204, 404]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from numerals.server.corrections import Corrections
+from numerals.server.corrections import CorrectionStore
 from tests.helpers.pages import blank, rule, shade, write
 from tests.helpers.pictures import encoded
 from tests.helpers.serving import Served, served
@@ -115,7 +115,7 @@ def test_a_photograph_is_read_corrected_and_taken_away(page: Any, server: Served
     page.keyboard.press("8")
     reads(page, "3890\n571")
     page.wait_for_selector("#list li")
-    [kept] = Corrections(server.corrections).latest(5)
+    [kept] = CorrectionStore(server.corrections).latest(5)
     assert (kept.read, kept.digit, len(kept.seen or b"")) == (3, 8, 784)
     with page.expect_download() as download:
         page.click("#csv")
@@ -125,7 +125,7 @@ def test_a_photograph_is_read_corrected_and_taken_away(page: Any, server: Served
     assert json.loads(download.value.path().read_text())["text"] == "3890\n571"
     page.click("#list button")
     page.wait_for_selector("#none:not([hidden])")
-    assert Corrections(server.corrections).count() == 0
+    assert CorrectionStore(server.corrections).count() == 0
 
 
 def test_a_ruler_straight_one_is_read(page: Any) -> None:
@@ -205,7 +205,7 @@ def test_all_can_be_done_with_keys(page: Any, server: Served) -> None:
     page.keyboard.press("9")  # typed wrong at first: what is kept is the last
     reads(page, "29")
     page.wait_for_function("() => document.querySelectorAll('#list li').length === 1")
-    [kept] = Corrections(server.corrections).latest(5)
+    [kept] = CorrectionStore(server.corrections).latest(5)
     assert (kept.read, kept.digit) == (0, 9)
     page.keyboard.press("Escape")
     assert not page.locator("#panel").is_visible()

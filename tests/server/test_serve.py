@@ -23,7 +23,7 @@ from PIL import Image
 
 from numerals.errors import InputError
 from numerals.read.reader import Reader
-from numerals.server.settings import GRACE, Settings
+from numerals.server.settings import GRACE, ServerSettings
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.pictures import encoded, some_digits
 from tests.helpers.serving import Served, drawing, read, served
@@ -134,14 +134,14 @@ def test_other_machines_need_a_token(host: str) -> None:
     done = run_quietly((*NUMERALS, "serve", "--host", host))
     assert (done.returncode, done.stdout) == (2, "")
     assert "--token" in done.stderr and "--insecure" in done.stderr
-    Settings(host=host, token="secret").check()
-    Settings(host=host, insecure=True).check()
+    ServerSettings(host=host, token="secret").check()
+    ServerSettings(host=host, insecure=True).check()
     with pytest.raises(InputError):
-        Settings(host=host, token=" ").check()
+        ServerSettings(host=host, token=" ").check()
 
 
 def test_which_hosts_are_ours() -> None:
-    here, everywhere = Settings(names=("numbers.example",)), Settings(host="0.0.0.0")
+    here, everywhere = ServerSettings(host_names=("numbers.example",)), ServerSettings(host="0.0.0.0")
     assert all(map(here.answers_to, ("127.0.0.1:8000", "localhost", "LOCALHOST.:1", "[::1]:8000", "numbers.example")))
     assert not any(map(here.answers_to, ("", "192.168.0.7", "other.example", "[fe80::1]")))
     assert everywhere.answers_to("192.168.0.7:8000") and not everywhere.answers_to("other.example")

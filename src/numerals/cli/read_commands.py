@@ -120,14 +120,23 @@ def serve(
     """
     try:
         from numerals.server.run import serve as answer
-        from numerals.server.settings import Settings
+        from numerals.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         hint = "pip install 'numerals[serve]'"
         raise MissingError(f"serving needs {error.name}, which is not installed; {hint}") from error
 
     warnings.simplefilter("ignore")
-    names = tuple(name or ())
-    settings = Settings(host, port, workers, queue, token, insecure, names, model, corrections)
+    settings = ServerSettings(
+        host=host,
+        port=port,
+        workers=workers,
+        queue_size=queue,
+        token=token,
+        insecure=insecure,
+        host_names=tuple(name or ()),
+        model=model,
+        corrections=corrections,
+    )
     answer(settings, lambda line: print(f"numerals: {line}", file=sys.stderr, flush=True))
 
 

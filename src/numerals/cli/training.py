@@ -20,7 +20,7 @@ from numerals.errors import DataError, InputError
 from numerals.read.normalise import normalise
 from numerals.read.picture import load
 from numerals.readers.recipes import AdaptRecipe, ReaderRecipe
-from numerals.server.corrections import MOST, Correction, Corrections
+from numerals.server.corrections import MAX_CORRECTIONS, Correction, CorrectionStore
 from numerals.spec import SIDE
 
 CORRECTIONS = "corrections:"  # how --data names a file of corrections
@@ -145,7 +145,7 @@ def train_adapted(
     path = Path(data.removeprefix(CORRECTIONS))
     if not path.is_file():
         raise DataError(f"{path}: there is nothing there; numerals serve says where it keeps corrections")
-    kept = sorted(Corrections(path).latest(MOST), key=lambda each: each.id)
+    kept = sorted(CorrectionStore(path).latest(MAX_CORRECTIONS), key=lambda each: each.id)
     from numerals.readers.adapt import adapt
 
     digits, labels = _digits(kept), np.array([each.digit for each in kept], np.uint8)

@@ -25,7 +25,7 @@ from numerals.server.docs_page import docs_page
 from numerals.server.engine import Work
 from numerals.server.metrics import Metrics
 from numerals.server.middleware import AGAIN, Gate
-from numerals.server.settings import Settings
+from numerals.server.settings import ServerSettings
 
 FOLDER = "page"
 KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
@@ -56,7 +56,7 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {status: {"model": schemas.Problem, "description": WHY[status]} for status in statuses}
 
 
-def application(settings: Settings) -> Gate:
+def application(settings: ServerSettings) -> Gate:
     """The whole as ASGI."""
     metrics = Metrics()
 

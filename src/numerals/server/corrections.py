@@ -15,7 +15,7 @@ from numerals.files import storage_error
 
 OURS = 0x4E554D31  # SQLite's application_id: "NUM1"
 PATIENCE = 5.0  # seconds that a writer waits for another
-MOST = 100_000  # corrections in a file
+MAX_CORRECTIONS = 100_000  # corrections in a file
 TABLE = """
 CREATE TABLE IF NOT EXISTS corrections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -40,7 +40,7 @@ class Correction:
     seen: bytes | None
 
 
-class Corrections:
+class CorrectionStore:
     """A file of corrections; made, with its folder, when the first is kept."""
 
     def __init__(self, path: Path) -> None:
@@ -51,12 +51,12 @@ class Corrections:
 
         Raises:
             DataError: the file is none of ours.
-            StorageError: the disk is full or refuses, or the file has MOST of them.
+            StorageError: the disk is full or refuses, or the file has MAX_CORRECTIONS of them.
         """
         at = datetime.now(UTC).isoformat(timespec="seconds")
         with self._open() as file:
-            if file.execute("SELECT count(*) FROM corrections").fetchone()[0] >= MOST:
-                raise StorageError(f"{self.path}: has {MOST:,} corrections already; delete some")
+            if file.execute("SELECT count(*) FROM corrections").fetchone()[0] >= MAX_CORRECTIONS:
+                raise StorageError(f"{self.path}: has {MAX_CORRECTIONS:,} corrections already; delete some")
             added = file.execute(
                 "INSERT INTO corrections (at, digit, read, picture, seen) VALUES (?, ?, ?, ?, ?)",
                 (at, digit, read, picture, seen),

@@ -18,10 +18,10 @@ from numerals.read.reader import Reader
 from numerals.read.sandbox import Guard
 from numerals.results import Page
 from numerals.server.batching import Batches
-from numerals.server.corrections import Corrections
+from numerals.server.corrections import CorrectionStore
 from numerals.server.metrics import Metrics
 from numerals.server.middleware import Queue
-from numerals.server.settings import MOST_PIXELS, READERS, Settings
+from numerals.server.settings import MOST_PIXELS, READERS, ServerSettings
 
 SECONDS, MEBIBYTES = 1.5, 192  # that decoding a picture may take
 READING = 8.0  # seconds after which reading one is given up: else it would go on after its answer is due
@@ -30,10 +30,10 @@ READING = 8.0  # seconds after which reading one is given up: else it would go o
 class Work:
     """All that a process has to answer with."""
 
-    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
         self.reader = Reader(settings.model)
-        self.corrections = Corrections(settings.corrections_file)
-        self.queue = Queue(settings.queue, metrics)
+        self.corrections = CorrectionStore(settings.corrections_file)
+        self.queue = Queue(settings.queue_size, metrics)
         self._guard = Guard(SECONDS, MEBIBYTES, most_pixels=MOST_PIXELS)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._single = ThreadPoolExecutor(1, thread_name_prefix="single")

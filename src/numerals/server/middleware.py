@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from numerals.server.metrics import Metrics
-from numerals.server.settings import ANSWER, MOST_BODY, MOST_HELD, Settings
+from numerals.server.settings import ANSWER, MOST_BODY, MOST_HELD, ServerSettings
 
 SAFE = {"GET", "HEAD", "OPTIONS"}  # methods that change nothing
 OPEN = ("/v1/", "/metrics")  # what the token opens; the page that asks for it is for everybody
@@ -41,7 +41,7 @@ HEADERS = [
 class Gate:
     """Around the application: refuses what may not pass, bounds what is held in memory, counts what was answered."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: Metrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self.closing = False  # it was told to end: every answer says that the connection ends with it
         self._held = 0  # bytes of all bodies in memory

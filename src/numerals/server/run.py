@@ -21,7 +21,7 @@ from numerals.errors import FailureError, InputError
 from numerals.server.app import application
 from numerals.server.http_protocol import TimedProtocol
 from numerals.server.metrics import SHARED
-from numerals.server.settings import ANSWER, GRACE, SEND, Settings
+from numerals.server.settings import ANSWER, GRACE, SEND, ServerSettings
 
 BACKLOG = 2048  # connections that the system holds until one is free
 IDLE = 20  # seconds that a connection may say nothing between requests
@@ -30,7 +30,7 @@ SOON = 3.0  # seconds after which a process that ended by itself is no bad start
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(settings: Settings, say: Callable[[str], None]) -> None:
+def serve(settings: ServerSettings, say: Callable[[str], None]) -> None:
     """Answer until told to end.
 
     Raises:
@@ -52,7 +52,7 @@ def serve(settings: Settings, say: Callable[[str], None]) -> None:
         _supervise(settings, listening)
 
 
-def _bound(settings: Settings) -> socket.socket:
+def _bound(settings: ServerSettings) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
         listening = socket.socket(family, socket.SOCK_STREAM)
@@ -68,7 +68,7 @@ def _bound(settings: Settings) -> socket.socket:
 class Server(uvicorn.Server):
     """uvicorn's, that first says it is not ready, and accepts for a moment more; its end by a signal is exit code 0."""
 
-    def __init__(self, settings: Settings, ready: Callable[[], None] | None) -> None:
+    def __init__(self, settings: ServerSettings, ready: Callable[[], None] | None) -> None:
         self._gate, self._ready, self._told = application(settings), ready, 0.0
         config = uvicorn.Config(
             self._gate,
@@ -114,12 +114,12 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter) or bool(self._told and time.monotonic() - self._told > GRACE)
 
 
-def answer(settings: Settings, listening: socket.socket, ready: Callable[[], None] | None = None) -> None:
+def answer(settings: ServerSettings, listening: socket.socket, ready: Callable[[], None] | None = None) -> None:
     """What one process does."""
     Server(settings, ready).run(sockets=[listening])
 
 
-def _supervise(settings: Settings, listening: socket.socket) -> None:
+def _supervise(settings: ServerSettings, listening: socket.socket) -> None:
     """So many processes that answer; one that dies is replaced, and all end with this one."""
     spawn = multiprocessing.get_context("spawn")
     told: list[int] = []

@@ -15,22 +15,21 @@ MOST_HEAD = 64_000  # bytes of a request's line and headers
 MOST_PIXELS = 25_000_000  # of a picture
 SEND = 10.0  # seconds to send a request
 ANSWER = 10.0  # seconds to be answered
-QUEUE = 256  # requests that wait or are worked on at most, of each process
 READERS = 2  # pictures read at the same time by a process
 GRACE = 1.0  # seconds in which a server that was told to end still accepts, so that nobody runs into a closed door
 
 
-@dataclass(frozen=True)
-class Settings:
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
     """How to serve; `check` says whether that is wise."""
 
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
-    queue: int = QUEUE
+    queue_size: int = 256  # requests of one process that wait or are being answered
     token: str | None = None
     insecure: bool = False
-    names: tuple[str, ...] = ()  # further host names under which it is reached
+    host_names: tuple[str, ...] = ()  # further host names under which it is reached
     model: Path | None = None
     corrections: Path | None = None
 
@@ -59,7 +58,7 @@ class Settings:
         """
         name = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         name = name.lower().removesuffix(".")
-        if name == "localhost" or name in {each.lower() for each in (self.host, *self.names)}:
+        if name == "localhost" or name in {each.lower() for each in (self.host, *self.host_names)}:
             return True
         if _is_address(name):
             return not self.is_local or ipaddress.ip_address(name).is_loopback
