@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.machine import machine
-from numerals.read.model_files import shipped
+from numerals.read.model_files import shipped_path
 from tests.helpers.pictures import some_digits
 from tests.helpers.serving import Served, drawing, served
 
@@ -109,7 +109,7 @@ def beside(peer: Path, count: int, say: Callable[[Load], None]) -> None:
     """LitServe, in its own environment, on a port that nobody else has."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    command = [peer, "benchmarks/peers/litserve_recognise.py", shipped(), port]
+    command = [peer, "benchmarks/peers/litserve_recognise.py", shipped_path(), port]
     with (
         tempfile.TemporaryFile() as said,
         subprocess.Popen(list(map(str, command)), stdout=said, stderr=said, start_new_session=True) as process,

@@ -80,7 +80,7 @@ def test_pages_of_a_tiff_and_of_a_pdf(reader: numerals.Reader, tmp_path: Path) -
     sheets = [Image.fromarray(written(row)) for row in ("0571", "3390", "2457")]
     for name in ("pages.tiff", "pages.pdf"):
         sheets[0].save(tmp_path / name, save_all=True, append_images=sheets[1:])
-        texts = [reader.read_loaded(loaded).text for loaded in pages(tmp_path / name)]
+        texts = [reader.read(loaded).text for loaded in pages(tmp_path / name)]
         assert texts == ["0571", "3390", "2457"], name
 
 
@@ -95,7 +95,7 @@ def test_a_damaged_pdf_is_refused() -> None:
 
 def test_annotated_the_picture_is_larger_and_coloured(reader: numerals.Reader, picture: Path) -> None:
     loaded = next(pages(picture))
-    drawn = annotate(loaded.pixels, reader.read_loaded(loaded))
+    drawn = annotate(loaded.pixels, reader.read(loaded))
     assert drawn.mode == "RGB" and drawn.width >= 700 and drawn.height > 400
     colours = np.asarray(drawn).reshape(-1, 3).astype(int)
     assert (np.ptp(colours, axis=1) > 100).sum() > 500  # boxes

@@ -18,7 +18,7 @@ from numerals.errors import FailureError, InputError, ModelError, RunError
 from numerals.export import digits, onnx_graph, rows
 from numerals.read import model_files
 from numerals.read.recognise import Recogniser, RowRecogniser
-from numerals.read.strips import STRIP
+from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers import recipes
 from numerals.readers.digit_network import ReaderNetwork, answers
 from numerals.readers.evaluate import score_kept
@@ -80,7 +80,7 @@ def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(rows, "STRANGE", 3)
     path, card = digits.export(kept(tmp_path, "rows", RowNet()))
     assert card["reads"] == "rows"
-    answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP, 51), np.uint8))
+    answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
     assert answer.shape == (2, 26, 11)
     assert np.allclose(answer.sum(axis=2), 1, atol=1e-5)
 
@@ -149,8 +149,8 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
 
 def test_the_shipped_models_are_those_of_their_cards_and_of_the_recipes() -> None:
     for name, recipe, network in (
-        (model_files.DIGITS, "reader", ReaderNetwork()),
-        (model_files.ROWS, "rows", RowNet()),
+        (model_files.DIGIT_MODEL, "reader", ReaderNetwork()),
+        (model_files.ROW_MODEL, "rows", RowNet()),
     ):
         shipped = model_files.load(name=name)
         assert type(recipes.load(recipe))(**shipped.card["recipe"]) == recipes.load(recipe)

@@ -5,7 +5,7 @@ import pytest
 
 from numerals.handwriting import degradations, non_digits, variants
 from numerals.handwriting.digits import NO_DIGIT, STRANGERS, Synthesis, written
-from numerals.read.normalise import extent
+from numerals.read.normalise import ink_bounds
 from numerals.spec import SIDE
 from tests.helpers.pictures import some_digits
 
@@ -70,7 +70,7 @@ def test_other_hands_only_add_ink() -> None:
 
 def test_written_digits_stay_on_the_canvas() -> None:
     images, labels = some_digits()
-    boxes = [extent(written(image, Chance(i), int(labels[i]))) for i, image in enumerate(images)]
+    boxes = [ink_bounds(written(image, Chance(i), int(labels[i]))) for i, image in enumerate(images)]
     heights = [box[1] - box[0] for box in boxes if box]
     assert len(heights) == len(images)
     assert 30 < np.median(heights) < 60

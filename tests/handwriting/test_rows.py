@@ -4,7 +4,6 @@ import itertools
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
 
@@ -15,20 +14,19 @@ from numerals.handwriting.stroke_templates import FORMS, draw
 from numerals.handwriting.writing import Sheet
 from numerals.read import model_files
 from numerals.read.page_reader import ReadPage, read_page
+from numerals.read.pixels import Pixels
 from numerals.read.recognise import Recogniser, RowRecogniser
-from numerals.read.strip_reader import Settings, StripReader
-from numerals.read.strips import STRIP
+from numerals.read.strip_reader import StripReader, StripReaderSettings
+from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers.row_network import RowNet
 from numerals.readers.train_rows import ctc, greedy, stacked
 from tests.helpers import pages
-
-Picture = npt.NDArray[np.uint8]
 
 
 @pytest.fixture(scope="module")
 def network() -> StripReader:
     rows = RowRecogniser(threads=1)
-    return StripReader(rows, Recogniser(), Settings.of(rows.weights.card))
+    return StripReader(rows, Recogniser(), StripReaderSettings.from_card(rows.model.card))
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +35,7 @@ def glyphs() -> Glyphs:
     return glyphs_of(images[:300], labels[:300])
 
 
-def read(picture: Picture, network: StripReader) -> ReadPage:
+def read(picture: Pixels, network: StripReader) -> ReadPage:
     return read_page(picture, network)
 
 
@@ -154,7 +152,7 @@ def test_the_same_seed_and_index_are_the_same_row(glyphs: Glyphs) -> None:
 
 def test_rows_of_many_kinds_are_strips(glyphs: Glyphs) -> None:
     rows = [row(glyphs, 5, index) for index in range(150)]
-    assert all(strip.shape[0] == STRIP and strip.dtype == np.uint8 and strip.shape[1] >= 8 for strip, _ in rows)
+    assert all(strip.shape[0] == STRIP_HEIGHT and strip.dtype == np.uint8 and strip.shape[1] >= 8 for strip, _ in rows)
     assert {digit for _, digits in rows for digit in digits} == set(range(10))
     assert any(not digits for _, digits in rows)
 
@@ -199,7 +197,7 @@ def test_strange_rows_are_mostly_no_rows_of_digits(network: StripReader) -> None
 
 
 def test_the_model_that_ships_is_small() -> None:
-    assert model_files.shipped(model_files.ROWS).stat().st_size < 1_500_000
+    assert model_files.shipped_path(model_files.ROW_MODEL).stat().st_size < 1_500_000
 
 
 def test_ink_taller_than_the_sheet_loses_its_margins_and_no_more() -> None:

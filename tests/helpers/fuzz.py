@@ -22,10 +22,10 @@ from PIL import Image
 
 from numerals.errors import PictureError
 from numerals.read.pages import pages
-from numerals.read.picture import LONGEST, PDF, Loaded, load_sized
+from numerals.read.picture import MAX_SIDE, PDF, Picture, load_picture
 from tests.helpers import kinds
 
-MOST_PIXELS = 2_000_000  # so that a file may lie about its size, and thousands of them are still read in minutes
+MAX_PIXELS = 2_000_000  # so that a file may lie about its size, and thousands of them are still read in minutes
 SECONDS = 5.0  # of the processor's time that a file may take at most
 LAST = Path("last-input")  # in the folder where it is started
 NUMBERS = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\x7f\xff\xff\xff"]
@@ -127,9 +127,9 @@ def draw_pages(content: bytes) -> None:
         sound(loaded)
 
 
-def sound(loaded: Loaded) -> None:
+def sound(loaded: Picture) -> None:
     assert loaded.pixels.dtype == np.uint8 and loaded.pixels.ndim in (2, 3) and loaded.pixels.size > 0
-    assert max(loaded.pixels.shape[:2]) <= LONGEST and loaded.pixels.shape[2:] in ((), (3,))
+    assert max(loaded.pixels.shape[:2]) <= MAX_SIDE and loaded.pixels.shape[2:] in ((), (3,))
 
 
 def check(content: bytes) -> None:
@@ -140,9 +140,9 @@ def check(content: bytes) -> None:
         if content.startswith(PDF):
             draw_pages(content)
         else:
-            loaded = load_sized(content, most_pixels=MOST_PIXELS)
+            loaded = load_picture(content, max_pixels=MAX_PIXELS)
             sound(loaded)
-            assert 0 < loaded.width * loaded.height <= MOST_PIXELS
+            assert 0 < loaded.width * loaded.height <= MAX_PIXELS
         if content[:2] in (b"II", b"MM"):
             draw_pages(content)
     except PictureError as error:

@@ -17,7 +17,7 @@ from PIL import Image
 import numerals
 from numerals.errors import PictureError
 from numerals.read.pages import pages
-from numerals.read.picture import MOST_BYTES
+from numerals.read.picture import MAX_FILE_BYTES
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers import kinds
 
@@ -43,7 +43,7 @@ def reader() -> numerals.Reader:
 def test_every_kind_of_file_is_read_right(reader: numerals.Reader, group: Callable[[], Files]) -> None:
     for name, content in group().items():
         page = reader.read(content)
-        first = reader.read_loaded(next(pages(content)))
+        first = reader.read(next(pages(content)))
         assert (page.text, page.width, page.height) == (kinds.TEXT, 400, 200), name
         assert first.text == kinds.TEXT, name
         assert max(abs(page.rows[0].digits[0].box.left - 78), abs(page.rows[0].digits[0].box.top - 70)) < 12, name
@@ -60,7 +60,7 @@ def test_the_command_reads_every_kind(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_refused_in_a_line(reader: numerals.Reader) -> None:
     for name, content in kinds.refused().items():
-        for read in (reader.read, lambda given: [reader.read_loaded(loaded) for loaded in pages(given)]):
+        for read in (reader.read, lambda given: [reader.read(loaded) for loaded in pages(given)]):
             with pytest.raises(PictureError) as caught:
                 read(content)
             assert "\n" not in str(caught.value) and len(str(caught.value)) < 250, name
@@ -116,11 +116,11 @@ def test_the_locked_pdf_of_these_tests_is_a_real_one() -> None:
 
 
 def test_a_pdf_of_three_pages_and_of_odd_sizes(reader: numerals.Reader) -> None:
-    assert [reader.read_loaded(loaded).text for loaded in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
+    assert [reader.read(loaded).text for loaded in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
     for box in (b"0 0 1000000000 500000000", b"0 0 1000000 1", b"0 0 0 0", b"0 0 -9 -9", b"0 0 nan 3", b"(a)"):
         for loaded in pages(kinds.pdf(kinds.pdf_page(box))):
             assert max(loaded.pixels.shape) <= 4000
-            assert reader.read_loaded(loaded).rows == ()
+            assert reader.read(loaded).rows == ()
 
 
 def test_a_page_too_large_does_not_cost_the_others(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_bombs_are_refused_before_they_are_in_memory(tmp_path: Path) -> None:
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 0)
         assert peak < 300, name
     done, peak = measured("-", stdin="cat /dev/zero |")
-    assert done.returncode == 2 and f"more than {MOST_BYTES:,} bytes" in done.stderr and peak < 1000
+    assert done.returncode == 2 and f"more than {MAX_FILE_BYTES:,} bytes" in done.stderr and peak < 1000
     (tmp_path / "sparse.webp").write_bytes(b"RIFF\0\0\0\0WEBPVP8 ")
     os.truncate(tmp_path / "sparse.webp", 10**12)
     done, peak = measured(tmp_path / "sparse.webp")

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from numerals.read.ctc import BLANK, Probabilities, align, best_readings, candidates, likelihoods
+from numerals.read.ctc import BLANK, StepProbabilities, align, best_readings, candidates, likelihoods
 
 
-def some(seed: int, steps: int, classes: int = 3) -> Probabilities:
-    """Probabilities of blank and of the first digits, the rest 0: float32 (steps, 11)."""
+def some(seed: int, steps: int, classes: int = 3) -> StepProbabilities:
+    """StepProbabilities of blank and of the first digits, the rest 0: float32 (steps, 11)."""
     answer = np.zeros((steps, 11), np.float32)
     answer[:, :classes] = np.random.default_rng(seed).dirichlet(np.ones(classes) * 0.7, steps)
     return answer
 
 
-def by_definition(probabilities: Probabilities, classes: int = 3) -> dict[tuple[int, ...], float]:
+def by_definition(probabilities: StepProbabilities, classes: int = 3) -> dict[tuple[int, ...], float]:
     """Every reading with its probability: over all paths, repeats and blanks left out."""
     sums: dict[tuple[int, ...], float] = {}
     for path in itertools.product(range(classes), repeat=len(probabilities)):

@@ -2,15 +2,13 @@
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from numerals.read.detect_rows import FoundRow, find_rows, whole_row
 from numerals.read.page_ink import polarities, sheet_of
-from numerals.read.strips import DIGIT, INK, STRIP, read_row
+from numerals.read.pixels import Pixels
+from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIP_HEIGHT, strip_from_picture
 from tests.helpers import pages
-
-Picture = npt.NDArray[np.uint8]
 
 
 def three_rows() -> pages.Page:
@@ -20,7 +18,7 @@ def three_rows() -> pages.Page:
     return page
 
 
-def found(picture: Picture) -> list[FoundRow]:
+def found(picture: Pixels) -> list[FoundRow]:
     return find_rows(sheet_of(picture))
 
 
@@ -28,8 +26,8 @@ def assert_in_place(rows: list[FoundRow], page: pages.Page, tolerance: float = 1
     """Each row's strip, carried back into the picture, covers its digits and not much more."""
     assert len(rows) == len(page.boxes)
     for row, boxes in zip(rows, page.boxes, strict=True):
-        written = np.flatnonzero((row.strip > 0.5 * INK).any(axis=0))
-        lines = np.flatnonzero((row.strip > 0.5 * INK).any(axis=1))
+        written = np.flatnonzero((row.strip > 0.5 * INK_LEVEL).any(axis=0))
+        lines = np.flatnonzero((row.strip > 0.5 * INK_LEVEL).any(axis=1))
         box = row.to_picture(written[0], lines[0], written[-1] + 1, lines[-1] + 1)
         wanted = np.array(boxes)
         expected = (*wanted[:, :2].min(axis=0), *wanted[:, 2:].max(axis=0))
@@ -71,8 +69,8 @@ def test_a_row_that_climbs_is_turned_level(climb: float) -> None:
     page = pages.blank()
     pages.write(page, "31415926", 60, 300, 50, climb=climb)
     (row,) = found(page.grey)
-    heights = np.flatnonzero((row.strip > 0.5 * INK).any(axis=1))
-    assert heights[-1] - heights[0] < 1.35 * DIGIT
+    heights = np.flatnonzero((row.strip > 0.5 * INK_LEVEL).any(axis=1))
+    assert heights[-1] - heights[0] < 1.35 * DIGIT_HEIGHT
 
 
 def test_rows_that_climb_stay_apart() -> None:
@@ -87,7 +85,7 @@ def test_a_long_smear_above_does_not_hide_the_taller_digits() -> None:
     cv2.rectangle(page.picture, (100, 60), (680, 108), 150.0, -1)
     pages.write(page, "2357", 60, 360, 130)
     pages.write(page, "8", 560, 340, 155)
-    ends = [row.to_picture(0, 0, row.strip.shape[1], STRIP)[2] for row in found(page.grey)]
+    ends = [row.to_picture(0, 0, row.strip.shape[1], STRIP_HEIGHT)[2] for row in found(page.grey)]
     assert any(abs(end - page.boxes[1][0][2]) < 99 for end in ends)
 
 
@@ -127,19 +125,21 @@ def test_a_wide_gap_does_not_end_a_row_and_is_shortened() -> None:
     pages.write(page, "12", 60, 100, 50)
     pages.write(page, "34", 420, 102, 50)
     (row,) = found(page.grey)
-    assert row.strip.shape[1] < 8 * DIGIT
-    assert row.to_picture(0, 0, row.strip.shape[1], STRIP)[2] > 470
+    assert row.strip.shape[1] < 8 * DIGIT_HEIGHT
+    assert row.to_picture(0, 0, row.strip.shape[1], STRIP_HEIGHT)[2] > 470
 
 
 def test_the_digits_height_sets_the_scale() -> None:
     page = pages.blank(120, 300)
     pages.write(page, "2075", 20, 30, 60)
-    once, _ = read_row(page.grey)
-    thrice, _ = read_row(np.asarray(cv2.resize(page.grey, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8))
-    assert once.shape[0] == STRIP
+    once, _ = strip_from_picture(page.grey)
+    thrice, _ = strip_from_picture(
+        np.asarray(cv2.resize(page.grey, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC), np.uint8)
+    )
+    assert once.shape[0] == STRIP_HEIGHT
     assert abs(once.shape[1] - thrice.shape[1]) <= 3
-    lines = np.flatnonzero((once > 0.5 * INK).any(axis=1))
-    assert abs(lines[-1] - lines[0] + 1 - DIGIT) <= 4
+    lines = np.flatnonzero((once > 0.5 * INK_LEVEL).any(axis=1))
+    assert abs(lines[-1] - lines[0] + 1 - DIGIT_HEIGHT) <= 4
 
 
 def test_a_cut_out_amount_is_a_row_as_it_is() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 import numerals
 from numerals.read.strip_reader import is_with_more_ones, leaning, upright_strokes
-from numerals.read.strips import INK, STRIP
+from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT
 
 Strokes = list[list[tuple[float, float]]]
 FINE = 16  # polylines takes sixteenths of a pixel
@@ -88,8 +88,8 @@ def test_what_is_no_digit_stays_none(reader: numerals.Reader, strokes: Strokes, 
 
 
 def test_strokes_are_told_by_their_shape() -> None:
-    strip = np.zeros((STRIP, 80), np.uint8)
-    strip[8:32, 10:13] = strip[8:32, 30:46] = strip[30:34, 60:63] = INK  # a stroke, a block, a dot
+    strip = np.zeros((STRIP_HEIGHT, 80), np.uint8)
+    strip[8:32, 10:13] = strip[8:32, 30:46] = strip[30:34, 60:63] = INK_LEVEL  # a stroke, a block, a dot
     assert upright_strokes(strip) == 1
     assert upright_strokes(leaning(strip, 1.0)) == 0
 

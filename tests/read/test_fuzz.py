@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from numerals.errors import PictureError
-from numerals.read.picture import load_sized
+from numerals.read.picture import load_picture
 from tests.helpers import fuzz
 
 ROOT = Path(__file__).parents[2]
@@ -31,16 +31,16 @@ def test_what_was_found_once_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(FOUND[name])
     for source in (FOUND[name], tmp_path / "file"):
         with pytest.raises(PictureError):
-            load_sized(source)
+            load_picture(source)
 
 
 def test_the_check_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def broken(content: bytes, most_pixels: int = 0) -> None:
+    def broken(content: bytes, max_pixels: int = 0) -> None:
         raise OSError("a decoder's own error")
 
-    monkeypatch.setattr(fuzz, "load_sized", broken)
+    monkeypatch.setattr(fuzz, "load_picture", broken)
     with pytest.raises(OSError, match="a decoder's own error"):
         fuzz.check(fuzz.WHOLE[0])
     assert Path("last-input").read_bytes() == fuzz.WHOLE[0]

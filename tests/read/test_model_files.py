@@ -32,7 +32,7 @@ from numerals.runs.folder import RunFolder, snapshot
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
 from tests.conftest import NUMERALS, run_quietly
 
-CARD = json.loads(model_files.shipped().with_suffix(".json").read_text())
+CARD = json.loads(model_files.shipped_path().with_suffix(".json").read_text())
 
 
 class Opened:
@@ -81,14 +81,14 @@ def test_every_export_of_the_articles_kind_is_opened(tmp_path: Path, changes: di
     assert Recogniser(model_files.load(given(tmp_path, content)))(np.zeros((3, 28, 28), np.uint8))[0].shape == (3, 10)
 
 
-@pytest.mark.parametrize("name", [model_files.DIGITS, model_files.ROWS])
+@pytest.mark.parametrize("name", [model_files.DIGIT_MODEL, model_files.ROW_MODEL])
 def test_what_ships_has_nothing_that_is_refused(name: str) -> None:
-    model_check.check_content(model_files.shipped(name).read_bytes(), name)
+    model_check.check_content(model_files.shipped_path(name).read_bytes(), name)
 
 
 def test_a_copy_of_what_ships_needs_no_onnx(tmp_path: Path) -> None:
     for name in ("reader.onnx", "reader.json"):
-        shutil.copy(model_files.shipped().with_name(name), tmp_path)
+        shutil.copy(model_files.shipped_path().with_name(name), tmp_path)
     code = (
         "import sys; sys.modules['onnx'] = None; from numerals.read import weights;"
         "print(len(weights.load(sys.argv[1]).content), len(weights.load().content))"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from numerals.errors import PictureError
-from numerals.read.picture import LONGEST, load, load_sized
+from numerals.read.picture import MAX_SIDE, load_picture, load_pixels
 from tests.helpers.pictures import Pixels, encoded
 
 RAMP = np.linspace(0, 255, 40 * 30).reshape(30, 40).round().astype(np.uint8)
@@ -23,21 +23,21 @@ COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM", "GIF"])
 def test_grey_files(form: str) -> None:
-    assert np.array_equal(load(encoded(RAMP, form)).reshape(30, 40, -1)[..., 0], RAMP)
+    assert np.array_equal(load_pixels(encoded(RAMP, form)).reshape(30, 40, -1)[..., 0], RAMP)
 
 
 @pytest.mark.parametrize(
     ("form", "options"), [("PNG", {}), ("BMP", {}), ("TIFF", {}), ("PPM", {}), ("WEBP", {"lossless": True})]
 )
 def test_colour_files(form: str, options: dict[str, Any]) -> None:
-    assert np.array_equal(load(encoded(COLOURS, form, **options)), COLOURS)
+    assert np.array_equal(load_pixels(encoded(COLOURS, form, **options)), COLOURS)
 
 
 def test_paths(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(COLOURS))
-    assert np.array_equal(load(path), COLOURS)
-    assert np.array_equal(load(str(path)), COLOURS)
+    assert np.array_equal(load_pixels(path), COLOURS)
+    assert np.array_equal(load_pixels(str(path)), COLOURS)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_paths(tmp_path: Path) -> None:
     ],
 )
 def test_arrays(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
-    found = load(array)
+    found = load_pixels(array)
     assert found.dtype == np.uint8
     assert np.array_equal(found, expected)
 
@@ -76,7 +76,7 @@ def test_arrays(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
 )
 def test_arrays_that_are_none(array: npt.NDArray[Any]) -> None:
     with pytest.raises(PictureError) as caught:
-        load(array)
+        load_pixels(array)
     assert "\n" not in str(caught.value)
 
 
@@ -85,13 +85,13 @@ def test_sixteen_bits_keep_their_scale() -> None:
     for form in ("PNG", "TIFF"):
         file = io.BytesIO()
         deep.save(file, form)
-        assert np.array_equal(load(file.getvalue()), RAMP)
+        assert np.array_equal(load_pixels(file.getvalue()), RAMP)
 
 
 def test_cmyk() -> None:
     file = io.BytesIO()
     Image.fromarray(COLOURS).convert("CMYK").save(file, "TIFF")
-    assert np.array_equal(load(file.getvalue()), COLOURS)
+    assert np.array_equal(load_pixels(file.getvalue()), COLOURS)
 
 
 def test_palette_with_a_transparent_colour() -> None:
@@ -99,7 +99,7 @@ def test_palette_with_a_transparent_colour() -> None:
     image.putpalette([10, 20, 30, 0, 0, 0])
     file = io.BytesIO()
     image.save(file, "PNG", transparency=0)
-    pixels = load(file.getvalue())
+    pixels = load_pixels(file.getvalue())
     assert pixels[0, 0].tolist() == [255, 255, 255]
     assert pixels[-1, -1].tolist() == [0, 0, 0]
 
@@ -108,7 +108,7 @@ def test_palette_with_a_transparent_colour() -> None:
 def test_transparent_paper_is_what_the_pen_is_not(pen: int, paper: int) -> None:
     rgba = np.zeros((20, 20, 4), np.uint8)
     rgba[5:15, 8:12] = (pen, pen, pen, 255)
-    pixels = load(encoded(rgba))
+    pixels = load_pixels(encoded(rgba))
     assert pixels[0, 0].tolist() == [paper] * 3
     assert pixels[10, 10].tolist() == [pen] * 3
 
@@ -117,7 +117,7 @@ def test_the_first_of_an_animation() -> None:
     frames = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (40, 200)]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
-    assert load(file.getvalue()).max() == 40
+    assert load_pixels(file.getvalue()).max() == 40
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -129,16 +129,16 @@ def test_a_turned_photograph_is_turned_upright(orientation: int) -> None:
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = load_sized(encoded(np.ascontiguousarray(back(RAMP)), "PNG", exif=exif.tobytes()))
+    found = load_picture(encoded(np.ascontiguousarray(back(RAMP)), "PNG", exif=exif.tobytes()))
     assert (found.width, found.height) == (40, 30)
     assert np.array_equal(found.pixels, RAMP)
 
 
 def test_a_large_photograph_is_brought_down() -> None:
-    found = load_sized(encoded(np.zeros((3000, 4000), np.uint8), "JPEG"))
+    found = load_picture(encoded(np.zeros((3000, 4000), np.uint8), "JPEG"))
     assert (found.width, found.height) == (4000, 3000)
     assert found.pixels.shape == (1500, 2000)
-    assert max(load(np.zeros((3000, 4000), np.uint8)).shape) == LONGEST
+    assert max(load_pixels(np.zeros((3000, 4000), np.uint8)).shape) == MAX_SIDE
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (3024, 4032), (6000, 400), (8200, 200)])
@@ -148,8 +148,8 @@ def test_a_jpeg_decoded_small_is_the_same_picture(size: tuple[int, int], mode: s
     smooth = Image.fromarray(COLOURS).resize(size, Image.Resampling.BICUBIC)
     file = io.BytesIO()
     smooth.convert(mode).save(file, "JPEG", quality=95)
-    found = load_sized(file.getvalue())
-    assert (found.width, found.height) == size and 0.9 * LONGEST < max(found.pixels.shape) <= LONGEST
+    found = load_picture(file.getvalue())
+    assert (found.width, found.height) == size and 0.9 * MAX_SIDE < max(found.pixels.shape) <= MAX_SIDE
     whole = Image.open(file).convert("L" if mode == "L" else "RGB")
     expected = np.asarray(whole.resize(found.pixels.shape[1::-1], Image.Resampling.BOX)).astype(int)
     assert np.abs(found.pixels - expected).mean() < 2
@@ -181,14 +181,14 @@ def bomb(width: int, height: int) -> bytes:
 )
 def test_what_is_no_picture(content: bytes) -> None:
     with pytest.raises(PictureError) as caught:
-        load(content)
+        load_pixels(content)
     assert "\n" not in str(caught.value)
 
 
 def test_no_such_file(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(PictureError, match=str(path)):
-            load(path)
+            load_pixels(path)
 
 
 @settings(max_examples=150, deadline=None)
@@ -202,7 +202,7 @@ def test_damaged_files_are_read_or_refused(form: str, cut: float, changes: list[
     for at, value in changes:
         content[int(at * len(content))] = value
     try:
-        pixels: Pixels = load(bytes(content[: round(cut * len(content))]))
+        pixels: Pixels = load_pixels(bytes(content[: round(cut * len(content))]))
     except PictureError as error:
         assert "\n" not in str(error)
     else:

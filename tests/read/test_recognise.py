@@ -131,10 +131,10 @@ def test_a_model_that_is_not_the_one_of_its_card(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ModelError, match=r"m\.onnx"):
         Recogniser(model_files.load(path))
-    path.write_bytes(model_files.shipped().read_bytes())
+    path.write_bytes(model_files.shipped_path().read_bytes())
     with pytest.raises(ModelError, match=r"m\.json"):
         Recogniser(model_files.load(path))
-    card = json.loads(model_files.shipped().with_suffix(".json").read_text())
+    card = json.loads(model_files.shipped_path().with_suffix(".json").read_text())
     path.with_suffix(".json").write_text(json.dumps(card))
     Recogniser(model_files.load(path))
     path.write_bytes(b"other")

@@ -1,4 +1,4 @@
-"""guard.py: a decoder that crashes, hangs or eats memory costs one answer, and the next picture is read."""
+"""sandbox.py: a decoder that crashes, hangs or eats memory costs one answer, and the next picture is read."""
 
 import io
 import os
@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from numerals.errors import PictureError
-from numerals.read.picture import load_sized
-from numerals.read.sandbox import Guard
+from numerals.read.picture import load_picture
+from numerals.read.sandbox import Sandbox
 from tests.helpers import kinds
 
 # What the process runs in the place of a decoder: code that a hostile picture might bring about. `sitecustomize` is
@@ -27,8 +27,8 @@ import os, sys, time
 if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
     import ctypes
     from numerals.read import picture
-    real = picture.load_sized
-    def load_sized(source, **numbers):
+    real = picture.load_picture
+    def load_picture(source, **numbers):
         match bytes(source):
             case b"crash": ctypes.string_at(0)
             case b"hang": time.sleep(60)
@@ -41,7 +41,7 @@ if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
                 kept = []
                 while True: kept.append(bytearray(2**24))
         return real(source, **numbers)
-    picture.load_sized = load_sized
+    picture.load_picture = load_picture
 """
 
 
@@ -51,39 +51,39 @@ def picture() -> bytes:
 
 
 @pytest.fixture(scope="module")
-def guard() -> Iterator[Guard]:
-    guard = Guard()
-    yield guard
-    guard.close()
+def sandbox() -> Iterator[Sandbox]:
+    sandbox = Sandbox()
+    yield sandbox
+    sandbox.close()
 
 
 @pytest.fixture
-def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Guard]:
-    """A guard whose decoder does what a picture tells it to."""
+def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+    """A sandbox whose decoder does what a picture tells it to."""
     (tmp_path / "sitecustomize.py").write_text(HOSTILE)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("TARGET", str(tmp_path / "written"))
-    guard = Guard(seconds=1.0, mebibytes=200)
-    yield guard
-    guard.close()
+    sandbox = Sandbox(seconds=1.0, mebibytes=200)
+    yield sandbox
+    sandbox.close()
 
 
-def test_it_decodes_as_without_it(guard: Guard) -> None:
+def test_it_decodes_as_without_it(sandbox: Sandbox) -> None:
     for name, content in {**kinds.deep(), **kinds.transparent(), **kinds.turned(), **kinds.several()}.items():
         if name.endswith(".pdf"):
             continue
-        ours, plain = guard.open(content), load_sized(content)
+        ours, plain = sandbox.decode(content), load_picture(content)
         assert np.array_equal(ours.pixels, plain.pixels) and ours.pixels.dtype == np.uint8, name
         assert (ours.width, ours.height) == (plain.width, plain.height), name
         assert ours.pixels.flags.writeable
 
 
-def test_what_is_refused_is_refused_with_the_same_words(guard: Guard) -> None:
+def test_what_is_refused_is_refused_with_the_same_words(sandbox: Sandbox) -> None:
     for name, content in kinds.refused().items():
         with pytest.raises(PictureError) as plain:
-            load_sized(content)
+            load_picture(content)
         with pytest.raises(PictureError) as guarded:
-            guard.open(content)
+            sandbox.decode(content)
         assert str(guarded.value) == str(plain.value), name
 
 
@@ -99,44 +99,44 @@ def test_what_is_refused_is_refused_with_the_same_words(guard: Guard) -> None:
         (b"write", "5 bytes: "),
     ],
 )
-def test_what_goes_wrong_costs_one_answer(attacked: Guard, picture: bytes, attack: bytes, says: str) -> None:
-    assert attacked.open(picture).width == 400
+def test_what_goes_wrong_costs_one_answer(attacked: Sandbox, picture: bytes, attack: bytes, says: str) -> None:
+    assert attacked.decode(picture).width == 400
     started = time.monotonic()
     with pytest.raises(PictureError, match=says):
-        attacked.open(attack)
+        attacked.decode(attack)
     assert time.monotonic() - started < 10
-    assert attacked.open(picture).width == 400
+    assert attacked.decode(picture).width == 400
     assert not Path(os.environ["TARGET"]).exists() or Path(os.environ["TARGET"]).read_bytes() == b""
 
 
 def test_many_threads_and_several_processes(picture: bytes) -> None:
-    guard = Guard(workers=2)
+    sandbox = Sandbox(workers=2)
     try:
         with ThreadPoolExecutor(8) as pool:
-            widths = list(pool.map(lambda _: guard.open(picture).width, range(40)))
+            widths = list(pool.map(lambda _: sandbox.decode(picture).width, range(40)))
         assert widths == [400] * 40
     finally:
-        guard.close()
+        sandbox.close()
 
 
 def test_larger_pictures_than_allowed_are_refused_before_they_are_decoded() -> None:
-    guard = Guard(most_pixels=79_999)
+    sandbox = Sandbox(max_pixels=79_999)
     try:
         for content in kinds.deep().values():  # 400 x 200
             with pytest.raises(PictureError, match="400x200 pixels; at most 79,999 are read"):
-                guard.open(content)
+                sandbox.decode(content)
     finally:
-        guard.close()
+        sandbox.close()
 
 
-def test_closing_ends_the_processes_and_whoever_waits(attacked: Guard, picture: bytes) -> None:
-    attacked.open(picture)
+def test_closing_ends_the_processes_and_whoever_waits(attacked: Sandbox, picture: bytes) -> None:
+    attacked.decode(picture)
     before = children(os.getpid())
     errors: list[BaseException] = []
 
     def ask() -> None:
         try:
-            attacked.open(b"hang")
+            attacked.decode(b"hang")
         except PictureError as error:
             errors.append(error)
 
@@ -147,7 +147,7 @@ def test_closing_ends_the_processes_and_whoever_waits(attacked: Guard, picture: 
     asking.join(5)
     assert len(errors) == 1 and len(before) - len(children(os.getpid())) == 1
     with pytest.raises(PictureError):
-        attacked.open(picture)
+        attacked.decode(picture)
 
 
 @pytest.mark.slow
@@ -157,11 +157,11 @@ def test_closing_ends_the_processes_and_whoever_waits(attacked: Guard, picture: 
 def test_the_largest_pictures_fit_in_the_memory_that_it_gives(form: str, size: tuple[int, int]) -> None:
     file = io.BytesIO()
     Image.new("RGB", size, (200, 180, 40)).save(file, form)
-    guard = Guard(seconds=60.0)
+    sandbox = Sandbox(seconds=60.0)
     try:
-        assert (guard.open(file.getvalue()).width, guard.open(file.getvalue()).height) == size
+        assert (sandbox.decode(file.getvalue()).width, sandbox.decode(file.getvalue()).height) == size
     finally:
-        guard.close()
+        sandbox.close()
 
 
 def children(pid: int) -> list[int]:
@@ -175,8 +175,8 @@ def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path)
     (tmp_path / "cv2.py").write_text("raise SystemExit(9)")
     (tmp_path / "picture").write_bytes(picture)
     code = (
-        "import sys, time; from numerals.read.sandbox import Guard; guard = Guard();"
-        "print(guard.open(open(sys.argv[1], 'rb').read()).width, flush=True); time.sleep(60)"
+        "import sys, time; from numerals.read.sandbox import Sandbox; sandbox = Sandbox();"
+        "print(sandbox.decode(open(sys.argv[1], 'rb').read()).width, flush=True); time.sleep(60)"
     )
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     asking = subprocess.Popen(

@@ -5,8 +5,9 @@ import pytest
 
 from numerals.errors import ModelError
 from numerals.export.rows import EXPONENTS, choose_opinion
-from numerals.read.strip_reader import Settings, StripReader, calibrated, cut_out, digit_frames
-from numerals.read.strips import INK, STRIP, Grey
+from numerals.read.pixels import GreyPixels
+from numerals.read.strip_reader import StripReader, StripReaderSettings, calibrated, cut_out, digit_frames
+from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT
 
 STEPS = 20
 CARD = {
@@ -16,14 +17,14 @@ CARD = {
 }
 
 
-def strip() -> Grey:
+def strip() -> GreyPixels:
     """Two strokes, at columns 10 and 28."""
-    picture = np.zeros((STRIP, 2 * STEPS), np.uint8)
-    picture[8:32, 9:12] = picture[8:32, 27:30] = INK
+    picture = np.zeros((STRIP_HEIGHT, 2 * STEPS), np.uint8)
+    picture[8:32, 9:12] = picture[8:32, 27:30] = INK_LEVEL
     return picture
 
 
-def rows(strips: Grey) -> np.ndarray:
+def rows(strips: GreyPixels) -> np.ndarray:
     """Says 1 then 7 (0.55) or 1 then 1 (0.45), whatever the strip."""
     said = np.full((1, STEPS, 11), 1e-6, np.float32)
     said[:, :, 0] = 1
@@ -32,7 +33,7 @@ def rows(strips: Grey) -> np.ndarray:
     return said
 
 
-def digits(pictures: Grey) -> tuple[np.ndarray, np.ndarray]:
+def digits(pictures: GreyPixels) -> tuple[np.ndarray, np.ndarray]:
     """Says 1 of everything."""
     probabilities = np.full((len(pictures), 10), 0.01, np.float32)
     probabilities[:, 1] = 0.91
@@ -40,27 +41,27 @@ def digits(pictures: Grey) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_the_digit_model_has_as_much_of_a_say_as_the_settings_give_it() -> None:
-    assert StripReader(rows, digits, Settings())(strip()).digits == (1, 7)
-    both = StripReader(rows, digits, Settings(named=0.2))(strip())
+    assert StripReader(rows, digits, StripReaderSettings())(strip()).digits == (1, 7)
+    both = StripReader(rows, digits, StripReaderSettings(named=0.2))(strip())
     assert both.digits == (1, 1)
     assert 0.45 < both.confidence < 1
     assert both.evidence == pytest.approx(0.8 * np.mean(both.confidences))
 
 
 def test_renamed_the_digits_are_the_digit_models() -> None:
-    renamed = StripReader(rows, digits, Settings(), renames=True)(strip())
+    renamed = StripReader(rows, digits, StripReaderSettings(), renames=True)(strip())
     assert renamed.digits == (1, 1)
     assert renamed.confidences == pytest.approx((0.91, 0.91))
     assert renamed.confidence == pytest.approx(0.91**2)
 
 
 def test_nothing_said_is_an_empty_reading() -> None:
-    def silent(strips: Grey) -> np.ndarray:
+    def silent(strips: GreyPixels) -> np.ndarray:
         said = np.zeros((1, STEPS, 11), np.float32)
         said[:, :, 0] = 1
         return said
 
-    reading = StripReader(silent, digits, Settings(named=0.2, being=0.2))(strip())
+    reading = StripReader(silent, digits, StripReaderSettings(named=0.2, being=0.2))(strip())
     assert (reading.digits, reading.frames, reading.evidence) == ((), (), 0.0)
 
 
@@ -70,13 +71,13 @@ def test_frames_are_drawn_in_to_the_ink() -> None:
 
 
 def test_settings_are_the_cards() -> None:
-    assert Settings.of(CARD) == Settings(0.2, 0.1, (1.0, 0.0), (0.5, -1.0), 0.3)
+    assert StripReaderSettings.from_card(CARD) == StripReaderSettings(0.2, 0.1, (1.0, 0.0), (0.5, -1.0), 0.3)
     for missing in CARD:
         with pytest.raises(ModelError, match="row model's card"):
-            Settings.of({key: value for key, value in CARD.items() if key != missing})
+            StripReaderSettings.from_card({key: value for key, value in CARD.items() if key != missing})
     for broken in ({"digit": [float("nan"), 0], "row": [1, 0]}, {"digit": [1], "row": [1, 0]}, "calibrated"):
         with pytest.raises(ModelError, match="row model's card"):
-            Settings.of({**CARD, "calibration": broken})
+            StripReaderSettings.from_card({**CARD, "calibration": broken})
 
 
 def test_calibrated_follows_its_line() -> None:
@@ -86,7 +87,7 @@ def test_calibrated_follows_its_line() -> None:
 
 
 def test_the_opinion_that_makes_the_right_readings_probable_is_chosen() -> None:
-    read = StripReader(rows, digits, Settings())
+    read = StripReader(rows, digits, StripReaderSettings())
     proposals = [read.propose(strip())] * 3
     named, _ = choose_opinion(proposals, [[1, 1]] * 3)
     assert named == max(EXPONENTS)  # the digit model says 1 of everything

@@ -26,7 +26,7 @@ def test_the_shipped_weights_answer_as_the_file_that_ships() -> None:
     recogniser = Recogniser()
     images, _ = some_digits()
     logits, being = answers(network.eval(), images)
-    scaled = np.exp(logits / recogniser.weights.card["temperature"])
+    scaled = np.exp(logits / recogniser.model.card["temperature"])
     probabilities, is_digit = recogniser(images)
     assert np.abs(scaled / scaled.sum(axis=1, keepdims=True) - probabilities).max() < 1e-4
     assert np.abs(1 / (1 + np.exp(-being)) - is_digit).max() < 1e-4

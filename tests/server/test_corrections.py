@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from numerals.errors import DataError
-from numerals.read.picture import load
+from numerals.read.picture import load_pixels
 from numerals.server.corrections import CorrectionStore
 from tests.helpers.pictures import encoded, on_paper, some_digits
 from tests.helpers.serving import served
@@ -73,8 +73,8 @@ def test_the_server_keeps_a_picture_of_its_own_making(tmp_path: Path) -> None:
         assert (listed["digit"], listed["read"]) == (3, 7)
         assert base64.b64decode(listed["picture"])[:4] == b"\x89PNG"
         [kept] = CorrectionStore(server.corrections).latest(1)
-        assert kept.seen == seen and max(load(kept.picture).shape) <= 400
-        assert np.abs(load(kept.picture).mean() - image.mean()) < 3
+        assert kept.seen == seen and max(load_pixels(kept.picture).shape) <= 400
+        assert np.abs(load_pixels(kept.picture).mean() - image.mean()) < 3
         assert [httpx.delete(f"{url}/1").status_code for _ in range(2)] == [204, 404]
         assert httpx.get(url).json()["corrections"] == []
         assert server.end() == 0

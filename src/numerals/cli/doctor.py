@@ -30,7 +30,7 @@ def examine() -> list[Finding]:
         ),
         *(package(name, always) for name, always in _wishes()),
         _device(),
-        *(_model(name) for name in (model_files.DIGITS, model_files.ROWS)),
+        *(_model(name) for name in (model_files.DIGIT_MODEL, model_files.ROW_MODEL)),
         *(_file(name) for name in data.SHA256),
         _cache(),
     ]

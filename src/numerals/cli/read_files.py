@@ -19,7 +19,7 @@ from numerals.errors import InputError, NumeralsError, PictureError, StorageErro
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import SUFFIXES, pages
-from numerals.read.picture import MOST_BYTES
+from numerals.read.picture import MAX_FILE_BYTES
 from numerals.read.reader import Reader
 from numerals.results import Page
 
@@ -79,7 +79,7 @@ def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> It
         number, stem = 0, _stem(name, taken)
         try:
             for number, loaded in enumerate(pages(_standard_input() if name == STDIN else name), 1):
-                page = reader.read_loaded(loaded)
+                page = reader.read(loaded)
                 if annotated:
                     _write(annotate(loaded.pixels, page), annotated / f"{stem}-{number}.png")
                 yield Reading(name, number, page)
@@ -113,9 +113,9 @@ def reported(
 def _standard_input() -> bytes:
     if sys.stdin is None:
         raise PictureError("standard input is closed; give a file")
-    content = sys.stdin.buffer.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise PictureError(f"standard input: more than {MOST_BYTES:,} bytes; at most so many are read")
+    content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
+    if len(content) > MAX_FILE_BYTES:
+        raise PictureError(f"standard input: more than {MAX_FILE_BYTES:,} bytes; at most so many are read")
     return content
 
 

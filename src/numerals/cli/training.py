@@ -18,7 +18,7 @@ from numerals.article.recipe import Recipe
 from numerals.cli.progress import Show, say
 from numerals.errors import DataError, InputError
 from numerals.read.normalise import normalise
-from numerals.read.picture import load
+from numerals.read.picture import load_pixels
 from numerals.readers.recipes import AdaptRecipe, ReaderRecipe
 from numerals.server.corrections import MAX_CORRECTIONS, Correction, CorrectionStore
 from numerals.spec import SIDE
@@ -158,6 +158,7 @@ def train_adapted(
 def _digits(kept: Sequence[Correction]) -> np.ndarray[Any, np.dtype[np.uint8]]:
     """Each as the network saw it, or else its picture brought to that form: uint8 (n, 28, 28)."""
     pictures = [
-        np.frombuffer(each.seen, np.uint8).reshape(SIDE, SIDE) if each.seen else load(each.picture) for each in kept
+        np.frombuffer(each.seen, np.uint8).reshape(SIDE, SIDE) if each.seen else load_pixels(each.picture)
+        for each in kept
     ]
     return normalise(pictures)

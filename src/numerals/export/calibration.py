@@ -3,7 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.strip_reader import EDGE, logit
+from numerals.read.strip_reader import LOGIT_EPSILON, logit
 
 Floats = npt.NDArray[np.floating]
 PRIOR = 1.0  # how strongly a calibration is drawn to leaving confidences as they are, in observations
@@ -50,4 +50,4 @@ def fit_sureness(confidence: Floats, right: npt.NDArray[np.bool_]) -> tuple[floa
         while share > 1e-6 and loss(line - share * step) > loss(line):
             share /= 2
         line = line - share * step
-    return float(max(line[0], EDGE)), float(line[1])
+    return float(max(line[0], LOGIT_EPSILON)), float(line[1])

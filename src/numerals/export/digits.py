@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -23,9 +24,9 @@ from numerals.export.onnx_graph import AGREEMENT, to_onnx
 from numerals.export.rows import row_card, row_graph
 from numerals.files import storage_error, write_atomically
 from numerals.handwriting.digits import NO_DIGIT, Synthesis
-from numerals.read.model_files import Weights
+from numerals.read.model_files import ModelFile
 from numerals.read.normalise import normalise
-from numerals.read.recognise import Answer, Recogniser
+from numerals.read.recognise import Recogniser
 from numerals.readers.digit_network import ReaderNetwork, answers
 from numerals.readers.evaluate import open_run
 from numerals.readers.recipes import RowRecipe
@@ -36,6 +37,7 @@ from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS, SIDE, WHITE
 
 REJECTED = 0.004  # share of the validation digits that the threshold may turn away
 MADE = 12_000  # samples made anew, on which the reader's card says how good it is
+Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # probabilities (n, 10), is_digit (n,)
 LIKE_MNIST = "uint8 (n, 28, 28) in [0, 255], white ink on black, in MNIST's form"
 
 
@@ -122,7 +124,7 @@ def _digit_model(network: nn.Module, dataset: Dataset, validation: LabelledImage
     axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
     example = torch.zeros(2, SIDE, SIDE, dtype=torch.uint8)
     content = to_onnx(exported, example, [MODEL_INPUT], MODEL_OUTPUTS, axes)
-    recogniser = Recogniser(Weights(content, {}, "the export"))
+    recogniser = Recogniser(ModelFile(content, {}, "the export"))
     check_agreement(exported, recogniser, dataset.test[0])
     probabilities, _ = recogniser(in_form(images))
     right = probabilities.argmax(axis=1) == labels
@@ -144,7 +146,7 @@ def _digit_model(network: nn.Module, dataset: Dataset, validation: LabelledImage
     }
 
 
-def check_agreement(exported: nn.Module, recogniser: Callable[[Images], Answer], images: Images) -> None:
+def check_agreement(exported: nn.Module, recogniser: Callable[[Images], Outputs], images: Images) -> None:
     """The same class for every one of the images, and every number within AGREEMENT.
 
     Raises:

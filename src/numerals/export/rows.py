@@ -19,10 +19,10 @@ from numerals.export.calibration import fit_sureness
 from numerals.export.onnx_graph import AGREEMENT, to_onnx
 from numerals.handwriting.glyphs import glyphs_of
 from numerals.handwriting.rows import strange_row
-from numerals.read.model_files import Weights
+from numerals.read.model_files import ModelFile
 from numerals.read.recognise import Recogniser, RowRecogniser
-from numerals.read.strip_reader import Proposal, Settings, StripReader, StripReading
-from numerals.read.strips import STRIP
+from numerals.read.strip_reader import Proposal, StripReader, StripReaderSettings, StripReading
+from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers.row_network import RowNet
 from numerals.readers.train_rows import VALIDATION, drawn
 from numerals.spec import ROWS_INPUT, ROWS_OUTPUT
@@ -40,7 +40,7 @@ def row_graph(network: RowNet) -> bytes:
         FailureError: torch and ONNX do not agree.
     """
     model = Probabilities(network).eval()
-    example = torch.zeros((1, 1, STRIP, 64), dtype=torch.uint8)
+    example = torch.zeros((1, 1, STRIP_HEIGHT, 64), dtype=torch.uint8)
     axes = {ROWS_INPUT: {0: "n", 3: "w"}, ROWS_OUTPUT: {0: "n", 1: "steps"}}
     content = to_onnx(model, example, [ROWS_INPUT], [ROWS_OUTPUT], axes)
     apart = difference(model, content)
@@ -63,10 +63,10 @@ class Probabilities(nn.Module):
 
 def difference(model: nn.Module, content: bytes) -> float:
     """The largest difference in probability over strips of noise of many widths."""
-    recogniser = RowRecogniser(Weights(content, {}, "the export"))
+    recogniser = RowRecogniser(ModelFile(content, {}, "the export"))
     chance, apart = np.random.default_rng(0), 0.0
     for width in (8, 33, 64, 150, 401):
-        strips = chance.integers(0, 256, (2, 1, STRIP, width), dtype=np.uint8)
+        strips = chance.integers(0, 256, (2, 1, STRIP_HEIGHT, width), dtype=np.uint8)
         with torch.inference_mode():
             ours = model(torch.from_numpy(strips)).numpy()
         apart = max(apart, float(np.abs(ours - recogniser(strips)).max()))
@@ -77,7 +77,7 @@ def row_card(content: bytes, validation: LabelledImages) -> dict[str, Any]:
     """What is chosen on drawn rows, and how good the model is on them, with the digit model that ships beside it."""
     glyphs = glyphs_of(*validation)
     rows = drawn(glyphs, 0, VALIDATION, JUDGED)
-    read = StripReader(RowRecogniser(Weights(content, {}, "the export")), Recogniser(), Settings())
+    read = StripReader(RowRecogniser(ModelFile(content, {}, "the export")), Recogniser(), StripReaderSettings())
     proposals, truths = [read.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
     alone = _right([read.choose(each) for each in proposals], truths)
     opinion = choose_opinion(proposals, truths)
@@ -92,7 +92,7 @@ def row_card(content: bytes, validation: LabelledImages) -> dict[str, Any]:
     confidence = np.array([reading.confidence for reading in readings])
     return {
         "reads": "rows",
-        "input": f"{ROWS_INPUT}: uint8 (n, 1, {STRIP}, w) in [0, 255], ink bright, as read/strips.py makes them",
+        "input": f"{ROWS_INPUT}: uint8 (n, 1, {STRIP_HEIGHT}, w) in [0, 255], ink bright, as read/strips.py makes them",
         "outputs": f"{ROWS_OUTPUT}: float32 (n, ceil(w / 2), 11), blank first, then 0 to 9 (CTC)",
         "preprocessing": "inside the model: scaled and shifted",
         "opinion": {"named": opinion[0], "being": opinion[1]},
@@ -120,7 +120,7 @@ def choose_opinion(proposals: list[list[Proposal]], truths: list[list[int]]) -> 
     pairs = [(named, being) for named in EXPONENTS for being in EXPONENTS]
 
     def likelihood(pair: tuple[float, float]) -> float:
-        settings = Settings(*pair)
+        settings = StripReaderSettings(*pair)
         weights = [np.array([proposal.weight(settings) for proposal in each]) for each, _ in rows]
         return float(np.sum([np.log(w[right].sum() / w.sum()) for w, (_, right) in zip(weights, rows, strict=True)]))
 
@@ -128,8 +128,8 @@ def choose_opinion(proposals: list[list[Proposal]], truths: list[list[int]]) -> 
 
 
 def calibrate(
-    settings: Settings, read: StripReader, proposals: list[list[Proposal]], truths: list[list[int]]
-) -> Settings:
+    settings: StripReaderSettings, read: StripReader, proposals: list[list[Proposal]], truths: list[list[int]]
+) -> StripReaderSettings:
     """The settings with confidences that are the share of right answers: of rows, and of their digits.
 
     Digits are counted in rows that have as many as they should.

@@ -15,8 +15,8 @@ from numerals.handwriting.degradations import spoil
 from numerals.handwriting.glyphs import drawn_glyph
 from numerals.handwriting.non_digits import CANVAS, bent, stranger
 from numerals.handwriting.variants import other_hand
-from numerals.read.digit_ink import Ink, Paper
-from numerals.read.normalise import centred, normalise_one
+from numerals.read.digit_ink import Background, Ink
+from numerals.read.normalise import centre_by_mass, normalise_one
 from numerals.spec import INK_SIDE, SIDE, WHITE
 
 Chance = np.random.Generator
@@ -150,7 +150,7 @@ def raw(ink: Ink, chance: Chance) -> npt.NDArray[np.uint8]:
     crop = tight(ink)
     share = (INK_SIDE if chance.random() < 0.6 else chance.uniform(9, 24)) / max(crop.shape)
     size = max(1, round(crop.shape[1] * share)), max(1, round(crop.shape[0] * share))
-    small = centred(cv2.resize(crop, size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+    small = centre_by_mass(cv2.resize(crop, size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
     if chance.random() < 0.5:
         small = np.roll(small, chance.integers(-3, 4, 2), (0, 1))
     levels = (spoil(small, chance, 1 if chance.random() < 0.65 else 2) * WHITE).round().astype(np.uint8)
@@ -166,7 +166,7 @@ def scan(ink: Ink, chance: Chance) -> npt.NDArray[np.uint8]:
     return normalise_one(WHITE - levels if bright else levels, _paper(chance), bright)
 
 
-def _paper(chance: Chance) -> Paper | None:
+def _paper(chance: Chance) -> Background | None:
     """How the light is judged: mostly as the reader decides by itself."""
     return (None, "uneven", "striped", "even")[int(chance.choice(4, p=[0.72, 0.13, 0.05, 0.1]))]
 

@@ -13,7 +13,7 @@ from numerals.handwriting.digits import tight
 from numerals.handwriting.glyphs import Glyphs, Writer, number, writer
 from numerals.handwriting.non_digits import letter, strokes, things
 from numerals.handwriting.writing import Alpha, Sheet, write
-from numerals.read.strips import read_row
+from numerals.read.strips import strip_from_picture
 from numerals.seeds import NON_DIGIT_ROWS, SYNTHETIC_ROWS, generator
 
 Grey = npt.NDArray[np.uint8]  # (h, w), dark ink on light paper
@@ -26,7 +26,7 @@ def row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
     chance = generator(seed, SYNTHETIC_ROWS, index)
     hand, digits = writer(chance), number(chance)
     picture = photographed(write(digits, glyphs, hand, chance), hand, chance)
-    return read_row(picture, float(np.exp(chance.normal(0, 0.1))))[0], digits
+    return strip_from_picture(picture, float(np.exp(chance.normal(0, 0.1))))[0], digits
 
 
 def strange_row(seed: int, index: int) -> Grey:
@@ -41,7 +41,7 @@ def strange_row(seed: int, index: int) -> Grey:
         patch = np.asarray(cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.float32)
         sheet.put(patch, hand.height * abs(chance.normal(0.1, 0.15)), sheet.top + hand.height - len(patch))
     ink = sheet.ink[:, : min(round(sheet.left + 0.8 * hand.height), sheet.ink.shape[1])]
-    return read_row(photographed(ink, hand, chance))[0]
+    return strip_from_picture(photographed(ink, hand, chance))[0]
 
 
 def _no_digit(chance: np.random.Generator) -> Alpha:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.read.digit_ink import Ink
-from numerals.read.normalise import extent, pen_width
+from numerals.read.normalise import ink_bounds, stroke_width
 
 Chance = np.random.Generator
 Points = npt.NDArray[np.float64]  # (n, 2): x, y
@@ -19,10 +19,10 @@ FINE = 3  # bits of a pixel's fraction that OpenCV draws with
 def other_hand(ink: Ink, label: int, chance: Chance) -> Ink:
     """The digit as it is, or with one of the habits that its class has."""
     habit, share = HABITS.get(label, (None, 0.0))
-    box = extent(ink)
+    box = ink_bounds(ink)
     if habit is None or box is None or chance.random() >= share:
         return ink
-    width = max(1.0, pen_width(ink) * chance.uniform(0.7, 1.1))
+    width = max(1.0, stroke_width(ink) * chance.uniform(0.7, 1.1))
     result = ink.copy()
     for path in habit(ink, box, chance):
         at = np.round(path * 2**FINE).astype(np.int32)

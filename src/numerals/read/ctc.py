@@ -11,7 +11,7 @@ LEAST = 1e-3  # classes less probable than this are not followed
 CANDIDATES = 4  # readings of each look that are weighed, and of all looks that are kept
 WORTH = 0.003  # of the best reading's probability: what is less probable is not kept
 
-Probabilities = npt.NDArray[np.float32]  # (steps, 11), each step sums to 1
+StepProbabilities = npt.NDArray[np.float32]  # (steps, 11), each step sums to 1
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Candidate:
     share: float  # its probability, the mean over the looks
 
 
-def candidates(views: list[Probabilities]) -> list[Candidate]:
+def candidates(views: list[StepProbabilities]) -> list[Candidate]:
     """The readings on which several looks at one strip agree best, best first; their steps are the first look's.
 
     The mean of the looks' probabilities would blur, as each says a digit at another step; so whole readings are
@@ -38,7 +38,7 @@ def candidates(views: list[Probabilities]) -> list[Candidate]:
     return [_candidate(readings[which], float(shares[which]), views) for which in kept]
 
 
-def _candidate(reading: tuple[int, ...], share: float, views: list[Probabilities]) -> Candidate:
+def _candidate(reading: tuple[int, ...], share: float, views: list[StepProbabilities]) -> Candidate:
     paths = [align(view, reading) for view in views]
     sure = [
         [float(view[step, digit + 1]) for step, digit in zip(path, reading, strict=True)]
@@ -47,7 +47,7 @@ def _candidate(reading: tuple[int, ...], share: float, views: list[Probabilities
     return Candidate(reading, paths[0], tuple(np.mean(sure, axis=0).tolist()), share)
 
 
-def best_readings(probabilities: Probabilities) -> list[tuple[tuple[int, ...], float]]:
+def best_readings(probabilities: StepProbabilities) -> list[tuple[tuple[int, ...], float]]:
     """The most probable digits, over all the ways to say them, best first: prefix beam search (Hannun 2014)."""
     beam: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}  # ended by a blank, by its last digit
     for step in probabilities.astype(np.float64).tolist():
@@ -72,7 +72,7 @@ def best_readings(probabilities: Probabilities) -> list[tuple[tuple[int, ...], f
     return sorted(((reading, sum(parts)) for reading, parts in beam.items()), key=lambda item: -item[1])
 
 
-def likelihoods(probabilities: Probabilities, readings: list[tuple[int, ...]]) -> list[float]:
+def likelihoods(probabilities: StepProbabilities, readings: list[tuple[int, ...]]) -> list[float]:
     """The probability of each reading, over all the ways to say it (Graves 2006, the forward sum)."""
     lengths = [2 * len(reading) + 1 for reading in readings]
     shares = np.zeros((len(probabilities), len(readings), max(lengths)))
@@ -87,7 +87,7 @@ def likelihoods(probabilities: Probabilities, readings: list[tuple[int, ...]]) -
 
 
 def _states(
-    probabilities: Probabilities, reading: tuple[int, ...]
+    probabilities: StepProbabilities, reading: tuple[int, ...]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """For blank, digit, blank, digit, ..., blank: the share of each at each step, and which may follow two before."""
     states = [BLANK]
@@ -97,7 +97,7 @@ def _states(
     return probabilities[:, states].astype(np.float64), np.array(may_skip)
 
 
-def align(probabilities: Probabilities, reading: tuple[int, ...]) -> tuple[int, ...]:
+def align(probabilities: StepProbabilities, reading: tuple[int, ...]) -> tuple[int, ...]:
     """The step of each digit's peak on the best path that says this reading (Viterbi)."""
     if not reading:
         return ()

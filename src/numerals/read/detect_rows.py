@@ -11,10 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.background import smaller
 from numerals.read.lines import Line, Pieces, lines_of, pieces_of
-from numerals.read.page_ink import Picture, Sheet, is_light
-from numerals.read.strips import STRIP, Grey, Ink, band_of, darkness, ink_mask, strip_of
+from numerals.read.page_ink import Sheet, is_light
+from numerals.read.pixels import GreyPixels, Mask, Pixels, downscale
+from numerals.read.strips import STRIP_HEIGHT, Darkness, band_of, darkness, ink_mask, strip_of
 
 TIGHT = 0.38  # share of a picture's height from which on the digits fill it: the picture is itself a row
 ONE_ROW = 1.9  # heights of a digit that a single row takes at most
@@ -36,7 +36,7 @@ class FoundRow:
     (x, y, 1) to the picture's pixels. `ink` is how much darker than the paper its writing is.
     """
 
-    strip: Grey
+    strip: GreyPixels
     columns: Places
     scale: float
     top: float
@@ -60,14 +60,14 @@ def find_rows(sheet: Sheet) -> list[FoundRow]:
     return [row for row in rows if row.ink > GHOST * darkest]
 
 
-def whole_row(picture: Picture) -> FoundRow | None:
+def whole_row(picture: Pixels) -> FoundRow | None:
     """The picture as one row where its digits fill its height, as in a cut-out amount; else None."""
     height, width = picture.shape[:2]
     if height < 8 or width < 1.1 * height:
         return None
     scale = min(1.0, TIGHT_HEIGHT / height)
     if scale < 1:
-        picture = smaller(picture, scale)
+        picture = downscale(picture, scale)
     grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
     if is_light(grey):
         grey = np.asarray(cv2.bitwise_not(grey), np.uint8)
@@ -78,12 +78,12 @@ def whole_row(picture: Picture) -> FoundRow | None:
     if not one_row or is_framed(ink, (paper + full) / 2):
         return None
     strip, zoom = strip_of(ink, band, paper, full)
-    top = (band.top + band.bottom) / 2 - STRIP / 2 / zoom
+    top = (band.top + band.bottom) / 2 - STRIP_HEIGHT / 2 / zoom
     place = np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])
     return FoundRow(strip, np.arange(strip.shape[1]) / zoom, zoom, top, place, full - paper)
 
 
-def is_framed(ink: Ink, threshold: float) -> bool:
+def is_framed(ink: Darkness, threshold: float) -> bool:
     """Whether three of the sides are dark, as where corners lie in shadow or a table shows around the paper."""
     sides = (ink[:2], ink[-2:], ink[:, :2], ink[:, -2:])
     return sum(float(np.mean(side > threshold)) > 0.3 for side in sides) >= 3
@@ -99,12 +99,12 @@ def row_of(sheet: Sheet, pieces: Pieces, line: Line) -> FoundRow:
     full = max(float(np.mean(levels[levels >= np.median(levels)])) if levels.size else 0.0, paper + 4)
     band = band_of(own)
     strip, zoom = strip_of(ink, band, paper, full)
-    top = (band.top + band.bottom) / 2 - STRIP / 2 / zoom
+    top = (band.top + band.bottom) / 2 - STRIP_HEIGHT / 2 / zoom
     across = np.interp((np.arange(strip.shape[1]) + 0.5) / zoom - 0.5, np.arange(len(columns)), columns)
     return FoundRow(strip, across, zoom, top, place, full - paper)
 
 
-def level(sheet: Sheet, pieces: Pieces, line: Line) -> tuple[Ink, Grey, Places]:
+def level(sheet: Sheet, pieces: Pieces, line: Line) -> tuple[Darkness, Mask, Places]:
     """The line's ink and its own mask, both turned so that it runs level, digits LEVEL high; and the way back.
 
     Returns:
@@ -141,7 +141,7 @@ def _window(corners: Places, height: float, shape: tuple[int, ...]) -> tuple[sli
     return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
 
-def shortened(own: Grey, height: int) -> npt.NDArray[np.int64]:
+def shortened(own: Mask, height: int) -> npt.NDArray[np.int64]:
     """The columns to keep of a level row: all, but of a gap wider than WIDE_GAP heights only its two ends."""
     written = np.flatnonzero(own.any(axis=0))
     keep = np.ones(own.shape[1], bool)

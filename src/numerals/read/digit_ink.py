@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.background import shrink, taken, without_ink
+from numerals.read.background import taken, without_ink
+from numerals.read.pixels import Pixels, shrink
 from numerals.spec import WHITE
 
-Picture = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
 Ink = npt.NDArray[np.float32]  # (h, w) in [0, 1]
-Paper = Literal["even", "uneven", "striped"]
+Background = Literal["even", "uneven", "striped"]
 
 SMALL = 64  # the light is judged on a copy of at most this many pixels a side
 LIGHT_SHARE = 0.3  # of that side: wider than a stroke, narrower than a shadow
@@ -31,7 +31,7 @@ NEARLY_HALF = 0.03  # and the share of light near the ink
 RING = 0.06  # share of the side that counts as its edge
 
 
-def ink(picture: Picture, paper: Paper = "uneven", bright_paper: bool | None = None) -> Ink:
+def ink(picture: Pixels, paper: Background = "uneven", bright_paper: bool | None = None) -> Ink:
     """The ink of a picture, with full contrast; all zeros where there is none.
 
     Args:
@@ -58,7 +58,7 @@ def ink(picture: Picture, paper: Paper = "uneven", bright_paper: bool | None = N
     return stretch(levels)
 
 
-def paper_is_dark(picture: Picture) -> bool:
+def paper_is_dark(picture: Pixels) -> bool:
     """Whether the ink is what is brighter: by what the edge, the corners and most pixels are like."""
     small = shrink(picture, SMALL)
     grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY)
@@ -93,7 +93,7 @@ def _bright_near_ink(grey: npt.NDArray[Any]) -> float:
     return float(np.count_nonzero((grey > low + contrast // 2) & counts) / np.count_nonzero(counts))
 
 
-def stretch(levels: Picture) -> Ink:
+def stretch(levels: Pixels) -> Ink:
     """Ink uint8 (h, w) with its contrast brought to [0, 1]: the paper's noise becomes 0, the ink's middle 1."""
     if int(levels.max()) < LEAST_CONTRAST:
         return np.zeros(levels.shape, np.float32)
@@ -105,7 +105,7 @@ def stretch(levels: Picture) -> Ink:
     return cv2.LUT(levels, np.clip(table, 0, 1))  # type: ignore[return-value]
 
 
-def otsu(levels: Picture) -> tuple[int, npt.NDArray[np.int64]]:
+def otsu(levels: Pixels) -> tuple[int, npt.NDArray[np.int64]]:
     """The first level that is ink by Otsu's threshold (1979), and how many pixels have each of the 256 levels."""
     threshold, _ = cv2.threshold(levels, 0, 1, cv2.THRESH_OTSU)
     return int(threshold) + 1, np.bincount(levels.ravel(), minlength=WHITE + 1)
@@ -117,7 +117,7 @@ def quantile(count: npt.NDArray[np.int64], share: float) -> int:
     return int(total.searchsorted(share * total[-1])) if len(total) and total[-1] else 0
 
 
-def _without_needless_colour(picture: Picture) -> Picture:
+def _without_needless_colour(picture: Pixels) -> Pixels:
     """(h, w) where the three colours are the same."""
     if picture.ndim == 2:
         return picture
@@ -126,7 +126,7 @@ def _without_needless_colour(picture: Picture) -> Picture:
     return np.ascontiguousarray(red) if same else picture
 
 
-def _light(small: Picture, paper: Paper) -> npt.NDArray[Any]:
+def _light(small: Pixels, paper: Background) -> npt.NDArray[Any]:
     """What bright paper alone would look like, uint8 as the small copy."""
     side = max(3, round(LIGHT_SHARE * max(small.shape[:2])) | 1)
     if paper == "even":
@@ -137,7 +137,7 @@ def _light(small: Picture, paper: Paper) -> npt.NDArray[Any]:
     return cv2.blur(without_ink(calm, side), (3, 3))
 
 
-def _paper_colour(small: Picture) -> npt.NDArray[np.uint8]:
+def _paper_colour(small: Pixels) -> npt.NDArray[np.uint8]:
     """The median of what is brighter than Otsu's threshold: uint8 (1,) or (3,)."""
     grey = small if small.ndim == 2 else cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8)
     threshold, count = otsu(grey)

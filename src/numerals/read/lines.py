@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.strips import Grey
+from numerals.read.pixels import Mask
 
 SMALLEST = 7  # pixels: lower pieces are specks, dots or dashes, never a digit
 EDGE_TO_EDGE = 6  # heights of the other pieces from which on what runs from edge to edge is none of them
@@ -53,7 +53,7 @@ class Line:
         return self.start + self.climb * x
 
 
-def pieces_of(mask: Grey) -> Pieces:
+def pieces_of(mask: Mask) -> Pieces:
     """The connected pieces of a mask, uint8 (h, w), not 0 where ink is."""
     count, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     boxes = stats[1:count, :4].astype(np.float64)

@@ -10,11 +10,11 @@ from typing import Any
 from numerals.errors import ModelError
 from numerals.read import model_check
 
-DIGITS, ROWS = "reader.onnx", "rows.onnx"  # the models that ship: one digit a picture, and whole rows
+DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that ship: one digit a picture, and whole rows
 
 
 @dataclass(frozen=True)
-class Weights:
+class ModelFile:
     """An exported model, checked against its card."""
 
     content: bytes  # ONNX
@@ -32,12 +32,12 @@ class Weights:
         return float(self.card["threshold"])
 
 
-def shipped(name: str = DIGITS) -> Path:
+def shipped_path(name: str = DIGIT_MODEL) -> Path:
     """A model that comes with the package."""
     return Path(str(resources.files("numerals"))) / "weights" / name
 
 
-def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
+def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
     """The model at `path`, or the one of that name that ships, with its card: the .json of the same name beside it.
 
     One from elsewhere is looked into before anybody opens it: `inspection`.
@@ -47,7 +47,7 @@ def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
             it has what none of ours has.
         MissingError: it is from elsewhere, and onnx, to look into it, is not installed.
     """
-    given, path = path is not None, Path(path) if path is not None else shipped(name)
+    given, path = path is not None, Path(path) if path is not None else shipped_path(name)
     if given:
         model_check.check_file(path)
     try:
@@ -63,10 +63,10 @@ def load(path: str | Path | None = None, name: str = DIGITS) -> Weights:
         raise ModelError(f"{path.with_suffix('.json')}: not a model's card of ours ({error})") from error
     if hashlib.sha256(content).hexdigest() != expected:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
-    if given and not any(content == shipped(ours).read_bytes() for ours in (DIGITS, ROWS)):
+    if given and not any(content == shipped_path(ours).read_bytes() for ours in (DIGIT_MODEL, ROW_MODEL)):
         model_check.check_content(content, str(path))
     if not 0 <= threshold <= 1:
         raise ModelError(f"{path.with_suffix('.json')}: threshold {threshold}; it must be from 0 to 1")
     if reads not in ("digits", "rows"):
         raise ModelError(f"{path.with_suffix('.json')}: reads {reads!r}; it must be digits or rows")
-    return Weights(content, card, str(path))
+    return ModelFile(content, card, str(path))

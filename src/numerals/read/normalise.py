@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.background import shrink
-from numerals.read.digit_ink import GRAINY, Ink, Paper, Picture, ink, paper_is_dark
+from numerals.read.digit_ink import GRAINY, Background, Ink, ink, paper_is_dark
+from numerals.read.pixels import Pixels, shrink
 from numerals.spec import INK_SIDE, SIDE, WHITE
 
-Digits = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
+DigitImages = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
 
-LARGEST = 400  # pixels a side at which a single digit's picture is worked on
+MAX_SIDE = 400  # pixels a side at which a single digit's picture is worked on
 THIN, THICK = 1.5, 5.0  # pixels of stroke in the 20x20 box beyond which the pen is brought back
 SPECK = 0.02  # share of the largest part's ink under which a part is a speck
 REACH = 0.4  # share of the main part's size within which another part still belongs to it
@@ -26,7 +26,7 @@ NUDGE = 0.08  # share by which a digit is shrunk and enlarged for another view
 INK = 0.35  # of full ink: what counts when parts are told apart
 
 
-def normalise(pictures: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> Digits:
+def normalise(pictures: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> DigitImages:
     """One digit each, any size, grey or colour, either polarity, to uint8 (n, 28, 28), white ink on black.
 
     Pictures that are in form already come back as they are.
@@ -34,7 +34,7 @@ def normalise(pictures: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> Digits
     digits = np.zeros((len(pictures), SIDE, SIDE), np.uint8)
     whole = [i for i, p in enumerate(pictures) if p.shape == (SIDE, SIDE)]
     if whole:
-        batch: Digits = pictures if isinstance(pictures, np.ndarray) else np.stack([pictures[i] for i in whole])
+        batch: DigitImages = pictures if isinstance(pictures, np.ndarray) else np.stack([pictures[i] for i in whole])
         formed = in_form(batch)
         chosen = np.asarray(whole)[formed]
         digits[chosen] = batch[formed]
@@ -46,7 +46,7 @@ def normalise(pictures: Sequence[npt.NDArray[Any]] | npt.NDArray[Any]) -> Digits
     return digits
 
 
-def in_form(digits: Digits) -> npt.NDArray[np.bool_]:
+def in_form(digits: DigitImages) -> npt.NDArray[np.bool_]:
     """Which of (n, 28, 28) are in MNIST's form: ink about 20 pixels high or wide, its mass in the middle."""
     strong = digits > 0.25 * WHITE
     rows, columns = strong.any(axis=2), strong.any(axis=1)
@@ -61,9 +61,9 @@ def in_form(digits: Digits) -> npt.NDArray[np.bool_]:
     return (size >= INK_SIDE - 3) & (size <= INK_SIDE + 1) & middle & contrast  # type: ignore[no-any-return]
 
 
-def normalise_one(picture: Picture, paper: Paper | None = None, bright_paper: bool | None = None) -> Digits:
+def normalise_one(picture: Pixels, paper: Background | None = None, bright_paper: bool | None = None) -> DigitImages:
     """One picture to uint8 (28, 28). `paper` and `bright_paper` as `paper.ink` takes them; found out when None."""
-    picture = shrink(picture, LARGEST)
+    picture = shrink(picture, MAX_SIDE)
     if paper is None:
         paper = "even" if max(picture.shape[:2]) <= GRAINY else "uneven"
     found = ink(picture, paper, bright_paper)
@@ -72,12 +72,12 @@ def normalise_one(picture: Picture, paper: Paper | None = None, bright_paper: bo
     return form(found)
 
 
-def other_views(picture: Picture) -> Digits:
+def other_views(picture: Pixels) -> DigitImages:
     """What else the picture may show, for when the first view was doubtful: uint8 (n, 28, 28).
 
     Light judged in the other ways, the other polarity, and a picture of 28x28 as it is.
     """
-    picture = shrink(picture, LARGEST)
+    picture = shrink(picture, MAX_SIDE)
     small = max(picture.shape[:2]) <= GRAINY
     views = [
         normalise_one(picture, "uneven" if small else "even"),
@@ -89,7 +89,7 @@ def other_views(picture: Picture) -> Digits:
     return np.stack(views)
 
 
-def nudged(digit: Picture) -> Digits:
+def nudged(digit: Pixels) -> DigitImages:
     """A digit in form moved by a pixel each way, and a little smaller and larger: uint8 (6, 28, 28)."""
     moves = [(1.0, 0, 1), (1.0, 0, -1), (1.0, 1, 0), (1.0, -1, 0), (1 - NUDGE, 0, 0), (1 + NUDGE, 0, 0)]
     middle = (SIDE - 1) / 2
@@ -99,7 +99,7 @@ def nudged(digit: Picture) -> Digits:
 
 def form(found: Ink) -> npt.NDArray[np.uint8]:
     """Ink float32 (h, w) in [0, 1] to uint8 (28, 28): cropped, 20x20, pen of a usual width, centre of mass."""
-    box = extent(found)
+    box = ink_bounds(found)
     if box is None:
         return np.zeros((SIDE, SIDE), np.uint8)
     top, bottom, left, right = box
@@ -109,10 +109,10 @@ def form(found: Ink) -> npt.NDArray[np.uint8]:
     size = max(1, round(width * share)), max(1, round(height * share))
     small = cv2.resize(crop, size, interpolation=cv2.INTER_AREA if share < 1 else cv2.INTER_CUBIC)
     small = np.clip(small / max(float(small.max()), 1e-6), 0, 1)
-    return (centred(small) * WHITE).round().astype(np.uint8)  # type: ignore[arg-type]
+    return (centre_by_mass(small) * WHITE).round().astype(np.uint8)  # type: ignore[arg-type]
 
 
-def extent(found: Ink) -> tuple[int, int, int, int] | None:
+def ink_bounds(found: Ink) -> tuple[int, int, int, int] | None:
     """top, bottom, left, right of the ink, or None where there is none; a row counts by its strongest pixel."""
     rows = np.flatnonzero(found.max(axis=1) > INK)
     columns = np.flatnonzero(found.max(axis=0) > INK)
@@ -121,7 +121,7 @@ def extent(found: Ink) -> tuple[int, int, int, int] | None:
     return int(rows[0]), int(rows[-1]) + 1, int(columns[0]), int(columns[-1]) + 1
 
 
-def centred(small: Ink) -> Ink:
+def centre_by_mass(small: Ink) -> Ink:
     """float32 (h, w), at most 20x20, into (28, 28) with its centre of mass in the middle, as far as it fits."""
     height, width = small.shape
     mass = max(float(small.sum()), 1e-6)
@@ -134,7 +134,7 @@ def centred(small: Ink) -> Ink:
     return digit
 
 
-def pen_width(found: Ink) -> float:
+def stroke_width(found: Ink) -> float:
     """The usual width of the strokes in pixels: ink over half the length of its outline."""
     strong = (found > 0.5).astype(np.uint8)
     area = float(strong.sum())
@@ -150,7 +150,7 @@ def usual_pen(crop: Ink) -> Ink:
     share = INK_SIDE / max(crop.shape)
     if share > 0.5:
         return crop
-    width = pen_width(crop) * share
+    width = stroke_width(crop) * share
     if THIN <= width <= THICK or width == 0:
         return crop
     aim = THIN if width < THIN else THICK

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
-from numerals.read.background import smaller, taken, without_ink
+from numerals.read.background import taken, without_ink
+from numerals.read.pixels import GreyPixels, Mask, Pixels, downscale
 from numerals.read.rules import without_rules
-from numerals.read.strips import Grey, Ink
+from numerals.read.strips import Darkness
 
 SIDE = 1120  # longest side of the picture that is looked at; larger ones are reduced
 COARSE = 160  # longest side at which the paper is judged
@@ -23,15 +23,13 @@ SURE = 2.0  # ink must somewhere be so many times that; the rest of the stroke n
 ENDS, FLAT = 0.15, 60  # where the paper's tone changes by so much of its range, at least that of FLAT levels, it ends
 HALO = 0.3  # of the strongest ink within a few pixels: less is blur
 
-Picture = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
-
 
 @dataclass(frozen=True)
 class Sheet:
     """The ink, float32 (h, w), 0 on paper, and its mask, uint8 0 or 1."""
 
-    ink: Ink
-    mask: Grey
+    ink: Darkness
+    mask: Mask
 
     def turned(self, quarters: int) -> "Sheet":
         """The same after quarter turns against the clock."""
@@ -39,15 +37,15 @@ class Sheet:
         return Sheet(ink, np.ascontiguousarray(np.rot90(self.mask, quarters), np.uint8))
 
 
-def reduced(picture: Picture) -> tuple[Picture, float]:
+def reduced(picture: Pixels) -> tuple[Pixels, float]:
     """The picture, no longer than SIDE, and how many of its pixels are one of the picture's."""
     scale = min(1.0, SIDE / max(picture.shape[:2]))
     if scale == 1:
         return picture, scale
-    return smaller(picture, scale), scale
+    return downscale(picture, scale), scale
 
 
-def sheet_of(picture: Picture, light: bool | None = None, ruled: bool = True) -> Sheet:
+def sheet_of(picture: Pixels, light: bool | None = None, ruled: bool = True) -> Sheet:
     """The ink in a picture; `light` says whether it is lighter than its paper, None the likelier.
 
     Where the picture may be `ruled`, printed lines are taken out.
@@ -61,7 +59,7 @@ def sheet_of(picture: Picture, light: bool | None = None, ruled: bool = True) ->
     return Sheet(ink, without_rules(mask) if ruled else mask)
 
 
-def polarities(picture: Picture) -> list[bool]:
+def polarities(picture: Pixels) -> list[bool]:
     """Whether the ink of a page is lighter than its paper; both answers, the likelier first, where that is not clear.
 
     Where a page ends, on a table of another tone, its corners would look like ink, so nothing near there is asked. But
@@ -72,14 +70,14 @@ def polarities(picture: Picture) -> list[bool]:
     return [inside] if inside == everywhere else [inside, everywhere]
 
 
-def is_light(grey: Grey, inside: bool = False) -> bool:
+def is_light(grey: GreyPixels, inside: bool = False) -> bool:
     """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides.
 
     Args:
         grey: uint8 (h, w).
         inside: nothing is asked near where the paper's tone changes.
     """
-    small = smaller(grey, 0.5) if max(grey.shape) > 700 else grey
+    small = downscale(grey, 0.5) if max(grey.shape) > 700 else grey
     around = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
     size = small.shape[::-1]
     apart = small - cv2.resize(around, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
@@ -92,10 +90,10 @@ def is_light(grey: Grey, inside: bool = False) -> bool:
     return float(np.mean(apart**3)) > 0
 
 
-def contrast(plane: Grey) -> Grey:
+def contrast(plane: GreyPixels) -> GreyPixels:
     """How much darker than the paper around it each pixel is, as a share of that paper's brightness, times 255."""
     step = max(max(plane.shape) / COARSE, 1.0)
-    small = smaller(plane, 1 / step)
+    small = downscale(plane, 1 / step)
     edge = 20
     wider = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
     closed = without_ink(np.asarray(wider, np.uint8), 13, cv2.MORPH_ELLIPSE)
@@ -103,7 +101,7 @@ def contrast(plane: Grey) -> Grey:
     return taken(plane, np.maximum(cv2.resize(paper, plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16))
 
 
-def together(planes: list[Grey]) -> Ink:
+def together(planes: list[GreyPixels]) -> Darkness:
     """The planes of a coloured picture as one, each weighted by how strongly the ink shows in it."""
     strengths = np.array([float(np.percentile(plane[::4, ::4], 99)) for plane in planes]) + 1e-3
     weights = strengths**2 / np.sum(strengths**2)
@@ -113,7 +111,7 @@ def together(planes: list[Grey]) -> Ink:
     return ink
 
 
-def mask_of(ink: Ink) -> Grey:
+def mask_of(ink: Darkness) -> Mask:
     """Which pixels are ink: those that stand out from the noise around and belong to something that does so clearly.
 
     Faint writing beside bold is kept: there is no share of the boldest that all ink must reach, but near a bold stroke
@@ -129,7 +127,7 @@ def mask_of(ink: Ink) -> Grey:
     return np.asarray(sure[labels] * mask, np.uint8)
 
 
-def paper_levels(soft: Ink) -> tuple[Ink, Ink]:
+def paper_levels(soft: Darkness) -> tuple[Darkness, Darkness]:
     """For each pixel the paper's level and how far above it ink must be, by medians of blocks: float32 (h, w) each."""
     height, width = soft.shape
     block = max(round(max(height, width) / 40), 8)

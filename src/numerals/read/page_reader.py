@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from numerals.read.detect_rows import FoundRow, find_rows, whole_row
-from numerals.read.page_ink import Picture, Sheet, polarities, reduced, sheet_of
+from numerals.read.page_ink import Sheet, polarities, reduced, sheet_of
+from numerals.read.pixels import GreyPixels, Pixels
 from numerals.read.strip_reader import LOOKS, Frame, StripReader
-from numerals.read.strips import Grey
 
 UNSURE = 0.9  # a page read with less mean evidence is tried lying on its sides and upside down
 MORE = 1.5  # how many times more must speak for several rows than for one, where a picture looks like one row
@@ -22,7 +22,7 @@ class ReadDigit:
     digit: int
     confidence: float
     box: Frame
-    seen: Grey  # uint8 (28, 28): what the digit model saw
+    seen: GreyPixels  # uint8 (28, 28): what the digit model saw
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class ReadRow:
     digits: tuple[ReadDigit, ...]
     confidence: float
     evidence: float  # in [0, 1]: how much it looks like digits at all
-    strip: Grey
+    strip: GreyPixels
 
     @property
     def text(self) -> str:
@@ -66,7 +66,7 @@ class ReadPage:
         return sum(len(row.digits) * max(2 * row.evidence - 1, 0) for row in self.rows)
 
 
-def read_page(picture: Picture, read_strip: StripReader) -> ReadPage:
+def read_page(picture: Pixels, read_strip: StripReader) -> ReadPage:
     """The digits in a picture, whichever way up it lies.
 
     Args:
@@ -83,7 +83,7 @@ def read_page(picture: Picture, read_strip: StripReader) -> ReadPage:
     return read_sheet(sheet, read_strip, quarters, scale) if quarters else page
 
 
-def _as_row_or_page(whole: FoundRow, small: Picture, scale: float, read_strip: StripReader) -> ReadPage:
+def _as_row_or_page(whole: FoundRow, small: Pixels, scale: float, read_strip: StripReader) -> ReadPage:
     """The picture as the one row that it looks like; but a shadow across a page may look like one tall row."""
     row = ReadPage(_certain([read_row(whole, read_strip, scale)], read_strip))
     if row.sureness >= UNSURE:
@@ -93,7 +93,7 @@ def _as_row_or_page(whole: FoundRow, small: Picture, scale: float, read_strip: S
     return page if several and page.evidence > MORE * row.evidence else row
 
 
-def _upright(small: Picture, scale: float, read_strip: StripReader) -> tuple[ReadPage, Sheet]:
+def _upright(small: Pixels, scale: float, read_strip: StripReader) -> tuple[ReadPage, Sheet]:
     """The picture read row by row as it lies, and its sheet, of whichever polarity reads better."""
     tried = []
     for light in polarities(small):

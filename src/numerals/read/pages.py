@@ -11,9 +11,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from numerals.errors import MissingError, PictureError
-from numerals.read.picture import MOST_BYTES, PDF, Loaded, load_file, load_sized, opened
-from numerals.read.pixels import MOST_PIXELS
-from numerals.read.tiff import MOST_PAGES, count_pages
+from numerals.read.picture import MAX_FILE_BYTES, PDF, Picture, load_file, load_picture, opened
+from numerals.read.pixels import MAX_PIXELS
+from numerals.read.tiff import MAX_PAGES, count_pages
 
 DOTS = 200  # an inch: a page of A4 becomes 1654 x 2339 pixels
 NESTED = 15  # forms within forms in which a PDF's pictures are looked for
@@ -36,7 +36,7 @@ SUFFIXES = {
 }
 
 
-def pages(source: str | Path | bytes) -> Iterator[Loaded]:
+def pages(source: str | Path | bytes) -> Iterator[Picture]:
     """Each page as an upright picture.
 
     Args:
@@ -50,10 +50,10 @@ def pages(source: str | Path | bytes) -> Iterator[Loaded]:
         if file.read(1024).lstrip().startswith(PDF):
             yield from _pdf(file, name)
         else:
-            yield from (load_file(file, name, frame=frame) for frame in range(min(count_pages(file), MOST_PAGES)))
+            yield from (load_file(file, name, frame=frame) for frame in range(min(count_pages(file), MAX_PAGES)))
 
 
-def _pdf(file: BinaryIO, name: str) -> Iterator[Loaded]:
+def _pdf(file: BinaryIO, name: str) -> Iterator[Picture]:
     try:
         import pypdfium2
     except ModuleNotFoundError as error:
@@ -63,13 +63,13 @@ def _pdf(file: BinaryIO, name: str) -> Iterator[Loaded]:
         document = pypdfium2.PdfDocument(file)
     except pypdfium2.PdfiumError as error:
         file.seek(0)
-        locked = b"/Encrypt" in file.read(MOST_BYTES)  # pdfium's own error may be that of the document before
+        locked = b"/Encrypt" in file.read(MAX_FILE_BYTES)  # pdfium's own error may be that of the document before
         raise PictureError(f"{name}: {'it needs a password' if locked else 'damaged, or without a page'}") from error
     try:
-        if not 0 < len(document) <= MOST_PAGES:
-            raise PictureError(f"{name}: {len(document)} pages; 1 to {MOST_PAGES} are read")
+        if not 0 < len(document) <= MAX_PAGES:
+            raise PictureError(f"{name}: {len(document)} pages; 1 to {MAX_PAGES} are read")
         for number in range(len(document)):
-            yield load_sized(_drawn(document, number, name))
+            yield load_picture(_drawn(document, number, name))
     finally:
         document.close()
 
@@ -94,5 +94,5 @@ def _check_pictures(page: Any) -> None:
 
     for found in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=NESTED):
         width, height = found.get_px_size()
-        if width * height > MOST_PIXELS:
-            raise PictureError(f"a picture of {width}x{height} pixels; at most {MOST_PIXELS:,} are read")
+        if width * height > MAX_PIXELS:
+            raise PictureError(f"a picture of {width}x{height} pixels; at most {MAX_PIXELS:,} are read")

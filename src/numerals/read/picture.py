@@ -16,15 +16,15 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from numerals.errors import PictureError
-from numerals.read.pixels import MOST_PIXELS, Pixels, bounded, from_array, has_deep_colours
-from numerals.read.tiff import MOST_PAGES, count_pages
+from numerals.read.pixels import MAX_PIXELS, Pixels, bounded, from_array, has_deep_colours
+from numerals.read.tiff import MAX_PAGES, count_pages
 from numerals.spec import WHITE
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 PDF = b"%PDF-"
-MOST_BYTES = 320_000_000  # of a file: a hundred megapixels in colour, not compressed
+MAX_FILE_BYTES = 320_000_000  # of a file: a hundred megapixels in colour, not compressed
 LARGEST_WEBP = 40_000_000  # pixels: WebP's decoder holds four copies of its picture
-LONGEST = 2048  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, 4000 to 4096 wide
+MAX_SIDE = 2048  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, 4000 to 4096 wide
 NEARLY = 0.95  # of that is left, at least, where a JPEG is decoded at a half, a fourth or an eighth of its size
 ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
 CLOCKWISE, HALF, BACK = cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE
@@ -38,7 +38,7 @@ _quiet = threading.Lock()  # Python's filters of warnings are one for all thread
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Picture:
     """A picture as it is worked on, and how large it was."""
 
     pixels: Pixels
@@ -46,7 +46,7 @@ class Loaded:
     height: int
 
 
-def load(source: Any, longest: int = LONGEST) -> Pixels:
+def load_pixels(source: Any, longest: int = MAX_SIDE) -> Pixels:
     """The upright picture, uint8 (h, w) or (h, w, 3) RGB in [0, 255], no side longer than `longest`.
 
     Args:
@@ -58,16 +58,18 @@ def load(source: Any, longest: int = LONGEST) -> Pixels:
     """
     if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 2 and 1 < source.size < longest:
         return source if source.max() > 1 else source * np.uint8(WHITE)
-    return load_sized(source, longest).pixels
+    return load_picture(source, longest).pixels
 
 
-def load_sized(source: Any, longest: int = LONGEST, most_pixels: int = MOST_PIXELS) -> Loaded:
-    """As `load`, with the size of the original. Of a file of several pages or an animation, the first."""
+def load_picture(source: Any, longest: int = MAX_SIDE, max_pixels: int = MAX_PIXELS) -> Picture:
+    """As `load_pixels`, with the size of the original. Of a file of several pages or an animation, the first."""
+    if isinstance(source, Picture):
+        return source
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         with opened(source) as (file, name):
-            return load_file(file, name, longest, most_pixels=most_pixels)
+            return load_file(file, name, longest, max_pixels=max_pixels)
     pixels = from_array(np.asarray(source))
-    return Loaded(bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
+    return Picture(bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
 
 
 @contextmanager
@@ -96,43 +98,43 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
 
 
 def load_file(
-    file: BinaryIO, name: str, longest: int = LONGEST, frame: int = 0, most_pixels: int = MOST_PIXELS
-) -> Loaded:
+    file: BinaryIO, name: str, longest: int = MAX_SIDE, frame: int = 0, max_pixels: int = MAX_PIXELS
+) -> Picture:
     """The picture in an open file, of a TIFF its page `frame`, from 0; `name` is what messages call it.
 
     Raises:
-        PictureError: as `load`.
+        PictureError: as `load_pixels`.
     """
     size = file.seek(0, os.SEEK_END)
     if size == 0:
         raise PictureError(f"{name}: empty")
-    if size > MOST_BYTES:
-        raise PictureError(f"{name}: {size:,} bytes; at most {MOST_BYTES:,} are read")
+    if size > MAX_FILE_BYTES:
+        raise PictureError(f"{name}: {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
     pages = count_pages(file)
-    if pages > MOST_PAGES:
-        raise PictureError(f"{name}: over {MOST_PAGES} pages; at most {MOST_PAGES} are read")
+    if pages > MAX_PAGES:
+        raise PictureError(f"{name}: over {MAX_PAGES} pages; at most {MAX_PAGES} are read")
     file.seek(0)
-    return _decode(file, name, longest, frame, most_pixels)
+    return _decode(file, name, longest, frame, max_pixels)
 
 
-def _decode(file: BinaryIO, name: str, longest: int, frame: int, most_pixels: int) -> Loaded:
+def _decode(file: BinaryIO, name: str, longest: int, frame: int, max_pixels: int) -> Picture:
     """Pillow's formats name their faults by errors of every kind, so all of them mean: damaged."""
     try:
         with _image(file) as image:
             if frame:
                 image.seek(frame)
-            most = min(most_pixels, LARGEST_WEBP) if image.format == "WEBP" else most_pixels
+            most = min(max_pixels, LARGEST_WEBP) if image.format == "WEBP" else max_pixels
             if image.width * image.height > most:
                 raise PictureError(f"{image.width}x{image.height} pixels; at most {most:,} are read")
             deep = has_deep_colours(image)
             upright, (width, height) = _orientation(image), image.size
             image.draft(None, _drafted(width, height, longest))
             pixels = _turned(bounded(image, longest, deep), upright)
-            return Loaded(pixels, *((height, width) if upright in SIDEWAYS else (width, height)))
+            return Picture(pixels, *((height, width) if upright in SIDEWAYS else (width, height)))
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: at most {MOST_PIXELS:,} pixels are read, and it has more") from error
+        raise PictureError(f"{name}: at most {MAX_PIXELS:,} pixels are read, and it has more") from error
     except UnidentifiedImageError as error:
         raise PictureError(f"{name}: {_stranger(file)}") from error
     except MemoryError as error:
@@ -145,7 +147,7 @@ def _stranger(file: BinaryIO) -> str:
     """What a file is that Pillow does not know."""
     file.seek(0)
     if file.read(1024).lstrip().startswith(PDF):
-        return "a PDF; `numerals read` reads its pages, and numerals.read.pages gives them to Reader.read_loaded"
+        return "a PDF; `numerals read` reads its pages, and numerals.read.pages yields them for Reader.read"
     return f"not a picture that is read; give {', '.join(FORMATS)} or PDF"
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -9,14 +10,16 @@ from PIL import Image
 from numerals.errors import PictureError
 from numerals.spec import WHITE
 
-MOST_PIXELS = 100_000_000
+MAX_PIXELS = 100_000_000
 DEPTHS = (8, 10, 12, 14, 16)  # bits that whole numbers may have: the fewest that hold a picture's brightest pixel
 UNUSED = 15  # of 255: colours of 16 bits that get no brighter have nothing in the byte that is kept
 MOSTLY = 0.5  # share of opaque pixels over which the opaque part is paper, and not ink
 GAP = 1.5  # times too large that a picture may be before it is brought down in bands
 BAND = 4_000_000  # pixels of a band: a large picture is never twice in memory
 
-Pixels = npt.NDArray[np.uint8]  # (h, w) or (h, w, 3)
+Pixels = npt.NDArray[np.uint8]  # grey (h, w) or RGB (h, w, 3), in [0, 255]
+GreyPixels = npt.NDArray[np.uint8]  # (h, w), in [0, 255]
+Mask = npt.NDArray[np.uint8]  # (h, w), 1 where something is, 0 elsewhere
 
 
 def has_deep_colours(image: Image.Image) -> bool:
@@ -84,7 +87,7 @@ def on_paper(pixels: Pixels) -> Pixels:
 
 
 def from_array(array: npt.NDArray[Any]) -> Pixels:
-    """An array as `picture.load` takes it -> uint8 (h, w) or (h, w, 3).
+    """An array as `picture.load_pixels` takes it -> uint8 (h, w) or (h, w, 3).
 
     Raises:
         PictureError: another shape or type, empty, or values that are no pixels.
@@ -95,8 +98,8 @@ def from_array(array: npt.NDArray[Any]) -> Pixels:
         raise PictureError(f"an array of shape {array.shape} is no picture; give (h, w), (h, w, 3) or (h, w, 4)")
     if array.size == 0:
         raise PictureError(f"an array of shape {array.shape} has no pixels")
-    if array.shape[0] * array.shape[1] > MOST_PIXELS:
-        raise PictureError(f"an array of {array.shape[1]}x{array.shape[0]} pixels; at most {MOST_PIXELS:,} are read")
+    if array.shape[0] * array.shape[1] > MAX_PIXELS:
+        raise PictureError(f"an array of {array.shape[1]}x{array.shape[0]} pixels; at most {MAX_PIXELS:,} are read")
     if array.dtype.kind not in "buif":
         raise PictureError(f"an array of type {array.dtype} is no picture; give whole numbers, floats or truth values")
     levels = _scaled(array, white_of(array))
@@ -121,3 +124,15 @@ def _scaled(array: npt.NDArray[Any], white: int) -> npt.NDArray[np.uint8]:
     if white == WHITE and array.dtype == np.uint8:
         return np.ascontiguousarray(array)
     return np.round(array.astype(np.float32) * np.float32(WHITE / white)).astype(np.uint8)
+
+
+def downscale(pixels: Pixels, scale: float) -> Pixels:
+    """Resize to `scale` (at most 1) times the size, each side at least one pixel, averaging areas."""
+    size = [max(1, round(side * scale)) for side in pixels.shape[1::-1]]
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+
+def shrink(pixels: Pixels, max_side: int) -> Pixels:
+    """Downscale so that no side is longer than `max_side` pixels; smaller pictures are returned unchanged."""
+    share = max_side / max(pixels.shape[:2])
+    return pixels if share >= 1 else downscale(pixels, share)

@@ -9,13 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.read import model_files
-from numerals.read.model_files import Weights
-from numerals.read.normalise import Digits, normalise, nudged, other_views
+from numerals.read.model_files import ModelFile
+from numerals.read.normalise import DigitImages, normalise, nudged, other_views
 from numerals.read.occlusion import Explanation, explain
 from numerals.read.page_reader import ReadRow, read_page
-from numerals.read.picture import Loaded, load, load_sized
-from numerals.read.recognise import THREADS, Answer, Recogniser, RowRecogniser
-from numerals.read.strip_reader import Frame, Settings, StripReader
+from numerals.read.picture import Picture, load_picture, load_pixels
+from numerals.read.recognise import THREADS, DigitPredictions, Recogniser, RowRecogniser
+from numerals.read.strip_reader import Frame, StripReader, StripReaderSettings
 from numerals.results import Box, Digit, Page, Recognition, Row
 
 SURE = 0.8  # how sure the first look must be to be the only one
@@ -42,30 +42,33 @@ class Reader:
         ModelError: no such model, or not one of ours.
     """
 
-    def __init__(self, model: str | Path | Weights | None = None, threads: int = THREADS) -> None:
-        own = model if model is None or isinstance(model, Weights) else model_files.load(model)
+    def __init__(self, model: str | Path | ModelFile | None = None, threads: int = THREADS) -> None:
+        own = model if model is None or isinstance(model, ModelFile) else model_files.load(model)
         rows = self._rows = RowRecogniser(own if own and own.reads_rows else None, threads)
         named = own if own and not own.reads_rows else None
         self._recogniser = Recogniser(named, threads)
-        models = rows, self._recogniser, Settings.of(rows.weights.card), named is not None
+        models = rows, self._recogniser, StripReaderSettings.from_card(rows.model.card), named is not None
         self._read_strip, self._read_drawn = StripReader(*models), StripReader(*models, drawn=True)
 
-    def read(self, picture: Any, drawn: bool = False) -> Page:
-        """All rows of digits in one picture, in reading order; no rows where there are none.
+    def read(self, picture: Any, drawn: bool = False, timeout: float = math.inf) -> Page:
+        """Read all rows of digits in one picture.
 
         Args:
-            picture: a path, the bytes of a picture file, or an array, as `picture.load_sized` takes it.
-            drawn: it was drawn on an empty pad, the right way up: a straight stroke is a 1 and no printed line.
+            picture: a path, the bytes of a picture file, an array, or a loaded `Picture`, as `pages` yields them; of
+                a file with several pages, the first. See `load_picture` for the shapes and types of arrays.
+            drawn: the picture was drawn on an empty pad, the right way up: a straight stroke is a 1, not a printed
+                line.
+            timeout: seconds after which to give up.
+
+        Returns:
+            The rows in reading order; no rows if there are no digits.
 
         Raises:
-            PictureError: it is no picture, damaged, or too large.
+            PictureError: not a picture, damaged, too large, or not read within `timeout` seconds.
         """
-        return self.read_loaded(load_sized(picture), drawn)
-
-    def read_loaded(self, loaded: Loaded, drawn: bool = False, seconds: float = math.inf) -> Page:
-        """As `read`, of a picture that is loaded already; PictureError where it takes longer than so many seconds."""
+        loaded = load_picture(picture)
         read_strip = self._read_drawn if drawn else self._read_strip
-        found = read_page(loaded.pixels, read_strip.giving_up(seconds))
+        found = read_page(loaded.pixels, read_strip.giving_up(timeout))
         rows = tuple(_row(row, found.quarters, loaded) for row in found.rows)
         return Page(rows, loaded.width, loaded.height, 90 * found.quarters)
 
@@ -73,20 +76,20 @@ class Reader:
         """One digit a picture.
 
         Args:
-            pictures: arrays, paths or bytes as `picture.load` takes them, or one array (n, h, w) or (n, h, w, 3);
-                any size, grey or colour, either polarity.
+            pictures: arrays, paths or bytes as `load_pixels` takes them, or one array (n, h, w) or (n, h, w, 3); any
+                size, grey or colour, either polarity.
 
         Raises:
             PictureError: one of them is no picture.
         """
         if not (isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8):
-            pictures = [load(picture) for picture in pictures]
+            pictures = [load_pixels(picture) for picture in pictures]
         digits = normalise(pictures)
         probabilities, is_digit = self._look_again(pictures, digits, *self._recogniser(digits))
         return Recognition(
             digits=probabilities.argmax(axis=1),
             confidence=probabilities.max(axis=1).astype(np.float64),
-            rejected=is_digit < self._recogniser.weights.threshold,
+            rejected=is_digit < self._recogniser.model.threshold,
             probabilities=probabilities,
             is_digit=is_digit,
         )
@@ -98,9 +101,11 @@ class Reader:
     @property
     def cards(self) -> dict[str, dict[str, Any]]:
         """What the cards of both models say, of the one for `digits` and the one for `rows`."""
-        return {"digits": self._recogniser.weights.card, "rows": self._rows.weights.card}
+        return {"digits": self._recogniser.model.card, "rows": self._rows.model.card}
 
-    def _look_again(self, pictures: Pictures, digits: Digits, probabilities: Scores, is_digit: Scores) -> Answer:
+    def _look_again(
+        self, pictures: Pictures, digits: DigitImages, probabilities: Scores, is_digit: Scores
+    ) -> DigitPredictions:
         """Where the first look was doubtful, other views of the picture have a say too, each by how sure it is.
 
         It becomes a digit by another view only where that is nearly certain: what is no digit has many views as well.
@@ -113,7 +118,7 @@ class Reader:
             for i, theirs, they_are in zip(part, *answers, strict=True):
                 views, are = np.vstack([probabilities[i], theirs]), np.append(is_digit[i], they_are)
                 probabilities[i], is_digit[i] = _decided(views, are)
-        return probabilities, is_digit
+        return DigitPredictions(probabilities, is_digit)
 
 
 def _decided(views: Scores, are: Scores) -> tuple[Scores, np.float32]:
@@ -129,7 +134,7 @@ def _sureness(probabilities: Scores, is_digit: Scores) -> Scores:
     return probabilities.max(axis=1) * is_digit  # type: ignore[no-any-return]
 
 
-def _row(row: ReadRow, quarters: int, loaded: Loaded) -> Row:
+def _row(row: ReadRow, quarters: int, loaded: Picture) -> Row:
     """The row with its boxes in the picture's own pixels."""
     digits = tuple(
         Digit(each.digit, each.confidence, _box([each.box], quarters, loaded), each.seen) for each in row.digits
@@ -137,7 +142,7 @@ def _row(row: ReadRow, quarters: int, loaded: Loaded) -> Row:
     return Row(digits, row.confidence, _box([each.box for each in row.digits], quarters, loaded), row.strip)
 
 
-def _box(frames: Sequence[Frame], quarters: int, loaded: Loaded) -> Box:
+def _box(frames: Sequence[Frame], quarters: int, loaded: Picture) -> Box:
     """The box around frames of a picture that was turned by so many quarters against the clock, turned back."""
     height, width = loaded.pixels.shape[:2]
     left, top = min(frame[0] for frame in frames), min(frame[1] for frame in frames)

@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from numerals.read.strips import Grey
+from numerals.read.pixels import Mask
 
 # Of the picture's side: how long straight runs are that may be parts of a rule, how far it reaches in all, and, of its
 # length, how far it climbs at least.
@@ -14,7 +14,7 @@ REACH = 0.1  # of its width or height within which a box's side lies
 BOXES = 60  # pieces looked at, at most: the largest
 
 
-def without_rules(mask: Grey) -> Grey:
+def without_rules(mask: Mask) -> Mask:
     """The mask, uint8 0 or 1, without lines across the picture and boxes around things."""
     thickest = max(round(THICKEST * max(mask.shape)), 3)
     cleared = _without_lying(mask, thickest)
@@ -22,7 +22,7 @@ def without_rules(mask: Grey) -> Grey:
     return _without_boxes(cleared)
 
 
-def _without_lying(mask: Grey, thickest: int) -> Grey:
+def _without_lying(mask: Mask, thickest: int) -> Mask:
     """The mask without rules along its rows, but with the strokes that cross them: where ink goes on up or down."""
     band, thickness = _rules(mask, thickest)
     if not thickness:
@@ -31,7 +31,7 @@ def _without_lying(mask: Grey, thickest: int) -> Grey:
     return np.asarray(mask & ((1 - band) | crossing), np.uint8)
 
 
-def _rules(mask: Grey, thickest: int) -> tuple[Grey, int]:
+def _rules(mask: Mask, thickest: int) -> tuple[Mask, int]:
     """Where rules run along the mask's rows, from side to side, uint8 0 or 1, and how thick the thickest of them is.
 
     Long runs that make one straight line are a rule: on a page that lies askew the runs are short, and there must be
@@ -53,7 +53,7 @@ def _rules(mask: Grey, thickest: int) -> tuple[Grey, int]:
     return band, most
 
 
-def _drawn_through(band: Grey, thin: Grey, bridged: Grey, across: float, steepness: float) -> int:
+def _drawn_through(band: Mask, thin: Mask, bridged: Mask, across: float, steepness: float) -> int:
     """Each straight line that is long and steep enough drawn into `band`, whole; the thickness of the thickest."""
     width, most = band.shape[1], 0
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bridged, connectivity=8)
@@ -72,7 +72,7 @@ def _drawn_through(band: Grey, thin: Grey, bridged: Grey, across: float, steepne
     return most
 
 
-def _without_boxes(mask: Grey) -> Grey:
+def _without_boxes(mask: Mask) -> Mask:
     """The mask without the sides of printed boxes; what stands in a box or touches it stays."""
     _, labels, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
     sizes = np.minimum(stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT])
@@ -89,7 +89,7 @@ def _without_boxes(mask: Grey) -> Grey:
     return cleared
 
 
-def is_box(own: Grey) -> bool:
+def is_box(own: Mask) -> bool:
     """Whether a piece, cut to its frame, is a box: each side of the frame is covered nearly whole."""
     height, width = own.shape
     down, across = max(round(REACH * height), 2), max(round(REACH * width), 2)
@@ -98,7 +98,7 @@ def is_box(own: Grey) -> bool:
     return min(float(side.mean()) for side in (*lying, *standing)) >= SIDES and float(own.mean()) < 0.5
 
 
-def _sides(own: Grey) -> Grey:
+def _sides(own: Mask) -> Mask:
     """The straight lines of a box: its sides, and those that part it."""
     height, width = own.shape
     lying = cv2.morphologyEx(own, cv2.MORPH_OPEN, np.ones((1, max(round(0.6 * min(width, height)), 8)), np.uint8))

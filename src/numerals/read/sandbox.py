@@ -1,6 +1,6 @@
 """Pictures of strangers decoded in processes of their own, which may crash, hang or eat memory, and cost one answer.
 
-Knows nothing about formats: in the process `picture.load_sized` decodes. Nothing is unpickled on either side. The
+Knows nothing about formats: in the process `picture.load_picture` decodes. Nothing is unpickled on either side. The
 process has no more memory and time than it is given, may write no file, and ends with the one that asks.
 """
 
@@ -18,8 +18,8 @@ from typing import IO
 import numpy as np
 
 from numerals.errors import PictureError
-from numerals.read.picture import LONGEST, Loaded, load_sized
-from numerals.read.pixels import MOST_PIXELS
+from numerals.read.picture import MAX_SIDE, Picture, load_picture
+from numerals.read.pixels import MAX_PIXELS
 
 START = 30.0  # seconds until a process must be ready, on however busy a machine
 GRACE = 2.0  # times the seconds of a picture, after which a process ends by itself: whoever asked it has gone
@@ -28,7 +28,7 @@ SIZES = struct.Struct(
     ">5I"
 )  # before pixels: the original's width and height; their rows, columns, channels (0 is grey)
 READY, READ, REFUSED = b"!", b"+", b"-"  # how a message of the process begins
-MOST_ANSWER = 1 + SIZES.size + 3 * LONGEST**2  # bytes of a message that are believed
+MOST_ANSWER = 1 + SIZES.size + 3 * MAX_SIDE**2  # bytes of a message that are believed
 
 
 @dataclass(frozen=True)
@@ -37,34 +37,34 @@ class Limits:
 
     seconds: float
     mebibytes: int
-    most_pixels: int
+    max_pixels: int
 
 
-class Guard:
-    """Decodes as `picture.load_sized` does. Any number of threads may call it; each waits for a free process.
+class Sandbox:
+    """Decodes as `picture.load_picture` does. Any number of threads may call it; each waits for a free process.
 
     Args:
         seconds: that a picture may take.
         mebibytes: of memory that it may take, besides the 50 or so that an idle process has.
         workers: processes, hence pictures at the same time.
-        most_pixels: larger pictures are refused before they are decoded.
+        max_pixels: larger pictures are refused before they are decoded.
     """
 
     def __init__(
-        self, seconds: float = 5.0, mebibytes: int = 1024, workers: int = 1, most_pixels: int = MOST_PIXELS
+        self, seconds: float = 5.0, mebibytes: int = 1024, workers: int = 1, max_pixels: int = MAX_PIXELS
     ) -> None:
-        self._limits = Limits(seconds, mebibytes, most_pixels)
+        self._limits = Limits(seconds, mebibytes, max_pixels)
         self._lock, self._closed = threading.Lock(), False
-        self._workers = [_Worker(self._limits) for _ in range(workers)]
+        self._workers = [_Decoder(self._limits) for _ in range(workers)]
         self._free: queue.LifoQueue[int] = queue.LifoQueue()  # which of them; the last one used is the warmest
         for which in range(workers):
             self._free.put(which)
 
-    def open(self, data: bytes) -> Loaded:
+    def decode(self, data: bytes) -> Picture:
         """The picture in a file's bytes, upright and bounded, and how large it was; of several pages the first.
 
         Raises:
-            PictureError: as `load_sized`; or its decoder crashed, hung or ran out of memory; or the guard is closed.
+            PictureError: as `load_picture`; the decoder crashed, hung or ran out of memory; or the sandbox is closed.
         """
         which = self._free.get()
         try:
@@ -73,7 +73,7 @@ class Guard:
             with self._lock:
                 if not self._workers[which].lives() and not self._closed:
                     self._workers[which].close()
-                    self._workers[which] = _Worker(self._limits)
+                    self._workers[which] = _Decoder(self._limits)
             self._free.put(which)
 
     def close(self) -> None:
@@ -87,7 +87,7 @@ class Guard:
             self._free.put(which)
 
 
-class _Worker:
+class _Decoder:
     """One process and the two pipes to it, for one thread at a time."""
 
     def __init__(self, limits: Limits) -> None:
@@ -102,7 +102,7 @@ class _Worker:
         )
         self._limits, self._ready, self._late = limits, False, False
 
-    def decode(self, data: bytes) -> Loaded:
+    def decode(self, data: bytes) -> Picture:
         """Raises PictureError, after which it may not live any more."""
         self._ready = self._ready or self._ask(None, START) == READY
         answer = self._ask(data, self._limits.seconds) if self._ready else None
@@ -163,15 +163,15 @@ def _receive(pipe: IO[bytes], most: int) -> bytes | None:
     return content if len(content) == length else None
 
 
-def _packed(loaded: Loaded) -> bytes:
+def _packed(loaded: Picture) -> bytes:
     rows, columns, *channels = loaded.pixels.shape
     return SIZES.pack(loaded.width, loaded.height, rows, columns, *(channels or [0])) + loaded.pixels.tobytes()
 
 
-def _unpacked(content: bytes) -> Loaded:
+def _unpacked(content: bytes) -> Picture:
     width, height, rows, columns, channels = SIZES.unpack_from(content)
     shape = (rows, columns, channels) if channels else (rows, columns)
-    return Loaded(np.frombuffer(bytearray(content), np.uint8, offset=SIZES.size).reshape(shape), width, height)
+    return Picture(np.frombuffer(bytearray(content), np.uint8, offset=SIZES.size).reshape(shape), width, height)
 
 
 def _limit_memory(mebibytes: int) -> None:
@@ -188,9 +188,9 @@ def _limit_memory(mebibytes: int) -> None:
         resource.setrlimit(what, (0, 0))
 
 
-def _answer(data: bytes, most_pixels: int) -> tuple[bytes, bytes]:
+def _answer(data: bytes, max_pixels: int) -> tuple[bytes, bytes]:
     try:
-        return READ, _packed(load_sized(data, most_pixels=most_pixels))
+        return READ, _packed(load_picture(data, max_pixels=max_pixels))
     except PictureError as error:
         return REFUSED, str(error).encode(errors="replace")
 
@@ -203,11 +203,11 @@ def _serve(limits: Limits) -> None:
     while (data := _receive(sys.stdin.buffer, sys.maxsize)) is not None:
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, GRACE * limits.seconds)
-        _send(sys.stdout.buffer, *_answer(data, limits.most_pixels))
+        _send(sys.stdout.buffer, *_answer(data, limits.max_pixels))
         if hasattr(signal, "setitimer"):
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":
-    seconds, mebibytes, most_pixels = sys.argv[1:]
-    _serve(Limits(float(seconds), int(mebibytes), int(most_pixels)))
+    seconds, mebibytes, max_pixels = sys.argv[1:]
+    _serve(Limits(float(seconds), int(mebibytes), int(max_pixels)))

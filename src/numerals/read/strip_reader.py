@@ -17,27 +17,28 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.errors import ModelError, PictureError
-from numerals.read.ctc import Candidate, Probabilities, candidates
+from numerals.read.ctc import Candidate, StepProbabilities, candidates
 from numerals.read.normalise import normalise_one
-from numerals.read.strips import DIGIT, INK, STRIDE, Grey
+from numerals.read.pixels import GreyPixels
+from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIDE
 
 LOOKS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # sizes and widths at which a strip is looked at
 THIN = 0.5  # share of the ink that is two pixels wide; where it is less, strokes are thickened by one
 FAINT = 0.35  # of a row's ink: what belongs to a digit's box is darker
 AROUND = 4  # pixels of paper around a digit that is cut out
-EDGE = 1e-6  # confidences are kept this far from 0 and 1 before the logit
+LOGIT_EPSILON = 1e-6  # confidences are kept this far from 0 and 1 before the logit
 TALL, NARROW = 0.6, 0.35  # of a digit's height a straight stroke is high, and of its own height it is wide at most
 SLANT = 0.25  # columns a line that a hand leans its digits to the right
 FLOOR = 0.01  # of a probability of the digit model: one doubtful cut shall not outvote all else
 
-RowAnswer = Callable[[Grey], Probabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11)
-DigitAnswer = Callable[[Grey], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as `Recogniser`
+RowAnswer = Callable[[GreyPixels], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11)
+DigitAnswer = Callable[[GreyPixels], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as `Recogniser`
 Opinion = npt.NDArray[np.float32]  # (digits, 11): the digit model's ten probabilities and is_digit of each
 Frame = tuple[float, float, float, float]  # left, top, right, bottom
 
 
 @dataclass(frozen=True)
-class Settings:
+class StripReaderSettings:
     """What the row model's card says about how to take its answers; the defaults take them as they are."""
 
     named: float = 0.0  # exponent of the digit model's probability of each digit, beside the row model's
@@ -47,7 +48,7 @@ class Settings:
     threshold: float = 0.5  # evidence under which a row is no row of digits
 
     @classmethod
-    def of(cls, card: dict[str, Any]) -> "Settings":
+    def from_card(cls, card: dict[str, Any]) -> "StripReaderSettings":
         """Raises ModelError where the card has them not."""
         try:
             (digit, up), (row, high) = (map(float, card["calibration"][name]) for name in ("digit", "row"))
@@ -67,7 +68,7 @@ class StripReading:
     digits: tuple[int, ...]
     confidences: tuple[float, ...]
     frames: tuple[Frame, ...]  # in the strip's pixels
-    seen: tuple[Grey, ...]  # uint8 (28, 28) each: what the digit model saw
+    seen: tuple[GreyPixels, ...]  # uint8 (28, 28) each: what the digit model saw
     confidence: float
     evidence: float
 
@@ -78,10 +79,10 @@ class Proposal:
 
     candidate: Candidate
     frames: tuple[Frame, ...]
-    seen: tuple[Grey, ...]  # uint8 (28, 28): each frame cut out, as the digit model saw it
+    seen: tuple[GreyPixels, ...]  # uint8 (28, 28): each frame cut out, as the digit model saw it
     opinion: Opinion
 
-    def weight(self, settings: Settings) -> float:
+    def weight(self, settings: StripReaderSettings) -> float:
         """Its share, times how much the digit model agrees."""
         named = self.opinion[np.arange(len(self.opinion)), np.array(self.candidate.digits, np.int64)]
         said = settings.named * np.log(named + FLOOR) + settings.being * np.log(self.opinion[:, 10] + FLOOR)
@@ -99,7 +100,12 @@ class StripReader:
     """
 
     def __init__(
-        self, rows: RowAnswer, digits: DigitAnswer, settings: Settings, renames: bool = False, drawn: bool = False
+        self,
+        rows: RowAnswer,
+        digits: DigitAnswer,
+        settings: StripReaderSettings,
+        renames: bool = False,
+        drawn: bool = False,
     ) -> None:
         self.rows, self.digits, self.settings, self.renames, self.drawn = rows, digits, settings, renames, drawn
         self.until = math.inf  # on `time.monotonic`: when reading is given up
@@ -110,7 +116,7 @@ class StripReader:
         hurried.until = time.monotonic() + seconds
         return hurried
 
-    def __call__(self, strip: Grey, looks: int = len(LOOKS)) -> StripReading:
+    def __call__(self, strip: GreyPixels, looks: int = len(LOOKS)) -> StripReading:
         """uint8 (40, w), 0 paper, read with so many looks."""
         if time.monotonic() > self.until:
             raise PictureError("takes too long to read: too much is written in it; give a part of it")
@@ -120,7 +126,7 @@ class StripReader:
             return slanted if is_with_more_ones(slanted.digits, reading.digits) else reading
         return reading
 
-    def propose(self, strip: Grey, looks: int = len(LOOKS), slant: float = 0.0) -> list[Proposal]:
+    def propose(self, strip: GreyPixels, looks: int = len(LOOKS), slant: float = 0.0) -> list[Proposal]:
         """What may be written there, the row model's best first; it sees the strip leaning to the right by `slant`."""
         seen = leaning(thickened(strip), slant)
         found = candidates([self.rows(zoomed(seen, *look)[None, None])[0] for look in LOOKS[:looks]])
@@ -142,7 +148,9 @@ class StripReader:
         evidence = float(np.mean(np.array(sure) * best.opinion[:, 10])) if digits else 0.0
         return StripReading(digits, tuple(sure), best.frames, best.seen, confidence, evidence)
 
-    def _opinions(self, strip: Grey, frames: list[tuple[Frame, ...]]) -> tuple[list[tuple[Grey, ...]], list[Opinion]]:
+    def _opinions(
+        self, strip: GreyPixels, frames: list[tuple[Frame, ...]]
+    ) -> tuple[list[tuple[GreyPixels, ...]], list[Opinion]]:
         """What the digit model sees in each frame of each list, and says of it."""
         different = sorted({frame for each in frames for frame in each})
         if not different:
@@ -164,26 +172,26 @@ def calibrated(confidence: float, line: tuple[float, float]) -> float:
 
 def logit(share: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """log(p / (1 - p)), finite everywhere."""
-    inside = np.clip(np.asarray(share, np.float64), EDGE, 1 - EDGE)
+    inside = np.clip(np.asarray(share, np.float64), LOGIT_EPSILON, 1 - LOGIT_EPSILON)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def thickened(strip: Grey) -> Grey:
+def thickened(strip: GreyPixels) -> GreyPixels:
     """The strip, its strokes a pixel wider where they are hairlines."""
-    dark = np.asarray(strip > FAINT * INK, np.uint8)
+    dark = np.asarray(strip > FAINT * INK_LEVEL, np.uint8)
     square = np.ones((2, 2), np.uint8)
     wide = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, square), np.uint8)
     return strip if wide.sum() >= THIN * dark.sum() else np.asarray(cv2.dilate(strip, square), np.uint8)
 
 
-def upright_strokes(strip: Grey) -> int:
+def upright_strokes(strip: GreyPixels) -> int:
     """How many pieces of ink are narrow, upright, and as high as a digit.
 
     The row model takes one that is straight for a printed line, which it must not read.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(strip > FAINT * INK, np.uint8), connectivity=8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(strip > FAINT * INK_LEVEL, np.uint8), connectivity=8)
     wide, high = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
-    return int(np.sum((high >= TALL * DIGIT) & (wide <= NARROW * high)))
+    return int(np.sum((high >= TALL * DIGIT_HEIGHT) & (wide <= NARROW * high)))
 
 
 def is_with_more_ones(digits: tuple[int, ...], others: tuple[int, ...]) -> bool:
@@ -192,7 +200,7 @@ def is_with_more_ones(digits: tuple[int, ...], others: tuple[int, ...]) -> bool:
     return len(digits) > len(others) and rest == other_rest
 
 
-def leaning(strip: Grey, slant: float) -> Grey:
+def leaning(strip: GreyPixels, slant: float) -> GreyPixels:
     """The strip leaning to the right about its middle line by so many columns a line."""
     if slant == 0:
         return strip
@@ -201,7 +209,7 @@ def leaning(strip: Grey, slant: float) -> Grey:
     return np.asarray(cv2.warpAffine(strip, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def zoomed(strip: Grey, zoom: float, stretch: float) -> Grey:
+def zoomed(strip: GreyPixels, zoom: float, stretch: float) -> GreyPixels:
     """The strip with its writing larger or smaller about its middle line, and wider or narrower; its height stays."""
     if zoom == stretch == 1:
         return strip
@@ -211,21 +219,21 @@ def zoomed(strip: Grey, zoom: float, stretch: float) -> Grey:
     return np.asarray(cv2.warpAffine(strip, matrix, (wide, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def cut_out(strip: Grey, frame: Frame) -> Grey:
+def cut_out(strip: GreyPixels, frame: Frame) -> GreyPixels:
     """One digit of the strip in MNIST's form."""
     left, top, right, bottom = (round(side) for side in frame)
     part = strip[max(top, 0) : max(bottom, top + 1), max(left, 0) : max(right, left + 1)]
     return normalise_one(np.pad(part, AROUND), None, False)
 
 
-def digit_frames(strip: Grey, steps: tuple[int, ...]) -> list[Frame]:
+def digit_frames(strip: GreyPixels, steps: tuple[int, ...]) -> list[Frame]:
     """Each digit's box in the strip: between the columns with least ink, drawn in to the ink there."""
     if not steps:
         return []
     at = [STRIDE * step + STRIDE / 2 for step in steps]
     columns = strip.sum(axis=0, dtype=np.float64)
     ends = [0.0, *(_parting(columns, *pair) for pair in pairwise(at)), float(strip.shape[1])]
-    dark: npt.NDArray[np.bool_] = strip > FAINT * INK
+    dark: npt.NDArray[np.bool_] = strip > FAINT * INK_LEVEL
     return [_drawn_in(dark, left, right, peak) for left, right, peak in zip(ends, ends[1:], at, strict=False)]
 
 
@@ -233,7 +241,7 @@ def _parting(columns: npt.NDArray[np.float64], left: float, right: float) -> flo
     """The column with least ink between two peaks, and of several the one nearest to their middle."""
     between = np.arange(int(left), max(int(np.ceil(right)), int(left) + 1))
     away = np.abs(between + 0.5 - (left + right) / 2)
-    return float(between[np.argmin(columns[between] + 0.5 * INK * away / max(right - left, 1))]) + 0.5
+    return float(between[np.argmin(columns[between] + 0.5 * INK_LEVEL * away / max(right - left, 1))]) + 0.5
 
 
 def _drawn_in(dark: npt.NDArray[np.bool_], left: float, right: float, peak: float) -> Frame:

@@ -1,6 +1,7 @@
 """One row of writing -> the strip that the row network reads. The only place that does it: reading and training alike.
 
-A strip is uint8 (STRIP, width): 0 is paper, about 200 is the row's own ink, the digits about DIGIT high in its middle.
+A strip is uint8 (STRIP_HEIGHT, width): 0 is paper, about INK_LEVEL is the row's own ink, and the digits stand about
+DIGIT_HEIGHT high in its middle.
 Knows nothing about where rows are in a picture, nor about networks.
 """
 
@@ -11,16 +12,16 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.read.background import without_ink
+from numerals.read.pixels import GreyPixels, Mask
 
-STRIP = 40  # rows of a strip
-DIGIT = 24  # of them the digits' height, as far as it can be told
+STRIP_HEIGHT = 40  # rows of a strip
+DIGIT_HEIGHT = 24  # of them the digits' height, as far as it can be told
 OVER = 1.2  # of the strip's height that what is taller than the digits may reach, beyond it too
 STRIDE = 2  # columns of a strip for one step of the row model's answer
-INK = 200  # what a row's mean ink becomes
+INK_LEVEL = 200  # what a row's mean ink becomes
 WIDEST = 1600  # columns at most: about a hundred digits
 
-Grey = npt.NDArray[np.uint8]  # (h, w)
-Ink = npt.NDArray[np.float32]  # (h, w), how much darker than the paper around it; 0 is paper
+Darkness = npt.NDArray[np.float32]  # (h, w), how much darker than the paper around it; 0 is paper
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Band:
     height: float
 
 
-def darkness(grey: Grey, reach: int) -> Ink:
+def darkness(grey: GreyPixels, reach: int) -> Darkness:
     """How much darker each pixel is than its paper, for dark ink on light paper: float32 (h, w), at least 0.
 
     Args:
@@ -43,7 +44,7 @@ def darkness(grey: Grey, reach: int) -> Ink:
     return cv2.subtract(paper, grey).astype(np.float32)
 
 
-def ink_mask(ink: Ink) -> tuple[Grey, float, float]:
+def ink_mask(ink: Darkness) -> tuple[Mask, float, float]:
     """What is writing (uint8, 0 or 1), the paper's own level and the writing's.
 
     Otsu's threshold on the softened row; once more without the straight lines, which may be darker than the pen.
@@ -59,7 +60,7 @@ def ink_mask(ink: Ink) -> tuple[Grey, float, float]:
     return mask.astype(np.uint8), paper, max(float(dark.mean()) if dark.size else 0.0, paper + 4)
 
 
-def line_mask(mask: Grey) -> Grey:
+def line_mask(mask: Mask) -> Mask:
     """What runs straight on for longer than a digit is wide or high: rules and borders, uint8, not 0 where they are."""
     height, width = mask.shape
     lines = np.zeros_like(mask)
@@ -70,7 +71,7 @@ def line_mask(mask: Grey) -> Grey:
     return np.asarray(cv2.dilate(lines, np.ones((3, 3), np.uint8)), np.uint8)
 
 
-def band_of(mask: Grey) -> Band:
+def band_of(mask: Mask) -> Band:
     """Where the digits lie, from the tall pieces of ink in the mask of one row."""
     height = mask.shape[0]
     count, _, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=8)
@@ -84,7 +85,7 @@ def band_of(mask: Grey) -> Band:
     return Band(float(tops.min()), float(bottoms.max()), middle)
 
 
-def strip_of(ink: Ink, band: Band, paper: float, full: float, zoom: float = 1.0) -> tuple[Grey, float]:
+def strip_of(ink: Darkness, band: Band, paper: float, full: float, zoom: float = 1.0) -> tuple[GreyPixels, float]:
     """The strip and how many of its columns one column of the row became.
 
     Args:
@@ -93,19 +94,21 @@ def strip_of(ink: Ink, band: Band, paper: float, full: float, zoom: float = 1.0)
         paper, full: the levels of paper and of ink in it, as `ink_mask` tells.
         zoom: makes the digits that much larger than usual.
     """
-    scale = min(zoom * DIGIT / band.height, OVER * STRIP / (band.bottom - band.top), WIDEST / ink.shape[1])
+    scale = min(
+        zoom * DIGIT_HEIGHT / band.height, OVER * STRIP_HEIGHT / (band.bottom - band.top), WIDEST / ink.shape[1]
+    )
     middle = (band.top + band.bottom) / 2
     width = max(round(ink.shape[1] * scale), 8)
-    levels = np.clip((ink - paper) * (INK / (full - paper)), 0, 255).astype(np.uint8)
-    half = STRIP / 2 / scale
+    levels = np.clip((ink - paper) * (INK_LEVEL / (full - paper)), 0, 255).astype(np.uint8)
+    half = STRIP_HEIGHT / 2 / scale
     top, bottom = round(middle - half), round(middle + half)
     padded = cv2.copyMakeBorder(levels, max(-top, 0), max(bottom - len(levels), 0), 0, 0, cv2.BORDER_CONSTANT)
     cut = padded[max(top, 0) : max(top, 0) + bottom - top]
     how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
-    return cv2.resize(cut, (width, STRIP), interpolation=how), width / ink.shape[1]
+    return cv2.resize(cut, (width, STRIP_HEIGHT), interpolation=how), width / ink.shape[1]
 
 
-def read_row(grey: Grey, zoom: float = 1.0) -> tuple[Grey, float]:
+def strip_from_picture(grey: GreyPixels, zoom: float = 1.0) -> tuple[GreyPixels, float]:
     """A tight picture of one row, dark ink, as a strip, and its scale."""
     ink = darkness(grey, max(7, round(0.3 * grey.shape[0])))
     mask, paper, full = ink_mask(ink)

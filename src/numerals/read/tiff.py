@@ -7,7 +7,7 @@ import os
 import struct
 from typing import BinaryIO
 
-MOST_PAGES = 1000
+MAX_PAGES = 1000
 KINDS = {  # first four bytes -> byte order, and how offsets, counts and the length of an entry are written
     b"II*\0": ("<", "I", "H", 12), b"MM\0*": (">", "I", "H", 12),
     b"II+\0": ("<", "Q", "Q", 20), b"MM\0+": (">", "Q", "Q", 20),
@@ -15,7 +15,7 @@ KINDS = {  # first four bytes -> byte order, and how offsets, counts and the len
 
 
 def count_pages(file: BinaryIO) -> int:
-    """How many pages; more than MOST_PAGES are MOST_PAGES + 1. 1 for what is no TIFF; a damaged page counts as well."""
+    """How many pages; more than MAX_PAGES are MAX_PAGES + 1. 1 for what is no TIFF; a damaged page counts as well."""
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
     kind = KINDS.get(file.read(4))
@@ -25,7 +25,7 @@ def count_pages(file: BinaryIO) -> int:
     file.seek(8 if offset == "Q" else 4)
     seen: set[int] = set()
     at = _number(file, order + offset)
-    while at and at not in seen and len(seen) <= MOST_PAGES:
+    while at and at not in seen and len(seen) <= MAX_PAGES:
         seen.add(at)
         file.seek(min(at, size))  # beyond the end nothing is read; a BigTIFF may say more than a file can have
         file.seek(min(length * (_number(file, order + count) or 0), size), os.SEEK_CUR)

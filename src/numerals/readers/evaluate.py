@@ -91,7 +91,7 @@ def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
     return recipe, network.eval()
 
 
-def _open_exported(exported: model_files.Weights, digits: LabelledImages) -> Kept:
+def _open_exported(exported: model_files.ModelFile, digits: LabelledImages) -> Kept:
     sha256 = hashlib.sha256(exported.content).hexdigest()
     if exported.reads_rows:
         of_rows = RowRecogniser(exported)

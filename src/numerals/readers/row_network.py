@@ -6,7 +6,7 @@ Knows nothing about how strips are made. Fully convolutional, so a strip may be 
 import torch
 from torch import nn
 
-from numerals.read.strips import STRIDE, STRIP
+from numerals.read.strips import STRIDE, STRIP_HEIGHT
 
 
 def _layer(
@@ -33,7 +33,7 @@ class RowNet(nn.Module):
             _layer(a, b, (3, 3), (1, 1), 2),
             _layer(b, c, (3, 3), (1, 1), 2),
             _layer(c, d, (3, 3), (1, 1)),
-            _layer(d, e, (STRIP // 8, 1), (0, 0)),
+            _layer(d, e, (STRIP_HEIGHT // 8, 1), (0, 0)),
         )
         self.around = nn.ModuleList([_layer(e, e, (1, 5), (0, 2)) for _ in range(2)])
         self.dropout = nn.Dropout(dropout)

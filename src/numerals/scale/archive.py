@@ -19,7 +19,7 @@ from pyarrow import fs
 
 from numerals.errors import FailureError, InputError, PictureError, printable
 from numerals.read.pages import SUFFIXES
-from numerals.read.picture import MOST_BYTES
+from numerals.read.picture import MAX_FILE_BYTES
 
 PART_BYTES = 16 * 2**20  # of a part's files: a minute's work or less, whether they are photographs or single digits
 TABLE = ".parquet"
@@ -184,12 +184,14 @@ class Archive:
             return name
         try:
             with self._files.open_input_stream(name) as file:
-                content = bytes(file.read(MOST_BYTES + 1))
+                content = bytes(file.read(MAX_FILE_BYTES + 1))
         except OSError as error:
             if isinstance(error, FileNotFoundError | PermissionError) or "ACCESS_DENIED" in str(error):
                 return PictureError(f"{name}: cannot be read ({_short(error)})")
             raise
-        return content if len(content) <= MOST_BYTES else PictureError(f"{name}: more than {MOST_BYTES:,} bytes")
+        return (
+            content if len(content) <= MAX_FILE_BYTES else PictureError(f"{name}: more than {MAX_FILE_BYTES:,} bytes")
+        )
 
 
 def without_secrets(source: str) -> str:

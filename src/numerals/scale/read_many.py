@@ -20,7 +20,7 @@ import ray
 from numerals.errors import FailureError, InputError, NumeralsError, PictureError, printable
 from numerals.files import write_atomically
 from numerals.read import model_files
-from numerals.read.model_files import Weights
+from numerals.read.model_files import ModelFile
 from numerals.read.pages import SUFFIXES, pages
 from numerals.read.reader import Reader
 from numerals.scale.archive import Archive, without_secrets
@@ -36,7 +36,7 @@ class Request:
     source: str
     column: str
     part: int  # at most so many pictures to a file
-    model: Weights | None
+    model: ModelFile | None
 
     def asked(self) -> dict[str, Any]:
         """What makes it this job and no other; nothing secret in it."""
@@ -47,7 +47,9 @@ class Request:
             "part": self.part,
             "model": self.model.card["sha256"]
             if self.model
-            else [model_files.load(name=name).card["sha256"] for name in (model_files.ROWS, model_files.DIGITS)],
+            else [
+                model_files.load(name=name).card["sha256"] for name in (model_files.ROW_MODEL, model_files.DIGIT_MODEL)
+            ],
         }
 
 
@@ -128,7 +130,7 @@ def recorder(reader: Reader) -> Callable[[str, str | bytes | PictureError], dict
             if isinstance(content, PictureError):
                 raise content
             for number, loaded in enumerate(pages(content), 1):
-                rows += [{"page": number, **row.to_dict()} for row in reader.read_loaded(loaded).rows]
+                rows += [{"page": number, **row.to_dict()} for row in reader.read(loaded).rows]
         except NumeralsError as reason:
             error = str(reason)
         except Exception as reason:  # noqa: BLE001  a bug of ours or of a decoder's must not end a job of millions

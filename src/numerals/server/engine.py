@@ -1,6 +1,6 @@
 """What answers the interface: models, corrections, threads, the process that decodes. Knows nothing about HTTP's words.
 
-Models are opened once. Pictures are decoded by the guard, in a process of its own, and read in READERS threads.
+Models are opened once. Pictures are decoded by the sandbox, in a process of its own, and read in READERS threads.
 """
 
 import asyncio
@@ -11,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from numerals.read.background import shrink
-from numerals.read.normalise import LARGEST
+from numerals.read.normalise import MAX_SIDE
 from numerals.read.occlusion import Explanation
+from numerals.read.pixels import shrink
 from numerals.read.reader import Reader
-from numerals.read.sandbox import Guard
+from numerals.read.sandbox import Sandbox
 from numerals.results import Page
 from numerals.server.batching import Batches
 from numerals.server.corrections import CorrectionStore
@@ -34,7 +34,7 @@ class Work:
         self.reader = Reader(settings.model)
         self.corrections = CorrectionStore(settings.corrections_file)
         self.queue = Queue(settings.queue_size, metrics)
-        self._guard = Guard(SECONDS, MEBIBYTES, most_pixels=MOST_PIXELS)
+        self._sandbox = Sandbox(SECONDS, MEBIBYTES, max_pixels=MOST_PIXELS)
         self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
         self._single = ThreadPoolExecutor(1, thread_name_prefix="single")
         self.recognise = Batches(self.reader.recognise, self._single)
@@ -50,14 +50,14 @@ class Work:
         return await asyncio.get_running_loop().run_in_executor(self._single, self.reader.explain, digit, named)
 
     def _read(self, picture: bytes, drawn: bool) -> Page:
-        return self.reader.read_loaded(self._guard.open(picture), drawn, READING)
+        return self.reader.read(self._sandbox.decode(picture), drawn, timeout=READING)
 
     def _digit(self, picture: bytes) -> bytes:
         file = io.BytesIO()
-        Image.fromarray(shrink(self._guard.open(picture).pixels, LARGEST)).save(file, "PNG")
+        Image.fromarray(shrink(self._sandbox.decode(picture).pixels, MAX_SIDE)).save(file, "PNG")
         return file.getvalue()
 
     def close(self) -> None:
-        self._guard.close()
+        self._sandbox.close()
         for threads in (self._threads, self._single):
             threads.shutdown(wait=False, cancel_futures=True)
