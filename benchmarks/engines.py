@@ -1,4 +1,4 @@
-"""The engines that read, each a process in an environment of its own. Knows nothing about scores or records."""
+"""The reading engines of the benchmark, each a process in its own environment."""
 
 import json
 import os
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.peers.process import EngineResult
 from numerals.errors import FailureError
 
 RAPIDOCR = ROOT / ".venv-rapidocr" / "bin" / "python"
@@ -18,12 +19,12 @@ RAPIDOCR = ROOT / ".venv-rapidocr" / "bin" / "python"
 
 @dataclass(frozen=True)
 class Engine:
-    """How to run one."""
+    """How to run and how to install an engine."""
 
-    command: tuple[str, ...]  # reads the pictures named on its input and answers as `peers.process` does
-    needs: str  # what must be there to run it, a file or a command
-    install: str  # how to get that
-    one_row: bool = False  # it takes a picture as one row, so it is asked only where every picture is
+    command: tuple[str, ...]  # reads pictures as `peers.process.read_pictures` does
+    needs: str  # a file or a command that must exist
+    install: str  # the command that installs it
+    one_row: bool = False  # treats a picture as one row, so it only runs on sets where every picture has one
 
 
 ENGINES = {
@@ -43,37 +44,36 @@ ENGINES = {
 }
 
 
-def missing(name: str) -> str | None:
-    """Why that engine cannot run here and what to do, in one line; None where it can."""
+def why_missing(name: str) -> str | None:
+    """A line that says why the engine cannot run and how to install it; None if it is installed."""
     engine = ENGINES[name]
     if shutil.which(engine.needs):
         return None
-    return f"{name} is left out: it is not installed; {engine.install}"
+    return f"skipping {name}: not installed; run `{engine.install}`"
 
 
-def ask(name: str, pictures: Sequence[Path]) -> dict[str, Any]:
-    """What that engine reads in each picture and what it took, as `peers.process.answer` tells it.
+def run_engine(name: str, pictures: Sequence[Path]) -> EngineResult:
+    """Read the pictures with an engine, in one process.
 
     Raises:
-        FailureError: the engine does not run.
+        FailureError: the engine failed.
     """
     engine = ENGINES[name]
-    asked = json.dumps([str(picture.resolve()) for picture in pictures])
-    done = run(engine.command, asked)
+    paths = json.dumps([str(picture.resolve()) for picture in pictures])
+    done = run_process(engine.command, paths)
     if done.returncode or not done.stdout.strip():
-        last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode} and no answer"])[-1]
-        raise FailureError(f"{name} does not run: {last}" + (f"; {engine.install}" if engine.install else ""))
-    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return answer
+        last_line = (done.stderr.strip().splitlines() or [f"exit {done.returncode} without output"])[-1]
+        raise FailureError(f"{name} failed: {last_line}" + (f"; run `{engine.install}`" if engine.install else ""))
+    return EngineResult.from_json(done.stdout.splitlines()[-1])
 
 
-def run(command: Sequence[str], text: str = "") -> "subprocess.CompletedProcess[str]":
-    """A process of the benchmark's, to its end, that finds the benchmark's modules."""
-    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, **where(command[0]))
+def run_process(command: Sequence[str], text: str = "") -> "subprocess.CompletedProcess[str]":
+    """Run a command with `popen_options`, `text` as its standard input, and return its output."""
+    return subprocess.run(command, input=text, capture_output=True, text=True, check=False, **popen_options(command[0]))
 
 
-def where(python: str) -> dict[str, Any]:
-    """The folder and environment that a process is run in: a peer's does not see our packages."""
-    own = python == sys.executable
-    environment = {key: value for key, value in os.environ.items() if own or key != "PYTHONPATH"}
+def popen_options(python: str) -> dict[str, Any]:
+    """Folder and environment of a process: it finds benchmarks/, but another environment does not see our packages."""
+    ours = python == sys.executable
+    environment = {key: value for key, value in os.environ.items() if ours or key != "PYTHONPATH"}
     return {"cwd": ROOT, "env": environment}

@@ -1,9 +1,9 @@
-"""A folder of pictures with a labels.tsv that says what is written in them. Knows nothing about engines.
+"""Labelled pictures: a folder with a labels.tsv that says which digits are written in each picture.
 
-labels.tsv is UTF-8: a line a picture, tabs between its columns. The first is the file, relative to the folder. With a
-header, a first line that begins with `file`, the column `digits` says what is written there, and `kind`, if there is
-one, is what pictures can be chosen by; without, the second column is the digits. Other columns are ignored. A slash
-stands between two rows of digits.
+labels.tsv is UTF-8 with tabs between columns and one line per picture. A first line that begins with `file` is a
+header: column `file` is the path relative to the folder, `digits` what is written there, and the optional `kind` a
+group to select pictures by. Without a header, the first column is the file and the second the digits. Other columns are
+ignored. A slash separates rows of digits.
 
     file        kind    digits      note
     meter.jpg   line    0571        blue ink
@@ -19,13 +19,13 @@ from numerals.errors import DataError
 
 LABELS = "labels.tsv"
 HEADER = ("file", "kind", "digits")
-WITHOUT_HEADER = {"file": 0, "digits": 1}
+WITHOUT_HEADER = {"file": 0, "digits": 1}  # column numbers
 DIGITS = re.compile(r"[0-9]+(/[0-9]+)*")
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """A picture's file, and the rows of digits that are written in it."""
+class LabelledPicture:
+    """A picture's file, and the rows of digits written in it."""
 
     path: Path
     rows: tuple[str, ...]
@@ -36,54 +36,57 @@ class Labelled:
         return "".join(self.rows)
 
 
-def read_labels(folder: Path, kinds: Collection[str] = ()) -> list[Labelled]:
-    """The folder's pictures, only those of these kinds where some are named.
+def read_labels(folder: Path, kinds: Collection[str] = ()) -> list[LabelledPicture]:
+    """Read a folder's labels.tsv.
+
+    Args:
+        folder: contains labels.tsv and the pictures.
+        kinds: keep only pictures of these kinds; empty keeps all.
 
     Raises:
-        DataError: no labels.tsv, a line of it that is none, or a picture that is not there.
+        DataError: labels.tsv is missing or has an invalid line, a picture is missing, or no picture is left.
     """
     path = folder / LABELS
     lines = _lines(path)
     header = lines[0][1] if lines and lines[0][1][0] == HEADER[0] else None
-    columns = WITHOUT_HEADER if header is None else {name: place for place, name in enumerate(header)}
+    columns = WITHOUT_HEADER if header is None else {name: number for number, name in enumerate(header)}
     if "digits" not in columns:
         raise DataError(f"{path}: its header has no column `digits`; name the columns {', '.join(HEADER)}")
-    found = [_labelled(folder, number, cells, columns) for number, cells in lines[header is not None :]]
-    chosen = [each for each in found if not kinds or each.kind in kinds]
-    if not chosen:
-        of = f" of kind {' or '.join(sorted(kinds))}" if kinds else ""
-        raise DataError(f"{path}: no picture{of}; write a line for each, the file and its digits with a tab between")
-    return chosen
+    labelled = [_parse(folder, number, cells, columns) for number, cells in lines[header is not None :]]
+    selected = [picture for picture in labelled if not kinds or picture.kind in kinds]
+    if not selected:
+        of_kind = f" of kind {' or '.join(sorted(kinds))}" if kinds else ""
+        raise DataError(f"{path}: no picture{of_kind}; add a line per picture: its file, a tab, its digits")
+    return selected
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are not empty, with their numbers, each as its cells."""
+    """Line number and cells of each line that is not empty."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         why = error.strerror or error
-        raise DataError(f"{path}: cannot be read ({why}); it says what is written in the folder's pictures") from error
+        raise DataError(f"{path}: cannot be read ({why}); a folder needs it to label its pictures") from error
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: not UTF-8 (byte {error.start}); save it as UTF-8") from error
     lines = [[cell.strip() for cell in line.split("\t")] for line in content.splitlines()]
     return [(number, cells) for number, cells in enumerate(lines, 1) if any(cells)]
 
 
-def _labelled(folder: Path, number: int, cells: list[str], columns: dict[str, int]) -> Labelled:
-    """One line's picture."""
-    where = f"{folder / LABELS}, line {number}"
+def _parse(folder: Path, number: int, cells: list[str], columns: dict[str, int]) -> LabelledPicture:
+    line = f"{folder / LABELS}, line {number}"
     if len(cells) <= max(columns["file"], columns["digits"]):
-        raise DataError(f"{where}: too few columns; the file and its digits stand there with a tab between")
+        raise DataError(f"{line}: too few columns; write the file, a tab and its digits")
     file, digits = cells[columns["file"]], cells[columns["digits"]]
     if not DIGITS.fullmatch(digits):
-        raise DataError(f"{where}: {digits!r} are no digits; write them as 0571, several rows as 0571/3390")
+        raise DataError(f"{line}: {digits!r} is not a row of digits; write 0571, or 0571/3390 for several rows")
     if not file or not (folder / file).is_file():
-        raise DataError(f"{where}: no picture {file!r} in that folder; correct the name, or take the line out")
-    place = columns.get("kind", len(cells))
-    return Labelled(folder / file, tuple(digits.split("/")), cells[place] if place < len(cells) else "")
+        raise DataError(f"{line}: no picture {file!r} in that folder; correct the name or remove the line")
+    kind = columns.get("kind", len(cells))
+    return LabelledPicture(folder / file, tuple(digits.split("/")), cells[kind] if kind < len(cells) else "")
 
 
-def write_labels(folder: Path, pictures: Iterable[Labelled]) -> None:
-    """A labels.tsv for pictures in that folder, as `read_labels` reads it."""
-    rows = [(each.path.name, each.kind, "/".join(each.rows)) for each in pictures]
+def write_labels(folder: Path, pictures: Iterable[LabelledPicture]) -> None:
+    """Write a labels.tsv, in the form that `read_labels` reads, for pictures in that folder."""
+    rows = [(picture.path.name, picture.kind, "/".join(picture.rows)) for picture in pictures]
     (folder / LABELS).write_text("".join("\t".join(row) + "\n" for row in [HEADER, *rows]), encoding="utf-8")

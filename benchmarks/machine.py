@@ -1,4 +1,4 @@
-"""Under what conditions something was measured, and the record that keeps it. Knows nothing about what is measured."""
+"""The conditions of a measurement (machine, date, source), and the record files that keep them with its result."""
 
 import datetime
 import hashlib
@@ -11,26 +11,28 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 RECORDS = ROOT / "benchmarks" / "records"
 
+Record = dict[str, Any]  # one line of a record file, as JSON
 
-def machine() -> dict[str, Any]:
-    """What the runs ran on, as far as Linux tells."""
+
+def machine() -> Record:
+    """The machine that runs this, from /proc/cpuinfo: Linux only."""
+    cpuinfo = Path("/proc/cpuinfo").read_text()
     model = "unknown"
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in cpuinfo.splitlines():
         if line.startswith("model name"):
             model = line.split(":", 1)[1].strip()
-    flags = Path("/proc/cpuinfo").read_text()
     return {
         "processor": model,
         "cores": os.cpu_count(),
-        "amx": "amx_bf16" in flags,
-        "avx512_bf16": "avx512_bf16" in flags,
+        "amx": "amx_bf16" in cpuinfo,
+        "avx512_bf16": "avx512_bf16" in cpuinfo,
         "system": platform.system(),
         "python": platform.python_version(),
     }
 
 
 def source_hash() -> str:
-    """SHA-256 over the package's own source and models, so that a record names what it measured."""
+    """First 16 hex digits of the SHA-256 of the package's code, recipes and models: the version that was measured."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "src").rglob("*")):
         if path.suffix in (".py", ".toml", ".onnx"):
@@ -38,8 +40,8 @@ def source_hash() -> str:
     return digest.hexdigest()[:16]
 
 
-def conditions(note: str) -> dict[str, Any]:
-    """What every line of a record says besides what was measured."""
+def conditions(note: str) -> Record:
+    """The keys that every line of a record has besides its measurement."""
     return {
         "date": datetime.date.today().isoformat(),
         "source": source_hash(),
@@ -48,8 +50,8 @@ def conditions(note: str) -> dict[str, Any]:
     }
 
 
-def keep(record: Path, result: dict[str, Any]) -> None:
-    """One more line in the record."""
-    record.parent.mkdir(parents=True, exist_ok=True)
-    with open(record, "a") as file:
-        file.write(json.dumps(result) + "\n")
+def append_record(path: Path, record: Record) -> None:
+    """Add one line to a record file; create it and its folder if needed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "a") as file:
+        file.write(json.dumps(record) + "\n")

@@ -1,11 +1,11 @@
-"""Run recipes of ours and the peers in turn, each in its own environment, and keep one line for every run.
+"""Train numerals' recipes and peer programs in turn, each in its own environment, and record every run.
 
     python -m benchmarks.run article quick instant keras-tensorflow --seeds 0 1 2
     python -m benchmarks.run article keras-tensorflow --seeds 0 --epochs 1    # a minute
 
-Each run is a whole process from a cold start (MNIST unpacked, page cache warm) to a saved, evaluated model, and appends
-one JSON object to the record, runs/benchmark.jsonl where none is named: what ran, seed, accuracy, seconds, peak memory,
-machine, versions, date, source hash. At the end it says how many times as fast as Keras each of ours was.
+A run is a whole process, from a cold start (MNIST unpacked, page cache warm) to a saved and evaluated model. Each
+appends a JSON line to the record (default: runs/benchmark.jsonl): program, seed, accuracy, seconds, peak memory,
+machine, versions, date, source hash. The last lines printed say how many times as fast as Keras each recipe was.
 """
 
 import argparse
@@ -18,34 +18,33 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import ROOT, conditions, keep
+from benchmarks.machine import ROOT, Record, append_record, conditions
 from numerals.cli import benchmark
 
 RECORD = ROOT / "runs" / "benchmark.jsonl"
 RECIPES = ("article", "instant", "quick", "best")
-REFERENCE = "keras-tensorflow"  # what the others are compared with
+REFERENCE = "keras-tensorflow"  # the peer that speeds are compared with
 
 
-def environment(name: str) -> Path:
-    """The Python of a peer's environment, which `make .venv-NAME/done` makes."""
+def environment_python(name: str) -> Path:
+    """The Python of a peer's environment, created by `make .venv-NAME/done`."""
     return ROOT / f".venv-{name}" / "bin" / "python"
 
 
-KERAS = environment("keras-tensorflow")
+KERAS = environment_python("keras-tensorflow")
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A program in benchmarks/peers, and the environment that runs it."""
+    """A program in benchmarks/peers and its environment."""
 
     program: str
     python: Path
-    installs: tuple[str, ...]  # what its user installs
-    environment: dict[str, str] = field(default_factory=dict)
+    installs: tuple[str, ...]  # the packages that a user installs to run it
+    variables: dict[str, str] = field(default_factory=dict)  # environment variables
 
 
 PEERS = {
@@ -54,47 +53,49 @@ PEERS = {
     ),
     "keras-torch": Peer(
         "keras_article",
-        environment("keras-torch"),
+        environment_python("keras-torch"),
         ("keras", "torch", "scipy", "scikit-learn"),
         {"KERAS_BACKEND": "torch"},
     ),
     "keras-example": Peer("keras_convnet", KERAS, ("keras", "tensorflow-cpu"), {"KERAS_BACKEND": "tensorflow"}),
     "torch-example": Peer("torch_example", Path(sys.executable), ("torch", "numpy")),
-    "tinygrad-example": Peer("tinygrad_beautiful", environment("tinygrad"), ("tinygrad", "numpy"), {"DEV": "CPU"}),
+    "tinygrad-example": Peer(
+        "tinygrad_beautiful", environment_python("tinygrad"), ("tinygrad", "numpy"), {"DEV": "CPU"}
+    ),
 }
 
 
-def run_recipe(recipe: str, seed: int, epochs: int | None, threads: int | None, folder: Path) -> dict[str, Any]:
-    """One training of ours, whole."""
-    one = benchmark.train(recipe, seed, folder, threads, epochs)
+def run_recipe(recipe: str, seed: int, epochs: int | None, threads: int | None, folder: Path) -> Record:
+    """Train a recipe of numerals in a process of its own."""
+    training = benchmark.train(recipe, seed, folder, threads, epochs)
     return {
         "program": f"numerals {recipe}" + (f", threads: {threads}" if threads else ""),
         "seed": seed,
-        "epochs": one.metrics["epochs"],
-        "test_accuracy": one.accuracy,
-        "test_loss": one.metrics["test"]["loss"],
-        "precision": one.metrics["precision"],
-        "process_seconds": one.seconds,
-        "fit_seconds": one.fit_seconds,
-        "reached": one.reached,
-        "peak_mebibytes": one.metrics["peak_mebibytes"],
-        "versions": one.metrics["versions"],
+        "epochs": training.metrics["epochs"],
+        "test_accuracy": training.accuracy,
+        "test_loss": training.metrics["test"]["loss"],
+        "precision": training.metrics["precision"],
+        "process_seconds": training.seconds,
+        "fit_seconds": training.fit_seconds,
+        "reached": training.reached,
+        "peak_mebibytes": training.metrics["peak_mebibytes"],
+        "versions": training.metrics["versions"],
     }
 
 
-def run_peer(peer: Peer, seed: int, epochs: int | None, data: Path) -> dict[str, Any]:
-    """One training of a peer's program, whole, in its environment."""
+def run_peer(peer: Peer, seed: int, epochs: int | None, data: Path) -> Record:
+    """Run a peer's program in its environment."""
     started = time.perf_counter()
     command = [str(peer.python), "-m", f"benchmarks.peers.{peer.program}", str(data), "--seed", str(seed)]
-    out = _timed(command + (["--epochs", str(epochs)] if epochs else []), peer.environment)
-    result: dict[str, Any] = json.loads(out.splitlines()[-1])
+    output = _run(command + (["--epochs", str(epochs)] if epochs else []), peer.variables)
+    result: Record = json.loads(output.splitlines()[-1])
     return result | {"process_seconds": round(time.perf_counter() - started, 2)}
 
 
-def _timed(command: list[str], environment: dict[str, str] | None = None) -> str:
-    """What the command prints."""
+def _run(command: list[str], variables: dict[str, str] | None = None) -> str:
+    """What the command prints to stdout; exits with its last line of stderr if it fails."""
     done = subprocess.run(
-        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | (environment or {}), check=False
+        command, capture_output=True, text=True, cwd=ROOT, env=os.environ | (variables or {}), check=False
     )
     if done.returncode:
         sys.exit(f"benchmark: {' '.join(command)} failed: {done.stderr.strip().splitlines()[-1:]}")
@@ -102,28 +103,28 @@ def _timed(command: list[str], environment: dict[str, str] | None = None) -> str
 
 
 def install_mebibytes(program: str) -> float:
-    """How large what a user installs for it is."""
+    """Size of everything that a user installs to run the program."""
     peer = PEERS.get(program)
-    python, wanted = (peer.python, peer.installs) if peer else (sys.executable, ("numerals[train]",))
-    return float(_timed([str(python), "-m", "benchmarks.peers.size", *wanted]))
+    python, packages = (peer.python, peer.installs) if peer else (sys.executable, ("numerals[train]",))
+    return float(_run([str(python), "-m", "benchmarks.peers.size", *packages]))
 
 
 def import_seconds(program: str) -> float | None:
-    """How long what a recipe of ours trains with takes to import, the median of three processes; peers tell theirs."""
+    """Import time of numerals' training code, the median of three processes; None for peers, which report their own."""
     if program in PEERS:
         return None
     code = "import time; t = time.perf_counter(); import numerals.runs.train; print(time.perf_counter() - t)"
-    return round(statistics.median(float(_timed([sys.executable, "-c", code])) for _ in range(3)), 3)
+    return round(statistics.median(float(_run([sys.executable, "-c", code])) for _ in range(3)), 3)
 
 
 def ratios(seconds: dict[str, list[float]]) -> list[str]:
-    """A line for each recipe of ours: the median time of REFERENCE, or of the first peer, over its own."""
+    """A line per recipe: the median time of REFERENCE (or else of the first peer) divided by the recipe's."""
     peers = [name for name in seconds if name in PEERS]
-    beside = REFERENCE if REFERENCE in peers else next(iter(peers), None)
+    reference = REFERENCE if REFERENCE in peers else next(iter(peers), None)
     return [
-        f"{name}: {statistics.median(seconds[beside]) / statistics.median(mine):.1f} times as fast as {beside}"
-        for name, mine in seconds.items()
-        if beside and name not in PEERS
+        f"{name}: {statistics.median(seconds[reference]) / statistics.median(taken):.1f} times as fast as {reference}"
+        for name, taken in seconds.items()
+        if reference and name not in PEERS
     ]
 
 
@@ -131,13 +132,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("programs", nargs="+", choices=[*RECIPES, *PEERS])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
-    parser.add_argument("--epochs", type=int, help="for all of them, instead of each one's own number")
-    parser.add_argument("--record", type=Path, default=RECORD, help="the file that a line a run is added to")
-    parser.add_argument("--threads", type=int, help="of ours; left out: one for each core")
-    parser.add_argument("--note", default="", help="conditions worth knowing, e.g. what else ran")
+    parser.add_argument("--epochs", type=int, help="number of epochs of all programs (default: each one's own)")
+    parser.add_argument("--record", type=Path, default=RECORD, help="file to append a line per run to")
+    parser.add_argument("--threads", type=int, help="threads of numerals' trainings (default: one per core)")
+    parser.add_argument("--note", default="", help="conditions to record, e.g. what else ran")
     options = parser.parse_args()
 
-    fixed = {
+    per_program = {
         program: {"install_mebibytes": install_mebibytes(program), "import_seconds": import_seconds(program)}
         for program in options.programs
     }
@@ -154,9 +155,9 @@ def main() -> None:
                     result = run_peer(PEERS[program], seed, options.epochs, data)
                 else:
                     result = run_recipe(program, seed, options.epochs, options.threads, Path(folder))
-                result = fixed[program] | result | {"asked_epochs": options.epochs} | conditions(options.note)
+                result = per_program[program] | result | {"asked_epochs": options.epochs} | conditions(options.note)
                 seconds[program].append(result["process_seconds"])
-                keep(options.record, result)
+                append_record(options.record, result)
                 figures = f"{result['test_accuracy']:.4f}  {result['process_seconds']:7.2f} s"
                 print(f"{result['program']:44s} seed {seed}: {figures}", flush=True)
     print("\n".join(ratios(seconds)))

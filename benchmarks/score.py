@@ -1,4 +1,4 @@
-"""How well digits were read: exact pictures and character error rate. Knows nothing about pictures or engines."""
+"""Reading accuracy: exact pictures and character error rate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Score:
-    """Counts over a set of pictures; the rate is of the sums, so that a long number weighs more than a short one."""
+    """Counts over a set of pictures. The error rate is a ratio of sums: a long number weighs more than a short one."""
 
     pictures: int
-    exact: int  # pictures of which every digit was read, in reading order, and no other; line breaks do not count
-    digits: int  # that are written in them
-    errors: int  # digits to insert, delete or change until what was read is what is written
+    exact: int  # pictures where every digit was read, in reading order, and no other; line breaks do not count
+    digits: int  # digits written in all pictures
+    errors: int  # digits to insert, delete or substitute to turn what was read into what is written
 
     @property
     def error_rate(self) -> float:
@@ -19,7 +19,7 @@ class Score:
 
 
 def score(pairs: Iterable[tuple[str, str]]) -> Score:
-    """Counts over pairs of what is written, digits alone, and what was read: of that the digits count, nothing else."""
+    """Compare pairs of (written digits, text that was read); characters other than 0 to 9 are ignored."""
     compared = [(written, digits_in(read)) for written, read in pairs]
     return Score(
         pictures=len(compared),
@@ -30,17 +30,17 @@ def score(pairs: Iterable[tuple[str, str]]) -> Score:
 
 
 def digits_in(text: str) -> str:
-    """0 to 9 out of any text, in order; no other script's digits."""
+    """The ASCII digits in a text, in order."""
     return "".join(character for character in text if character in "0123456789")
 
 
-def edit_distance(one: str, other: str) -> int:
-    """Characters to insert, delete or change to get from one to the other (Levenshtein 1966)."""
-    distances = list(range(len(other) + 1))  # from what of `one` was looked at, to each beginning of `other`
-    for row, mine in enumerate(one, 1):
+def edit_distance(a: str, b: str) -> int:
+    """Number of insertions, deletions and substitutions that turn `a` into `b` (Levenshtein 1966)."""
+    distances = list(range(len(b) + 1))  # from the part of `a` read so far to each prefix of `b`
+    for row, from_a in enumerate(a, 1):
         diagonal, distances[0] = distances[0], row
-        for column, theirs in enumerate(other, 1):
-            changed = diagonal + (mine != theirs)
+        for column, from_b in enumerate(b, 1):
+            substituted = diagonal + (from_a != from_b)
             diagonal = distances[column]
-            distances[column] = min(changed, distances[column] + 1, distances[column - 1] + 1)
+            distances[column] = min(substituted, distances[column] + 1, distances[column - 1] + 1)
     return distances[-1]

@@ -1,4 +1,4 @@
-"""How fast ours is, in three ways: measured, not judged. Knows nothing about accuracy."""
+"""The speed of numerals alone: recognising single digits, and a cold start of the command."""
 
 import statistics
 import sys
@@ -14,63 +14,65 @@ import numpy.typing as npt
 from PIL import Image
 
 import numerals
-from benchmarks.engines import run
+from benchmarks.engines import run_process
+from benchmarks.machine import Record
 from numerals.errors import FailureError
 from numerals.spec import WHITE
 
-PICTURE = 280  # pixels a side of the one digit for the cold start
+SIDE = 280  # pixels; the picture of one digit for the cold start
 
 Digits = npt.NDArray[np.uint8]  # (n, 28, 28)
 
 
-def digits() -> Digits:
+def mnist_test_digits() -> Digits:
     """MNIST's 10,000 test digits."""
     _, (images, _) = numerals.load_mnist()
     return images
 
 
-def recognise(runs: int) -> Iterator[dict[str, Any]]:
-    """Digits a second through Reader.recognise: as MNIST has them, which need no normalising, and dark on light."""
+def recognise(runs: int) -> Iterator[Record]:
+    """Measure digits per second in `Reader.recognise`: in MNIST's form, which needs no normalising, and inverted."""
     reader = numerals.Reader()
-    for kind, pictures in (("in MNIST's form", digits()), ("dark ink on light paper", WHITE - digits())):
-        given = list(pictures)
-        seconds = _median(runs, partial(reader.recognise, given))
-        yield {"measure": "recognise", "pictures": kind, "per_second": round(len(given) / seconds), "runs": runs}
+    for kind, pictures in (
+        ("in MNIST's form", mnist_test_digits()),
+        ("dark ink on light paper", WHITE - mnist_test_digits()),
+    ):
+        digits = list(pictures)
+        seconds = _median_seconds(runs, partial(reader.recognise, digits))
+        yield {"measure": "recognise", "pictures": kind, "per_second": round(len(digits) / seconds), "runs": runs}
 
 
-def cold_start(runs: int) -> dict[str, Any]:
-    """Seconds of `numerals read one.png` as a whole process; what it needs is in the system's cache from a run before.
+def cold_start(runs: int) -> Record:
+    """Measure `numerals read one.png` as a whole process. A first run fills the page cache and does not count.
 
     Raises:
-        FailureError: it does not read it.
+        FailureError: the command failed.
     """
     with tempfile.TemporaryDirectory() as folder:
         picture = Path(folder) / "one.png"
-        Image.fromarray(WHITE - digits()[0]).resize((PICTURE, PICTURE)).save(picture)
+        Image.fromarray(WHITE - mnist_test_digits()[0]).resize((SIDE, SIDE)).save(picture)
         command = [sys.executable, "-m", "numerals", "read", str(picture)]
-        done = run(command)
+        done = run_process(command)
         if done.returncode:
-            raise FailureError(f"`numerals read` does not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
-        seconds = _median(runs, lambda: run(command))
+            raise FailureError(f"`numerals read` failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        seconds = _median_seconds(runs, lambda: run_process(command))
     return {"measure": "cold start", "seconds": round(seconds, 3), "runs": runs}
 
 
-def _in_turns(ways: dict[str, Callable[[], float]], runs: int) -> dict[str, float]:
-    """The median seconds of each way, after one run of each that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
+def medians_in_turn(timed: dict[str, Callable[[], float]], runs: int) -> dict[str, float]:
+    """The median of what each function returns, called in turn with the others; the first turn does not count."""
+    seconds: dict[str, list[float]] = {name: [] for name in timed}
     for turn in range(runs + 1):
-        for name, way in ways.items():
-            took = way()
-            seconds[name] += [took] if turn else []
-    return {name: statistics.median(took) for name, took in seconds.items()}
+        for name, function in timed.items():
+            taken = function()
+            seconds[name] += [taken] if turn else []
+    return {name: statistics.median(taken) for name, taken in seconds.items()}
 
 
-def _median(runs: int, act: Callable[[], Any]) -> float:
-    """The median seconds of that many runs, after one that does not count."""
-
+def _median_seconds(runs: int, act: Callable[[], Any]) -> float:
     def timed() -> float:
         started = time.perf_counter()
         act()
         return time.perf_counter() - started
 
-    return _in_turns({"it": timed}, runs)["it"]
+    return medians_in_turn({"": timed}, runs)[""]

@@ -4,10 +4,10 @@ import sys
 from pathlib import Path
 
 import numerals
-from benchmarks.pictures import made_page, unseen_glyphs
+from benchmarks.pictures import draw_page, glyphs_of_test_digits
 from numerals.read.annotate import annotate
 
-page, _ = made_page(unseen_glyphs(), 0, 17)
+page, _ = draw_page(glyphs_of_test_digits(), 0, 17)
 written = page[: page.shape[0] * 5 // 8]
 drawn = annotate(written, numerals.Reader().read(written))
 drawn.resize((drawn.width * 2 // 3, drawn.height * 2 // 3)).save(Path(sys.argv[1]), quality=80)

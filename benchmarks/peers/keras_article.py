@@ -1,7 +1,7 @@
-"""The article's program on Keras 3, the peer that ours is held against. Knows nothing about numerals.
+"""The article's program on Keras 3, the reference for numerals' `article` recipe.
 
-Same data, split, augmentation, layers, optimiser and callbacks as the article (sections 1 to 7), at its published
-hyperparameters; the backend is Keras's own choice (KERAS_BACKEND).
+Data, split, augmentation, layers, optimizer and callbacks are the article's (sections 1 to 7), with its published
+hyperparameters. KERAS_BACKEND selects the backend.
 """
 
 import os
@@ -20,7 +20,7 @@ from sklearn.model_selection import train_test_split
 
 from benchmarks.peers import training
 
-WATCH = training.Watch(STARTED)
+STOPWATCH = training.Stopwatch(STARTED)
 
 
 def build() -> keras.Model:
@@ -42,7 +42,7 @@ def build() -> keras.Model:
 
 
 def main() -> None:
-    options = training.options(__doc__, epochs=10)
+    options = training.parse_options(__doc__, epochs=10)
     keras.utils.set_random_seed(options.seed)
     (images, labels), (test_images, test_labels) = (
         (images[..., None], keras.utils.to_categorical(labels, 10)) for images, labels in training.load(options.data)
@@ -57,7 +57,7 @@ def main() -> None:
         callbacks = [
             keras.callbacks.EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True),
             keras.callbacks.ReduceLROnPlateau(monitor="val_loss", factor=0.1, patience=2, min_lr=1e-6),
-            keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: WATCH.epoch(float(logs["val_accuracy"]))),
+            keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: STOPWATCH.epoch(float(logs["val_accuracy"]))),
         ]
         if keras.backend.backend() == "tensorflow":  # Keras's TensorBoard callback needs TensorFlow
             callbacks.append(keras.callbacks.TensorBoard(log_dir=logs))
@@ -71,7 +71,7 @@ def main() -> None:
         loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
         model.save(Path(logs) / "model.keras")
     program = f"Keras {keras.__version__} on {keras.backend.backend()}"
-    WATCH.tell(program, options.seed, float(accuracy), float(loss))
+    STOPWATCH.print_result(program, options.seed, float(accuracy), float(loss))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The design of Keras's own MNIST example ("Simple MNIST convnet"), at its published hyperparameters: 15 epochs of 128.
+"""Keras's own MNIST example ("Simple MNIST convnet") with its published hyperparameters: 15 epochs, batches of 128.
 
-Knows nothing about numerals. Two convolutions, dropout of a half, Adam, a tenth held out.
+Two convolutions, dropout 0.5, Adam, a tenth of the training digits for validation.
 """
 
 import os
@@ -17,11 +17,11 @@ from keras import layers
 
 from benchmarks.peers import training
 
-WATCH = training.Watch(STARTED)
+STOPWATCH = training.Stopwatch(STARTED)
 
 
 def main() -> None:
-    options = training.options(__doc__, epochs=15)
+    options = training.parse_options(__doc__, epochs=15)
     keras.utils.set_random_seed(options.seed)
     (images, labels), (test_images, test_labels) = (
         (images[..., None], keras.utils.to_categorical(labels, 10)) for images, labels in training.load(options.data)
@@ -32,13 +32,13 @@ def main() -> None:
     stack += [layers.Flatten(), layers.Dropout(0.5), layers.Dense(10, activation="softmax")]
     model = keras.Sequential(stack)
     model.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    told = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: WATCH.epoch(float(logs["val_accuracy"])))
-    model.fit(images, labels, batch_size=128, epochs=options.epochs, validation_split=0.1, callbacks=[told], verbose=0)
+    clock = keras.callbacks.LambdaCallback(on_epoch_end=lambda _, logs: STOPWATCH.epoch(float(logs["val_accuracy"])))
+    model.fit(images, labels, batch_size=128, epochs=options.epochs, validation_split=0.1, callbacks=[clock], verbose=0)
     loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
     with tempfile.TemporaryDirectory() as folder:
         model.save(Path(folder) / "model.keras")
     program = f"Keras's example, Keras {keras.__version__} on {keras.backend.backend()}"
-    WATCH.tell(program, options.seed, float(accuracy), float(loss))
+    STOPWATCH.print_result(program, options.seed, float(accuracy), float(loss))
 
 
 if __name__ == "__main__":

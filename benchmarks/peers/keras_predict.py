@@ -1,8 +1,8 @@
-"""The article's network on Keras with TensorFlow, untrained, timed in `predict`. Knows nothing about numerals.
+"""Time Keras's `predict` on the article's network, untrained, with TensorFlow.
 
-Its argument is n. Standard input brings the digits, the bytes of uint8 (n, 28, 28), and then a line for each question,
-each answered by a line: ["throughput", batch, digits] by the seconds of one predict over those digits; ["latencies",
-batch, calls] by the median and 99th percentile of the milliseconds of so many predicts of one batch.
+The argument is n. Standard input has the digits (the bytes of uint8 (n, 28, 28)), then one JSON request per line, each
+answered by one line. ["throughput", batch, digits]: seconds of one predict over that many digits. ["latencies", batch,
+calls]: median and 99th percentile of the milliseconds of that many predicts of one batch.
 """
 
 import json
@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.peers.keras_article import build
 
-WARM = 5  # calls before the first that counts
+WARM_UP = 5  # calls before the first one that counts
 
 
 def main() -> None:
@@ -27,12 +27,12 @@ def main() -> None:
         return time.perf_counter() - started
 
     for line in sys.stdin.buffer:
-        what, batch, count = json.loads(line)
-        if what == "throughput":
+        measure, batch, count = json.loads(line)
+        if measure == "throughput":
             print(json.dumps(predict(batch, count)), flush=True)
         else:
-            taken = [predict(batch, batch) for _ in range(WARM + count)][WARM:]
-            p50, p99 = np.percentile(np.array(taken) * 1000, (50, 99))
+            seconds = [predict(batch, batch) for _ in range(WARM_UP + count)][WARM_UP:]
+            p50, p99 = np.percentile(np.array(seconds) * 1000, (50, 99))
             print(json.dumps({"p50_ms": float(p50), "p99_ms": float(p99)}), flush=True)
 
 

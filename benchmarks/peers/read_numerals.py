@@ -1,19 +1,19 @@
-"""Ours, held to the same rules as the peers.
+"""numerals as an engine of the reading benchmark, under the same rules as its peers.
 
 echo '["one.png"]' | python -m benchmarks.peers.read_numerals
 """
 
 import numerals
-from benchmarks.peers.process import answer, installed, own_peak, versions_of
+from benchmarks.peers.process import installed_mebibytes, own_peak, read_pictures, versions_of
 
 
 def main() -> None:
     reader = numerals.Reader()
-    answer(
+    read_pictures(
         read=lambda path: reader.read(path).text,
         program=f"numerals {numerals.__version__}",
         versions=versions_of("numpy", "onnxruntime", "opencv-python-headless", "pillow"),
-        installed_mebibytes=installed("numerals", "numerals"),
+        installed_mebibytes=installed_mebibytes("numerals", "numerals"),
         peak_mebibytes=own_peak,
     )
 

@@ -1,7 +1,7 @@
-"""RapidOCR, whose models come inside its package. Needs an environment of its own: benchmarks/peers/rapidocr.txt.
+"""RapidOCR as an engine of the reading benchmark. Needs its own environment: benchmarks/peers/rapidocr.txt.
 
-It cannot be told to read digits alone, so what else it reads is left out when it is scored. With --one-row it takes the
-picture as one row and looks for none, which is much better (and faster) where that is so.
+Its models come with its package. It has no setting for digits only, so the score ignores other characters. With
+--one-row it takes the picture as one row and skips detection, which is much more accurate (and faster) on single rows.
 
     echo '["one.png"]' | python -m benchmarks.peers.read_rapidocr [--one-row]
 """
@@ -11,7 +11,7 @@ from importlib import metadata
 
 from rapidocr_onnxruntime import RapidOCR
 
-from benchmarks.peers.process import answer, installed, own_peak, versions_of
+from benchmarks.peers.process import installed_mebibytes, own_peak, read_pictures, versions_of
 
 PACKAGE = "rapidocr-onnxruntime"
 
@@ -20,19 +20,19 @@ def main() -> None:
     engine = RapidOCR()
 
     def read(path: str) -> str:
-        found, _ = engine(path)  # [box, text, confidence] for each piece of text, from top to bottom, or None
-        return "\n".join(text for _, text, _ in found or [])
+        pieces, _ = engine(path)  # [box, text, confidence] of each piece of text, from top to bottom, or None
+        return "\n".join(text for _, text, _ in pieces or [])
 
     def read_row(path: str) -> str:
-        found, _ = engine(path, use_det=False, use_cls=False)  # [text, confidence], once
-        return "\n".join(text for text, _ in found or [])
+        pieces, _ = engine(path, use_det=False, use_cls=False)  # one [text, confidence], or None
+        return "\n".join(text for text, _ in pieces or [])
 
     one_row = "--one-row" in sys.argv
-    answer(
+    read_pictures(
         read_row if one_row else read,
-        program=f"RapidOCR {metadata.version(PACKAGE)}" + (", told: one row" if one_row else ""),
+        program=f"RapidOCR {metadata.version(PACKAGE)}" + (", as one row" if one_row else ""),
         versions=versions_of("numpy", "onnxruntime", "opencv-python", "pillow"),
-        installed_mebibytes=installed(PACKAGE, "rapidocr_onnxruntime"),
+        installed_mebibytes=installed_mebibytes(PACKAGE, "rapidocr_onnxruntime"),
         peak_mebibytes=own_peak,
     )
 

@@ -1,6 +1,6 @@
-"""Tesseract as Debian packages it, told to read digits alone, in one block of text. Needs nothing of Python's.
+"""Tesseract from Debian's packages as an engine of the reading benchmark: digits only, one block of text.
 
-A process for each picture, as its command and its usual Python wrappers have it; its start counts as its time.
+It starts a process per picture, as its command and its usual Python wrappers do; the start counts as reading time.
 
     echo '["one.png"]' | python -m benchmarks.peers.read_tesseract
 """
@@ -8,26 +8,26 @@ A process for each picture, as its command and its usual Python wrappers have it
 import resource
 import subprocess
 
-from benchmarks.peers.process import answer
+from benchmarks.peers.process import read_pictures
 
-BLOCK = "6"  # page segmentation mode: one uniform block. On rows and pages 3, 7 and 11 erred more
+BLOCK = "6"  # page segmentation mode: one uniform block. Modes 3, 7 and 11 made more errors on rows and pages
 OPTIONS = ("--psm", BLOCK, "-c", "tessedit_char_whitelist=0123456789")
 PACKAGES = ("tesseract-ocr", "tesseract-ocr-eng", "tesseract-ocr-osd", "libtesseract5", "liblept5")
 
 
 def main() -> None:
     version = _output("tesseract", "--version").split()[1]
-    answer(
+    read_pictures(
         read=lambda path: _output("tesseract", path, "stdout", *OPTIONS),
         program=f"Tesseract {version}",
         versions={},
-        installed_mebibytes=installed(),
+        installed_mebibytes=installed_mebibytes(),
         peak_mebibytes=lambda: resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024,
     )
 
 
-def installed() -> float | None:
-    """Its own packages, without the system's libraries that they need, in MiB; None where dpkg does not know them."""
+def installed_mebibytes() -> float | None:
+    """Size of Tesseract's own packages without the system's libraries, in MiB; None if dpkg does not list them."""
     try:
         sizes = _output("dpkg-query", "--show", "--showformat", "${Installed-Size}\n", *PACKAGES)
     except (OSError, RuntimeError):
@@ -36,10 +36,10 @@ def installed() -> float | None:
 
 
 def _output(*command: str) -> str:
-    """What a command prints.
+    """What a command prints to stdout.
 
     Raises:
-        RuntimeError: it failed; its last line says how.
+        RuntimeError: it failed; the message is the last line of its stderr.
     """
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -1,6 +1,6 @@
-"""How large an installation is: `python -m benchmarks.peers.size 'numerals[train]'` prints its mebibytes.
+"""Print the size of an installation in MiB: `python -m benchmarks.peers.size 'numerals[train]'`.
 
-Counts the files of the named packages and of all that they require, as this environment has them.
+Counts the files of the named packages and of everything that they require in this environment.
 """
 
 import re
@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 
 
 def installed(names: list[str]) -> dict[str, metadata.Distribution]:
-    """The distributions behind those requirements, by name."""
-    found: dict[str, metadata.Distribution] = {}
+    """The distributions that satisfy these requirements and theirs, recursively, by name."""
+    distributions: dict[str, metadata.Distribution] = {}
     waiting, seen = [Requirement(name) for name in names], set()
     while waiting:
         wanted = waiting.pop()
@@ -21,18 +21,18 @@ def installed(names: list[str]) -> dict[str, metadata.Distribution]:
         if key in seen:
             continue
         seen.add(key)
-        found[key[0]] = distribution = metadata.distribution(wanted.name)
+        distributions[key[0]] = distribution = metadata.distribution(wanted.name)
         for line in distribution.requires or ():
             needed = Requirement(line)
             extras = wanted.extras or {""}
             if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
                 waiting.append(needed)
-    return found
+    return distributions
 
 
 def mebibytes(distributions: dict[str, metadata.Distribution]) -> float:
-    """The sum of their files."""
-    files = {Path(str(file.locate())) for each in distributions.values() for file in each.files or ()}
+    """Total size of their files."""
+    files = {Path(str(file.locate())) for package in distributions.values() for file in package.files or ()}
     return sum(path.stat().st_size for path in files if path.is_file()) / 2**20
 
 

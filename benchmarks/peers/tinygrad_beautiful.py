@@ -1,7 +1,7 @@
-"""The design of tinygrad's beautiful_mnist, at its published hyperparameters: 70 steps of 512 drawn digits, Adam.
+"""tinygrad's beautiful_mnist with its published hyperparameters: 70 steps of 512 random digits, Adam.
 
-Knows nothing about numerals. Four convolutions in two blocks, each ending with BatchNorm and pooling. On a processor
-tinygrad compiles its kernels with clang (Debian: clang); they are kept in its cache from one run to the next.
+Two blocks of two convolutions, each ending with BatchNorm and pooling. On a CPU tinygrad compiles its kernels with
+clang (Debian: clang) and caches them between runs.
 """
 
 import tempfile
@@ -17,14 +17,14 @@ from tinygrad import Context, Tensor, TinyJit, nn
 
 from benchmarks.peers import training
 
-WATCH = training.Watch(STARTED)
+STOPWATCH = training.Stopwatch(STARTED)
 BATCH = 512
-STEPS = 70  # of the whole training, which is an epoch here
-PARTS = 10  # the test digits are asked for in so many parts
+STEPS = 70  # in the whole training, counted as one epoch
+TEST_BATCHES = 10
 
 
 class Network:
-    """Two blocks of two convolutions, and one dense layer."""
+    """Two blocks of two convolutions, and a dense layer."""
 
     def __init__(self) -> None:
         self.layers = [
@@ -49,36 +49,38 @@ class Network:
 
 
 def main() -> None:
-    options = training.options(__doc__, epochs=1)
+    options = training.parse_options(__doc__, epochs=1)
     Tensor.manual_seed(options.seed)
     (images, labels), (test_images, test_labels) = training.load(options.data)
     digits, truth = Tensor(images[:, None]), Tensor(labels.astype("int32"))
     network = Network()
     optimizer = nn.optim.Adam(nn.state.get_parameters(network))
 
-    def learn() -> Tensor:
+    def train_step() -> Tensor:
         with Context(TRAINING=1):
             chosen = Tensor.randint(BATCH, high=len(images))
             optimizer.zero_grad()
             loss = network(digits[chosen]).sparse_categorical_crossentropy(truth[chosen]).backward()
             return loss.realize(*optimizer.schedule_step())
 
-    step = TinyJit(learn)
-    answer = TinyJit(lambda part: network(part).log_softmax().realize())
+    step = TinyJit(train_step)
+    predict = TinyJit(lambda batch: network(batch).log_softmax().realize())
     for _ in range(options.epochs):
         for _ in range(STEPS):
             step().item()
-        accuracy, loss = score(answer, test_images, test_labels)
-        WATCH.epoch(accuracy)
+        accuracy, loss = score(predict, test_images, test_labels)
+        STOPWATCH.epoch(accuracy)
     with tempfile.TemporaryDirectory() as folder:
         nn.state.safe_save(nn.state.get_state_dict(network), str(Path(folder) / "model.safetensors"))
-    WATCH.tell(f"tinygrad's example, tinygrad {metadata.version('tinygrad')}", options.seed, accuracy, loss)
+    STOPWATCH.print_result(f"tinygrad's example, tinygrad {metadata.version('tinygrad')}", options.seed, accuracy, loss)
 
 
-def score(answer: Callable[[Tensor], Tensor], images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
-    """Accuracy and mean loss, asked for in PARTS."""
-    logs = np.concatenate([answer(Tensor(part[:, None])).numpy() for part in np.split(images, PARTS)])
-    return float((logs.argmax(1) == labels).mean()), float(-logs[np.arange(len(labels)), labels].mean())
+def score(predict: Callable[[Tensor], Tensor], images: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
+    """Accuracy and mean loss, computed in TEST_BATCHES batches."""
+    batches = np.split(images, TEST_BATCHES)
+    log_probabilities = np.concatenate([predict(Tensor(batch[:, None])).numpy() for batch in batches])
+    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
+    return float((log_probabilities.argmax(1) == labels).mean()), float(loss)
 
 
 if __name__ == "__main__":

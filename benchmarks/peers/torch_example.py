@@ -1,7 +1,7 @@
-"""The design of PyTorch's own MNIST example, at its published hyperparameters: 14 epochs of 64, Adadelta.
+"""PyTorch's own MNIST example with its published hyperparameters: 14 epochs, batches of 64, Adadelta.
 
-Knows nothing about numerals. Two convolutions, one pooling, 1.2 million parameters, two dropouts; the digits brought
-to mean 0 and deviation 1; the learning rate falls by 0.7 an epoch.
+Two convolutions, one pooling, two dropouts, 1.2 million parameters; digits standardised to mean 0 and deviation 1; the
+learning rate is multiplied by 0.7 after each epoch.
 """
 
 import tempfile
@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 from benchmarks.peers import training
 
-WATCH = training.Watch(STARTED)
+STOPWATCH = training.Stopwatch(STARTED)
 MEAN, DEVIATION = 0.1307, 0.3081
 
 
@@ -28,26 +28,26 @@ def build() -> nn.Sequential:
     return nn.Sequential(*convolutions, *dense)
 
 
-def loader(part: tuple[np.ndarray, np.ndarray], size: int, shuffle: bool) -> "DataLoader[tuple[torch.Tensor, ...]]":
-    images = (torch.from_numpy(part[0])[:, None] - MEAN) / DEVIATION
-    return DataLoader(TensorDataset(images, torch.from_numpy(part[1])), size, shuffle=shuffle)
+def loader(data: tuple[np.ndarray, np.ndarray], batch: int, shuffle: bool) -> "DataLoader[tuple[torch.Tensor, ...]]":
+    images = (torch.from_numpy(data[0])[:, None] - MEAN) / DEVIATION
+    return DataLoader(TensorDataset(images, torch.from_numpy(data[1])), batch, shuffle=shuffle)
 
 
 def score(network: nn.Module, test: "DataLoader[tuple[torch.Tensor, ...]]") -> tuple[float, float]:
     """Accuracy and mean loss."""
     network.eval()
-    right, loss, count = 0, 0.0, 0
+    correct, loss, count = 0, 0.0, 0
     with torch.no_grad():
         for digits, truth in test:
             logits = network(digits)
-            right += int((logits.argmax(1) == truth).sum())
+            correct += int((logits.argmax(1) == truth).sum())
             loss += float(functional.cross_entropy(logits, truth, reduction="sum"))
             count += len(truth)
-    return right / count, loss / count
+    return correct / count, loss / count
 
 
 def main() -> None:
-    options = training.options(__doc__, epochs=14)
+    options = training.parse_options(__doc__, epochs=14)
     torch.manual_seed(options.seed)
     train, test = training.load(options.data)
     network = build()
@@ -60,12 +60,12 @@ def main() -> None:
             optimizer.zero_grad()
             functional.cross_entropy(network(digits), truth).backward()
             optimizer.step()
-        accuracy, loss = score(network, tests)  # the example looks at the test digits after each epoch
-        WATCH.epoch(accuracy)
+        accuracy, loss = score(network, tests)  # the example evaluates the test digits after each epoch
+        STOPWATCH.epoch(accuracy)
         schedule.step()
     with tempfile.TemporaryDirectory() as folder:
         torch.save(network.state_dict(), Path(folder) / "mnist_cnn.pt")
-    WATCH.tell(f"PyTorch's example, torch {torch.__version__}", options.seed, accuracy, loss)
+    STOPWATCH.print_result(f"PyTorch's example, torch {torch.__version__}", options.seed, accuracy, loss)
 
 
 if __name__ == "__main__":

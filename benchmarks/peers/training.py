@@ -1,6 +1,6 @@
-"""What every peer that trains has in common: its options, the data, what it tells. Knows nothing about any of them.
+"""Shared code of the training peers: options, data and the JSON result.
 
-Each is a program of its own, `python -m benchmarks.peers.NAME mnist.npz --seed 0 [--epochs N]`; prints a JSON object.
+Each peer is a program: `python -m benchmarks.peers.NAME mnist.npz --seed 0 [--epochs N]`. It prints one JSON object.
 """
 
 import argparse
@@ -13,11 +13,19 @@ import numpy as np
 
 from benchmarks.peers.process import own_peak
 
-PACKAGES = {"keras", "tensorflow", "tensorflow-cpu", "torch", "tinygrad", "numpy", "scipy"}  # whose versions are told
+PACKAGES = {
+    "keras",
+    "tensorflow",
+    "tensorflow-cpu",
+    "torch",
+    "tinygrad",
+    "numpy",
+    "scipy",
+}  # their versions are recorded
 
 
-def options(description: str, epochs: int) -> argparse.Namespace:
-    """data, seed and epochs; `epochs` is what the peer publishes."""
+def parse_options(description: str, epochs: int) -> argparse.Namespace:
+    """Parse data, seed and epochs; the default of `epochs` is the number that the peer publishes."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("data", type=Path, help="an .npz with x_train, y_train, x_test, y_test")
     parser.add_argument("--seed", type=int, default=0)
@@ -26,19 +34,19 @@ def options(description: str, epochs: int) -> argparse.Namespace:
 
 
 def load(path: Path) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Images float32 (n, 28, 28) in [0, 1] and labels int64 (n,), training part and test part."""
+    """Images float32 (n, 28, 28) in [0, 1] and labels int64 (n,), for training and test."""
     with np.load(path) as file:
         images = [file[f"x_{part}"].astype("float32") / 255 for part in ("train", "test")]
         labels = [file[f"y_{part}"].astype("int64") for part in ("train", "test")]
     return (images[0], labels[0]), (images[1], labels[1])
 
 
-def _key(distribution: metadata.Distribution) -> str:
+def _canonical_name(distribution: metadata.Distribution) -> str:
     return distribution.name.lower().replace("_", "-")
 
 
-class Watch:
-    """A peer's clock, made when its imports are done; `started` is a reading of time.perf_counter from before them."""
+class Stopwatch:
+    """A peer's clock. Create it after the imports; `started` is time.perf_counter() from before them."""
 
     def __init__(self, started: float) -> None:
         self._started = started
@@ -49,18 +57,20 @@ class Watch:
         return round(time.perf_counter() - self._started, 3)
 
     def epoch(self, accuracy: float) -> None:
-        """An epoch is over; `accuracy` is of the digits that the program itself looks at after each."""
+        """Note the end of an epoch; `accuracy` is on the digits that the program itself evaluates after each epoch."""
         self._reached.append((self._seconds(), accuracy))
 
-    def tell(self, program: str, seed: int, accuracy: float, loss: float) -> None:
-        """One JSON object to stdout; accuracy and loss are of the test digits."""
+    def print_result(self, program: str, seed: int, accuracy: float, loss: float) -> None:
+        """Print one JSON object; accuracy and loss are on the test digits."""
         print(
             json.dumps(
                 {
                     "program": program,
                     "seed": seed,
                     "versions": {
-                        each.name: each.version for each in metadata.distributions() if _key(each) in PACKAGES
+                        package.name: package.version
+                        for package in metadata.distributions()
+                        if _canonical_name(package) in PACKAGES
                     },
                     "epochs": len(self._reached),
                     "test_accuracy": accuracy,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from benchmarks import inference
+from benchmarks.speed import Digits
 from numerals.cli import benchmark
 from numerals.errors import FailureError
 from tests.conftest import NUMERALS, run_quietly
@@ -62,7 +63,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_every_thread_of_a_throughput_has_its_share() -> None:
     seen: list[int] = []
 
-    def answer(digits: inference.Digits) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    def answer(digits: Digits) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
         seen.append(len(digits))
         return np.zeros((len(digits), 10), np.float32)
 
