@@ -45,15 +45,15 @@ def test_design_names_every_module() -> None:
 
 def test_every_promise_names_tests_that_exist() -> None:
     page = (ROOT / "docs" / "reliability.md").read_text()
-    named = re.findall(r"`(test_\w+\.py)::(test_\w+)`( \(slow\))?", page)
-    assert len(named) > 40
-    for file, test, slow in named:
-        source = (ROOT / "tests" / file).read_text()
-        found = re.search(rf"((?:^@.*\n|^ .*\n|^\).*\n)*)^def {test}\(", source, re.MULTILINE)
-        assert found, f"{file} has no {test}"
-        assert bool(slow) is ("mark.slow" in found[1]), f"{test}: slow or not"
+    named = re.findall(r"`(?P<path>\w+/test_\w+\.py)::(?P<test>test_\w+)`(?P<slow> \(slow\))?", page)
+    assert len(named) > 40 and len(named) == page.count("::test_")
+    for path, test, slow in named:
+        source = (ROOT / "tests" / path).read_text()
+        definition = re.search(rf"(?P<decorators>(?:^@.*\n|^ .*\n|^\).*\n)*)^def {test}\(", source, re.MULTILINE)
+        assert definition, f"tests/{path} has no {test}"
+        assert bool(slow) is ("mark.slow" in definition["decorators"]), f"{test}: slow or not"
     for line in re.findall(r"^\| (?!promise|---)(.*)$", page, re.MULTILINE):
-        assert "::test_" in line, f"no test forces: {line}"
+        assert "::test_" in line, f"no test for: {line}"
 
 
 def test_the_readmes_recipe_is_one(tmp_path: Path) -> None:
