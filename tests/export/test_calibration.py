@@ -27,13 +27,13 @@ def test_sureness_finds_the_line_that_the_answers_came_from() -> None:
     confidence = chance.uniform(0.01, 0.99, 30_000)
     truth = 1 / (1 + np.exp(-(0.5 * logit(confidence) - 1)))
     right = chance.random(30_000) < truth
-    assert calibration.fit_sureness(confidence, right) == pytest.approx((0.5, -1), abs=0.05)
+    assert calibration.fit_platt_scaling(confidence, right) == pytest.approx((0.5, -1), abs=0.05)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 @pytest.mark.parametrize("sure", [0.5, 0.999])
 def test_sureness_is_finite_where_all_is_right_or_wrong(share: float, sure: float) -> None:
-    slope, shift = calibration.fit_sureness(np.full(50, sure), np.full(50, bool(share)))
+    slope, shift = calibration.fit_platt_scaling(np.full(50, sure), np.full(50, bool(share)))
     assert 0 < slope < 10 and abs(shift) < 10
 
 
@@ -42,7 +42,7 @@ def test_sureness_does_not_run_away_on_little_skewed_data(seed: int) -> None:
     chance = np.random.default_rng(seed)
     confidence = 1 - chance.beta(0.2, 5, 200)
     right = chance.random(200) < confidence
-    slope, shift = calibration.fit_sureness(confidence, right)
+    slope, shift = calibration.fit_platt_scaling(confidence, right)
     assert 0.2 < slope < 3 and abs(shift) < 4
 
 

@@ -15,7 +15,8 @@ from torch import nn
 from numerals.article import model
 from numerals.article.metrics import evaluate
 from numerals.errors import FailureError, InputError, ModelError, RunError
-from numerals.export import digits, onnx_graph, rows
+from numerals.export import digit_model, onnx_graph, row_model
+from numerals.export.export import export
 from numerals.read import model_files
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strips import STRIP_HEIGHT
@@ -47,14 +48,15 @@ def kept(folder: Path, name: str, network: nn.Module) -> Path:
 
 def test_the_articles_network(tmp_path: Path) -> None:
     network = model.build(recipes.Recipe.load("article").model)
-    path, card = digits.export(kept(tmp_path, "article", network))
+    path, card = export(kept(tmp_path, "article", network))
     assert path == tmp_path / "article" / "model.onnx"
     onnx.checker.check_model(onnx.load(path))
-    assert card == json.loads(path.with_suffix(".json").read_text())
-    assert (card["reads"], card["classes"], card["recipe"]["epochs"]) == ("digits", list(CLASSES), 10)
+    written = json.loads(path.with_suffix(".json").read_text())
+    assert written == card.to_dict()
+    assert (written["reads"], written["classes"], written["recipe"]["epochs"]) == ("digits", list(CLASSES), 10)
     images, _ = some_digits()
     probabilities, is_digit = Recogniser(model_files.load(path))(images)
-    logits = np.log(model.predictor(network.eval())(images)) / card["temperature"]
+    logits = np.log(model.predictor(network.eval())(images)) / card.to_dict()["temperature"]
     shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     assert np.allclose(probabilities, shares, atol=1e-4)
     untempered = model.predictor(network)(images).max(axis=1)
@@ -62,24 +64,24 @@ def test_the_articles_network(tmp_path: Path) -> None:
 
 
 def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digits, "MADE", 200)
+    monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
     network = ReaderNetwork().eval()
-    path, card = digits.export(kept(tmp_path, "reader", network), tmp_path / "mine.onnx")
+    path, card = export(kept(tmp_path, "digits", network), tmp_path / "mine.onnx")
     assert path == tmp_path / "mine.onnx"
     onnx.checker.check_model(onnx.load(path))
     images, _ = some_digits()
     logits, being = answers(network, images)
     probabilities, is_digit = Recogniser(model_files.load(path))(images)
-    scaled = np.exp(logits / card["temperature"])
+    scaled = np.exp(logits / card.to_dict()["temperature"])
     assert np.allclose(probabilities, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-4)
     assert np.allclose(is_digit, 1 / (1 + np.exp(-being)), atol=1e-4)
 
 
 def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rows, "JUDGED", 12)
-    monkeypatch.setattr(rows, "STRANGE", 3)
-    path, card = digits.export(kept(tmp_path, "rows", RowNet()))
-    assert card["reads"] == "rows"
+    monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
+    monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
+    path, card = export(kept(tmp_path, "rows", RowNet()))
+    assert card.model.reads == "rows"
     answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
     assert answer.shape == (2, 26, 11)
     assert np.allclose(answer.sum(axis=2), 1, atol=1e-5)
@@ -87,16 +89,16 @@ def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_disagreement_fails() -> None:
     images, _ = some_digits()
-    exported = digits.Exported(ReaderNetwork().eval(), 1.0).eval()
+    exported = digit_model.CalibratedDigitModel(ReaderNetwork().eval(), 1.0).eval()
 
     def other(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         probabilities, being = answers(exported, digits)
         return probabilities + np.float32(0.001), being
 
     with pytest.raises(FailureError, match="another class for 0 of 200"):
-        digits.check_agreement(exported, other, images)
-    another = rows.row_graph(RowNet())
-    assert rows.difference(rows.Probabilities(RowNet().eval()), another) > onnx_graph.AGREEMENT
+        digit_model.check_agreement(exported, other, images)
+    another = row_model.row_graph(RowNet())
+    assert row_model.max_difference(row_model.RowModel(RowNet().eval()), another) > onnx_graph.MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize(
@@ -136,20 +138,20 @@ def test_a_model_of_another_shape_is_refused(
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"recipe\.toml"):
-        digits.export(tmp_path)
+        export(tmp_path)
     run = kept(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
     with pytest.raises(InputError, match=r"\.onnx"):
-        digits.export(run, tmp_path / "model.pt")
+        export(run, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
     (tmp_path / "metrics.json").write_text("{}")
-    with pytest.raises(InputError, match=r"metrics\.json is there and no model's card"):
-        digits.export(run, tmp_path / "metrics.onnx")
+    with pytest.raises(InputError, match=r"metrics\.json exists and is not a model card"):
+        export(run, tmp_path / "metrics.onnx")
     assert (tmp_path / "metrics.json").read_text() == "{}"
 
 
 def test_the_shipped_models_are_those_of_their_cards_and_of_the_recipes() -> None:
     for name, recipe, network in (
-        (model_files.DIGIT_MODEL, "reader", ReaderNetwork()),
+        (model_files.DIGIT_MODEL, "digits", ReaderNetwork()),
         (model_files.ROW_MODEL, "rows", RowNet()),
     ):
         shipped = model_files.load(name=name)

@@ -24,7 +24,7 @@ from torch import nn
 from numerals.article import model
 from numerals.article.recipe import Recipe
 from numerals.errors import MissingError, ModelError, NumeralsError, RunError
-from numerals.export import digits, onnx_graph
+from numerals.export import digit_model, onnx_graph
 from numerals.read import model_check, model_files
 from numerals.read.recognise import Recogniser
 from numerals.runs import checkpoint
@@ -56,7 +56,9 @@ def given(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
 
 def own(**tables: Any) -> bytes:
     """The article's network as it is exported, with random weights."""
-    network = digits.Exported(digits.Doubting(model.build(Recipe.load("article").change(**tables).model)), 1.0).eval()
+    network = digit_model.CalibratedDigitModel(
+        digit_model.WithIsDigit(model.build(Recipe.load("article").change(**tables).model)), 1.0
+    ).eval()
     axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
     example = torch.zeros(2, 28, 28, dtype=torch.uint8)
     return onnx_graph.to_onnx(network, example, [MODEL_INPUT], MODEL_OUTPUTS, axes)

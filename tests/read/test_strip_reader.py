@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numerals.errors import ModelError
-from numerals.export.rows import EXPONENTS, choose_opinion
+from numerals.export.row_model import EXPONENTS, fit_exponents
 from numerals.read.pixels import GreyPixels
 from numerals.read.strip_reader import StripReader, StripReaderSettings, calibrated, cut_out, digit_frames
 from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT
@@ -89,8 +89,8 @@ def test_calibrated_follows_its_line() -> None:
 def test_the_opinion_that_makes_the_right_readings_probable_is_chosen() -> None:
     read = StripReader(rows, digits, StripReaderSettings())
     proposals = [read.propose(strip())] * 3
-    named, _ = choose_opinion(proposals, [[1, 1]] * 3)
+    named, _ = fit_exponents(proposals, [[1, 1]] * 3)
     assert named == max(EXPONENTS)  # the digit model says 1 of everything
     for truths in ([[1, 7]] * 3, [[1, 7], [5, 5], []]):  # what was not proposed has no say
-        named, _ = choose_opinion(proposals, truths)
+        named, _ = fit_exponents(proposals, truths)
         assert named == 0

@@ -15,7 +15,7 @@ from PIL import Image
 
 import numerals
 from numerals.cli.main import main
-from numerals.export import digits, rows
+from numerals.export import digit_model, row_model
 from numerals.readers import evaluate, train_digits
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
 from tests.helpers.pictures import some_digits
@@ -39,9 +39,9 @@ validation_rows = 6
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluate, "ROWS", 8)
     monkeypatch.setattr(train_digits, "EVERY", 2)
-    monkeypatch.setattr(digits, "MADE", 60)
-    monkeypatch.setattr(rows, "JUDGED", 12)
-    monkeypatch.setattr(rows, "STRANGE", 3)
+    monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 60)
+    monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
+    monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
 
 
 def run(capfd: pytest.CaptureFixture[str], *command: object) -> tuple[int, str, str]:

@@ -9,7 +9,7 @@ import pytest
 
 from numerals.errors import RunError
 from numerals.report.corruptions import CORRUPTIONS
-from numerals.report.robustness import FILE, chosen, kept_robustness, robustness, robustness_of
+from numerals.report.robustness import FILE, cached_robustness, evenly_spaced, load_robustness, measure_robustness
 from tests.helpers.pictures import some_digits
 
 NAMES = ["noise", "blur", "rotation", "shear", "scale", "shift", "brightness", "contrast", "lines", "occlusion"]
@@ -69,9 +69,9 @@ def test_what_they_do_is_what_they_say() -> None:
 
 def test_robustness_scores_any_predict() -> None:
     part = digits(200)
-    found = robustness(calls_all_by_ink, part, 100)
+    found = measure_robustness(calls_all_by_ink, part, 100)
     assert found.count == 100 and [each.name for each in found.corruptions] == NAMES
-    images, labels = chosen(part, 100)
+    images, labels = evenly_spaced(part, 100)
     assert np.array_equal(images, part[0][::2])
     assert found.clean == pytest.approx((calls_all_by_ink(images).argmax(1) == labels).mean())
     spoilt = CORRUPTIONS["blur"].apply(images, 3)
@@ -86,21 +86,21 @@ def test_it_is_reckoned_once_and_anew_for_other_weights_or_digits(tmp_path: Path
         asked.append(len(images))
         return calls_all_by_ink(images)
 
-    first = robustness_of(predict, part, 30, "weights", tmp_path)
+    first = cached_robustness(predict, part, 30, "weights", tmp_path)
     times = len(asked)
-    assert times == 51 and robustness_of(predict, part, 30, "weights", tmp_path) == first and len(asked) == times
-    assert kept_robustness(tmp_path, "weights", part) == first
-    assert kept_robustness(tmp_path, "other weights", part) is None
-    assert kept_robustness(tmp_path, "weights", digits(59)) is None
-    whole = robustness_of(predict, part, None, "weights", tmp_path)
+    assert times == 51 and cached_robustness(predict, part, 30, "weights", tmp_path) == first and len(asked) == times
+    assert load_robustness(tmp_path, "weights", part) == first
+    assert load_robustness(tmp_path, "other weights", part) is None
+    assert load_robustness(tmp_path, "weights", digits(59)) is None
+    whole = cached_robustness(predict, part, None, "weights", tmp_path)
     assert whole.count == 60 and len(asked) == 2 * times
-    assert robustness_of(predict, part, 30, "weights", tmp_path) == whole, "all is more than thirty"
+    assert cached_robustness(predict, part, 30, "weights", tmp_path) == whole, "all is more than thirty"
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a list", "another corruption"])
 def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
     part = digits(20)
-    robustness_of(calls_all_by_ink, part, 20, "weights", tmp_path)
+    cached_robustness(calls_all_by_ink, part, 20, "weights", tmp_path)
     text = (tmp_path / FILE).read_text()
     changed = {
         "cut": text[:-200],
@@ -110,5 +110,5 @@ def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
     }
     (tmp_path / FILE).write_text(changed[damage])
     with pytest.raises(RunError, match=FILE) as caught:
-        kept_robustness(tmp_path, "weights", part)
+        load_robustness(tmp_path, "weights", part)
     assert "\n" not in str(caught.value)

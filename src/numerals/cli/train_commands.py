@@ -187,10 +187,10 @@ def evaluate(
     if not as_json:
         tables.show_metrics(metrics)
     if robustness and kept.predict is not None:
-        from numerals.report.robustness import DIGITS, robustness_of
+        from numerals.report.robustness import DEFAULT_COUNT, cached_robustness
 
-        count = None if all_digits else DIGITS
-        tried = robustness_of(kept.predict, kept.digits, count, kept.weights_sha256, kept.folder)
+        count = None if all_digits else DEFAULT_COUNT
+        tried = cached_robustness(kept.predict, kept.digits, count, kept.weights_sha256, kept.folder)
         found["robustness"] = tried.to_dict()
         if not as_json:
             tables.show_robustness(tried)
@@ -242,12 +242,12 @@ def export(
     PyTorch and ONNX must agree in every test digit, or in strips of rows, else it fails. Read with it: numerals read
     --model FILE.onnx.
     """
-    from numerals.export.digits import export as run_export
+    from numerals.export.export import export as run_export
 
     if form != "onnx":
         raise InputError(f"--format {form}: must be onnx")
     path, card = run_export(run, out)
-    figures = ", ".join(f"{name} {share:.4f}" for name, share in card["accuracy"].items())
+    figures = ", ".join(f"{name} {share:.4f}" for name, share in card.model.accuracy.items())
     print(f"{path}  {path.stat().st_size / 1e6:.2f} MB, and its card {path.with_suffix('.json').name}", file=sys.stderr)
     print(f"accuracy: {figures}; agrees with PyTorch", file=sys.stderr)
     print(path)

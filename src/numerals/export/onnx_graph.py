@@ -1,4 +1,4 @@
-"""A network -> the bytes of an ONNX file, and what such bytes take. Knows nothing about which network it is."""
+"""Convert a PyTorch module to the bytes of an ONNX file."""
 
 import io
 import warnings
@@ -8,15 +8,25 @@ import torch
 from torch import nn
 
 OPSET = 17
-AGREEMENT = 1e-4  # of any probability, between torch and ONNX
+MAX_DIFFERENCE = 1e-4  # of any probability, between PyTorch and ONNX
 
-Axes = dict[str, dict[int, str]]  # tensor -> axis -> its name; the axes that may be of any length
+DynamicAxes = dict[str, dict[int, str]]  # tensor name -> axis -> name of its length; all other axes have a fixed length
 
 
 def to_onnx(
-    module: nn.Module, example: torch.Tensor, inputs: Sequence[str], outputs: Sequence[str], axes: Axes
+    module: nn.Module, example: torch.Tensor, inputs: Sequence[str], outputs: Sequence[str], dynamic_axes: DynamicAxes
 ) -> bytes:
-    """The graph that torch traces with the example; BatchNorm is folded into the convolutions on the way."""
+    """Trace a module with an example input; BatchNorm is folded into the convolutions before it.
+
+    Args:
+        module: in evaluation mode.
+        example: one input of the right dtype and shape.
+        inputs, outputs: names of the graph's tensors.
+        dynamic_axes: which axes may have any length.
+
+    Returns:
+        The ONNX file.
+    """
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # the older exporter needs no further package
@@ -28,6 +38,6 @@ def to_onnx(
             opset_version=OPSET,
             input_names=list(inputs),
             output_names=list(outputs),
-            dynamic_axes=axes,
+            dynamic_axes=dynamic_axes,
         )
     return buffer.getvalue()

@@ -16,7 +16,7 @@ from numerals.ops import fused
 from numerals.plots import figures, training_curves
 from numerals.report import explained, prose
 from numerals.report.prose import percent
-from numerals.report.robustness import DIGITS, kept_robustness, robustness_of
+from numerals.report.robustness import DEFAULT_COUNT, cached_robustness, load_robustness
 from numerals.report.sections import augmented, layers, mistakes, one_digit, samples, trials
 from numerals.report.significance import Difference, compare, verdict
 from numerals.runs.load import KeptRun, read_run
@@ -70,9 +70,11 @@ def _render(template: str, facts: dict[str, Any]) -> str:
 
 def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
     """All that the page of one run shows."""
-    tried = kept_robustness(run.folder, run.metrics["weights_sha256"], run.dataset.test)
+    tried = load_robustness(run.folder, run.metrics["weights_sha256"], run.dataset.test)
     if tried is None and robustness:
-        tried = robustness_of(run.predict, run.dataset.test, DIGITS, run.metrics["weights_sha256"], run.folder)
+        tried = cached_robustness(
+            run.predict, run.dataset.test, DEFAULT_COUNT, run.metrics["weights_sha256"], run.folder
+        )
     training = run.training()
     shown = layers(run)
     doubtful = disputed_indices(run.dataset.test[1])

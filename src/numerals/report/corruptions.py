@@ -1,9 +1,9 @@
-"""What may happen to a digit on its way: ten corruptions, five severities each.
+"""Corrupt digits to test a model: ten corruptions at five severities, after MNIST-C (Mu and Gilmer 2019).
 
-Written after the descriptions in the MNIST-C paper (Mu and Gilmer 2019). Knows nothing about models. No training may
-import it, nor what imports it (a test follows the imports): what a model is tried with, it must not have learnt from.
+No training may use them, directly or through another module; a test follows the imports. A model is only tested on
+corruptions that it was not trained on.
 
-All take and give digits uint8 (n, 28, 28) in [0, 255], white ink on black, with an amount and a source of chance.
+Each function takes and returns digits uint8 (n, 28, 28) in [0, 255], white ink on black.
 """
 
 from collections.abc import Callable
@@ -17,124 +17,132 @@ from numerals import seeds
 from numerals.spec import INK_SIDE, SIDE, WHITE
 
 Images = npt.NDArray[np.uint8]
-Change = Callable[[Images, float, np.random.Generator], Images]
-MIDDLE = (SIDE - 1) / 2
+CENTRE = (SIDE - 1) / 2
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """One of them, with its amounts from mild to severe."""
+    """One kind of corruption and its amounts at severity 1, 2, ..., mildest first."""
 
     name: str
-    says: str  # what it does
-    form: str  # how its amount is written
+    description: str
+    amount_format: str  # how an amount is written, such as "{:g} px"
     amounts: tuple[float, ...]
-    change: Change
-    augments: tuple[str, ...] = ()  # the keys of a recipe's [augment] that do alike in training
+    function: Callable[[Images, float, np.random.Generator], Images]
+    similar_augmentation: tuple[str, ...] = ()  # keys of a recipe's [augment] that change digits in a similar way
+
+    @property
+    def severities(self) -> range:
+        return range(1, len(self.amounts) + 1)
 
     def apply(self, images: Images, severity: int) -> Images:
-        """The digits at a severity, from 1; always the same ones for the same digits."""
-        chance = seeds.generator(0, seeds.CORRUPTIONS, list(CORRUPTIONS).index(self.name), severity)
-        return self.change(images, self.amounts[severity - 1], chance)
+        """Corrupt digits at a severity from 1 to 5. The same digits are always corrupted in the same way."""
+        rng = seeds.generator(0, seeds.CORRUPTIONS, list(CORRUPTIONS).index(self.name), severity)
+        return self.function(images, self.amounts[severity - 1], rng)
 
 
-def noise(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """That share of the pixels becomes black or white (impulse noise)."""
-    drawn = chance.random(images.shape)
+def noise(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Make a share of the pixels black or white (impulse noise)."""
+    drawn = rng.random(images.shape)
     salt, pepper = drawn < amount / 2, drawn > 1 - amount / 2
     return np.where(salt, WHITE, np.where(pepper, 0, images)).astype(np.uint8)
 
 
-def blur(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """A Gaussian of that standard deviation, in pixels."""
+def blur(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Blur with a Gaussian whose standard deviation is `amount` pixels."""
     return np.stack([cv2.GaussianBlur(image, (0, 0), amount) for image in images])
 
 
-def rotate(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """By that many degrees about the middle, to either side."""
-    angles = np.radians(_either_way(amount, len(images), chance))
+def rotate(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Rotate by `amount` degrees about the centre, left or right."""
+    angles = np.radians(_random_sign(amount, len(images), rng))
     cos, sin = np.cos(angles), np.sin(angles)
     return _warp(images, np.stack([cos, -sin, sin, cos], axis=1))
 
 
-def shear(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """Leaning: that many pixels across for each pixel down, to either side."""
-    lean, one = _either_way(amount, len(images), chance), np.ones(len(images))
-    return _warp(images, np.stack([one, lean, 0 * one, one], axis=1))
+def shear(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Slant by `amount` pixels across for each pixel down, left or right."""
+    slant, one = _random_sign(amount, len(images), rng), np.ones(len(images))
+    return _warp(images, np.stack([one, slant, 0 * one, one], axis=1))
 
 
-def scale(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """Made smaller: the amount is its size, 1 as it was."""
+def scale(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Scale down about the centre to `amount` times the size."""
     return _warp(images, np.tile([1 / amount, 0, 0, 1 / amount], (len(images), 1)))
 
 
-def shift(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """By that many pixels across and as many down, each to either side."""
-    moves = np.stack([_either_way(amount, len(images), chance) for _ in "xy"], axis=1)
-    return _warp(images, np.tile([1.0, 0, 0, 1], (len(images), 1)), moves)
+def shift(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Move by `amount` pixels left or right, and by as many up or down."""
+    offsets = np.stack([_random_sign(amount, len(images), rng) for _ in "xy"], axis=1)
+    return _warp(images, np.tile([1.0, 0, 0, 1], (len(images), 1)), offsets)
 
 
-def brighten(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """That share of white is added to every pixel: the paper turns grey, and the ink cannot grow whiter."""
+def brighten(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Add a share of white to every pixel: the background turns grey, and the ink stays white."""
     return np.asarray(np.minimum(images + amount * WHITE, WHITE).round(), np.uint8)
 
 
-def fade(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """Contrast: every pixel comes nearer to its picture's mean; the amount is what is left of the distance."""
+def reduce_contrast(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Move every pixel towards the mean of its image; `amount` of the distance remains."""
     mean = images.mean(axis=(1, 2), keepdims=True)
     return np.asarray((mean + amount * (images - mean)).round(), np.uint8)
 
 
-def scribble(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """That many white lines across the picture, a pixel wide, from edge to edge."""
-    scribbled = images.copy()
-    for image in scribbled:
+def draw_lines(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Draw `amount` white lines across the image, one pixel wide, from edge to edge."""
+    crossed = images.copy()
+    for image in crossed:
         for _ in range(round(amount)):
-            start, end = (int(at) for at in chance.integers(0, SIDE, 2))
-            ends = ((0, start), (SIDE - 1, end)) if chance.random() < 0.5 else ((start, 0), (end, SIDE - 1))
+            start, end = (int(position) for position in rng.integers(0, SIDE, 2))
+            ends = ((0, start), (SIDE - 1, end)) if rng.random() < 0.5 else ((start, 0), (end, SIDE - 1))
             cv2.line(image, *ends, WHITE, 1, cv2.LINE_AA)
-    return scribbled
+    return crossed
 
 
-def occlude(images: Images, amount: float, chance: np.random.Generator) -> Images:
-    """A black square of that side, in pixels, somewhere within the box that digits fill."""
+def occlude(images: Images, amount: float, rng: np.random.Generator) -> Images:
+    """Cover a square of `amount` pixels with black, somewhere in the 20 × 20 box that digits fill."""
     side, edge = round(amount), (SIDE - INK_SIDE) // 2
-    corners = edge + chance.integers(0, INK_SIDE - side + 1, (len(images), 2))
+    corners = edge + rng.integers(0, INK_SIDE - side + 1, (len(images), 2))
     covered = images.copy()
     for image, (top, left) in zip(covered, corners, strict=True):
         image[top : top + side, left : left + side] = 0
     return covered
 
 
-def _either_way(amount: float, count: int, chance: np.random.Generator) -> npt.NDArray[np.float64]:
-    return amount * chance.choice([-1.0, 1.0], count)
+def _random_sign(amount: float, count: int, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    return amount * rng.choice([-1.0, 1.0], count)
 
 
-def _warp(images: Images, matrices: npt.NDArray[np.float64], moves: npt.NDArray[np.float64] | None = None) -> Images:
-    """Each digit through its matrix (n, 4), which says where pixels come from; bilinear, black beyond."""
-    turns = matrices.reshape(-1, 2, 2)
-    places = MIDDLE - turns.sum(axis=2) * MIDDLE - (moves if moves is not None else 0)
+def _warp(images: Images, matrices: npt.NDArray[np.float64], offsets: npt.NDArray[np.float64] | None = None) -> Images:
+    """Transform each image about its centre, bilinear, black outside.
+
+    Args:
+        matrices: (n, 4), 2 × 2 each, from output to input coordinates.
+        offsets: (n, 2), by how many pixels across and down each image moves.
+    """
+    linear = matrices.reshape(-1, 2, 2)
+    translation = CENTRE - linear.sum(axis=2) * CENTRE - (offsets if offsets is not None else 0)
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    whole = np.concatenate([turns, places[:, :, None]], axis=2)
+    affine = np.concatenate([linear, translation[:, :, None]], axis=2)
     return np.stack(
-        [cv2.warpAffine(image, each, (SIDE, SIDE), flags=flags) for image, each in zip(images, whole, strict=True)]
+        [cv2.warpAffine(image, matrix, (SIDE, SIDE), flags=flags) for image, matrix in zip(images, affine, strict=True)]
     )
 
 
 CORRUPTIONS = {
-    each.name: each
-    for each in (
-        Corruption("noise", "pixels black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
+    corruption.name: corruption
+    for corruption in (
+        Corruption("noise", "pixels turned black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
         Corruption("blur", "out of focus", "{:g} px", (0.6, 1.0, 1.4, 1.8, 2.2), blur),
-        Corruption("rotation", "turned to either side", "{:g}°", (10, 20, 30, 40, 50), rotate, ("rotation",)),
-        Corruption("shear", "leaning to either side", "{:.0%}", (0.2, 0.4, 0.6, 0.8, 1.0), shear),
-        Corruption("scale", "smaller than it was", "{:.0%}", (0.9, 0.8, 0.7, 0.6, 0.5), scale, ("zoom",)),
+        Corruption("rotation", "rotated left or right", "{:g}°", (10, 20, 30, 40, 50), rotate, ("rotation",)),
+        Corruption("shear", "slanted left or right", "{:.0%}", (0.2, 0.4, 0.6, 0.8, 1.0), shear),
+        Corruption("scale", "scaled down to this size", "{:.0%}", (0.9, 0.8, 0.7, 0.6, 0.5), scale, ("zoom",)),
         Corruption(
             "shift", "moved across and down", "{:g} px", (2, 3, 4, 5, 6), shift, ("width_shift", "height_shift")
         ),
-        Corruption("brightness", "white added to paper and ink", "{:.0%}", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
-        Corruption("contrast", "what is left of the contrast", "{:.0%}", (0.6, 0.45, 0.3, 0.2, 0.1), fade),
-        Corruption("lines", "white lines across it", "{:g}", (1, 2, 3, 4, 5), scribble),
-        Corruption("occlusion", "a square of it is covered", "{:g} px", (4, 6, 8, 10, 12), occlude),
+        Corruption("brightness", "white added everywhere", "{:.0%}", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
+        Corruption("contrast", "contrast reduced to this share", "{:.0%}", (0.6, 0.45, 0.3, 0.2, 0.1), reduce_contrast),
+        Corruption("lines", "white lines drawn across", "{:g}", (1, 2, 3, 4, 5), draw_lines),
+        Corruption("occlusion", "a black square covers part of it", "{:g} px", (4, 6, 8, 10, 12), occlude),
     )
 }

@@ -1,7 +1,7 @@
-"""How far a model can be trusted when a digit is not as clean as those it learnt from. Scores any `predict`.
+"""Measure the accuracy of a model on corrupted digits, and keep the result in the run folder.
 
-Knows nothing about networks. What was reckoned is kept in the run folder, with the hashes of the weights and the digits
-that it holds for, and reckoned anew when either is another.
+`robustness.json` names the hashes of the weights and of the digits that it was measured with; if either differs, the
+robustness is measured again.
 """
 
 import hashlib
@@ -20,105 +20,124 @@ from numerals.errors import RunError
 from numerals.files import readable_json, write_atomically
 from numerals.report.corruptions import CORRUPTIONS
 
-DIGITS = 1000  # of the test digits, evenly spread, where not all are asked for
+DEFAULT_COUNT = 1000  # test digits, unless all are asked for
 FILE = "robustness.json"
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating[Any]]]
 
 
 @dataclass(frozen=True)
-class Tried:
-    """One corruption: the accuracy at each of its amounts, from mild to severe."""
+class CorruptionScore:
+    """The accuracy under one corruption at each severity, mildest first."""
 
     name: str
     amounts: tuple[float, ...]
-    accuracies: tuple[float, ...]
+    accuracies: tuple[float, ...]  # in [0, 1]
 
 
 @dataclass(frozen=True)
 class Robustness:
-    """The accuracy on digits as they are, on each corruption, and the mean over all of those."""
+    """The accuracy on clean digits and under each corruption, in [0, 1]."""
 
-    count: int
+    count: int  # digits
     clean: float
-    mean: float
-    corruptions: tuple[Tried, ...]
+    mean: float  # over all corruptions and severities
+    corruptions: tuple[CorruptionScore, ...]
 
     def to_dict(self) -> dict[str, Any]:
+        """The result as plain JSON values."""
         return asdict(self)
 
 
-def robustness(predict: Predict, digits: LabelledImages, count: int | None = DIGITS) -> Robustness:
-    """Score `predict` on `count` of the digits, None for all, corrupted in every way: always the same ones."""
-    images, labels = chosen(digits, count)
+def measure_robustness(predict: Predict, digits: LabelledImages, count: int | None = DEFAULT_COUNT) -> Robustness:
+    """Measure the accuracy on clean digits and on every corruption of them at every severity.
 
-    def accuracy(changed: npt.NDArray[np.uint8]) -> float:
-        return compute_metrics(predict(changed), labels).accuracy
+    The same digits are always corrupted in the same way.
 
-    tried = tuple(
-        Tried(
-            each.name,
-            each.amounts,
-            tuple(accuracy(each.apply(images, severity)) for severity in range(1, len(each.amounts) + 1)),
+    Args:
+        predict: uint8 (n, 28, 28) in [0, 255], white ink on black -> probabilities (n, 10).
+        digits: images and labels.
+        count: how many of the digits to use, evenly spaced; None for all.
+    """
+    images, labels = evenly_spaced(digits, count)
+
+    def accuracy(corrupted: npt.NDArray[np.uint8]) -> float:
+        return compute_metrics(predict(corrupted), labels).accuracy
+
+    scores = tuple(
+        CorruptionScore(
+            corruption.name,
+            corruption.amounts,
+            tuple(accuracy(corruption.apply(images, severity)) for severity in corruption.severities),
         )
-        for each in CORRUPTIONS.values()
+        for corruption in CORRUPTIONS.values()
     )
-    mean = float(np.mean([each.accuracies for each in tried]))
-    return Robustness(len(labels), accuracy(images), mean, tried)
+    mean = float(np.mean([each.accuracies for each in scores]))
+    return Robustness(len(labels), accuracy(images), mean, scores)
 
 
-def chosen(digits: LabelledImages, count: int | None) -> LabelledImages:
-    """That many of the digits, evenly spread over all of them."""
+def evenly_spaced(digits: LabelledImages, count: int | None) -> LabelledImages:
+    """`count` of the digits at even distances; all of them for None or if there are not more."""
     images, labels = digits
     if count is None or count >= len(labels):
         return digits
-    places = np.arange(count) * len(labels) // count
-    return images[places], labels[places]
+    indices = np.arange(count) * len(labels) // count
+    return images[indices], labels[indices]
 
 
-def robustness_of(
+def cached_robustness(
     predict: Predict, digits: LabelledImages, count: int | None, weights_sha256: str, folder: Path | None
 ) -> Robustness:
-    """What the run folder keeps of these weights on at least so many of these digits; else reckoned, and kept there.
+    """Load the robustness from the run folder, or measure and save it if there is none for these weights and digits.
+
+    A saved result on more than `count` digits is used as well.
+
+    Args:
+        predict, digits, count: as in `measure_robustness`.
+        weights_sha256: hash of the weights that `predict` uses.
+        folder: the run folder; None for a model without one, whose robustness is always measured.
 
     Raises:
-        RunError: the kept file is damaged.
-        StorageError: the disk is full or refuses.
+        RunError: robustness.json is damaged.
+        StorageError: the disk is full or read-only.
     """
     if folder is None:
-        return robustness(predict, digits, count)
-    found = kept_robustness(folder, weights_sha256, digits)
-    if found is None or found.count < len(chosen(digits, count)[1]):
-        found = robustness(predict, digits, count)
-        content = {"weights_sha256": weights_sha256, "digits_sha256": _sha256(digits), **found.to_dict()}
+        return measure_robustness(predict, digits, count)
+    robustness = load_robustness(folder, weights_sha256, digits)
+    if robustness is None or robustness.count < len(evenly_spaced(digits, count)[1]):
+        robustness = measure_robustness(predict, digits, count)
+        content = {"weights_sha256": weights_sha256, "digits_sha256": _sha256(digits), **robustness.to_dict()}
         write_atomically(folder / FILE, readable_json(content).encode())
-    return found
+    return robustness
 
 
-def kept_robustness(folder: Path, weights_sha256: str, digits: LabelledImages) -> Robustness | None:
-    """What the folder has for these weights and digits; None where it has nothing, or something of other ones.
+def load_robustness(folder: Path, weights_sha256: str, digits: LabelledImages) -> Robustness | None:
+    """Load the robustness of these weights on these digits from a run folder.
+
+    Returns:
+        None if the folder has none, or one of other weights or digits.
 
     Raises:
-        RunError: the file is damaged.
+        RunError: robustness.json is damaged.
     """
     path = folder / FILE
     if not path.exists():
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if (found["weights_sha256"], found["digits_sha256"]) != (weights_sha256, _sha256(digits)):
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if (content["weights_sha256"], content["digits_sha256"]) != (weights_sha256, _sha256(digits)):
             return None
-        tried = tuple(_tried(each) for each in found["corruptions"])
-        return Robustness(int(found["count"]), float(found["clean"]), float(found["mean"]), tried)
+        scores = tuple(_corruption_score(each) for each in content["corruptions"])
+        return Robustness(int(content["count"]), float(content["clean"]), float(content["mean"]), scores)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path}: cut or damaged ({error}); remove it and use --robustness again") from error
 
 
-def _tried(kept: dict[str, Any]) -> Tried:
-    amounts, accuracies = (tuple(map(float, kept[key])) for key in ("amounts", "accuracies"))
-    if len(amounts) != len(accuracies) or kept["name"] not in CORRUPTIONS:
-        raise ValueError(f"corruption {kept['name']}")
-    return Tried(kept["name"], amounts, accuracies)
+def _corruption_score(content: dict[str, Any]) -> CorruptionScore:
+    amounts, accuracies = (tuple(map(float, content[key])) for key in ("amounts", "accuracies"))
+    if len(amounts) != len(accuracies) or content["name"] not in CORRUPTIONS:
+        raise ValueError(f"corruption {content['name']}")
+    return CorruptionScore(content["name"], amounts, accuracies)
 
 
 def _sha256(digits: LabelledImages) -> str:

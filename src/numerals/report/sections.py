@@ -19,7 +19,7 @@ from numerals.article.recipe import AugmentSettings
 from numerals.plots import digit_images, figures
 from numerals.report.corruptions import CORRUPTIONS
 from numerals.report.prose import percent
-from numerals.report.robustness import Robustness, Tried
+from numerals.report.robustness import CorruptionScore, Robustness
 from numerals.runs.load import KeptRun
 from numerals.spec import CLASSES, WHITE
 
@@ -107,17 +107,17 @@ def trials(run: KeptRun, tried: Robustness) -> list[dict[str, Any]]:
     return [_trial(run, each, tried.clean, example) for each in tried.corruptions]
 
 
-def _trial(run: KeptRun, tried: Tried, clean: float, example: Images) -> dict[str, Any]:
+def _trial(run: KeptRun, tried: CorruptionScore, clean: float, example: Images) -> dict[str, Any]:
     corruption = CORRUPTIONS[tried.name]
     falling = ", ".join(f"{accuracy:.3f}" for accuracy in tried.accuracies)
     alt = f"Accuracy under {tried.name}: {clean:.3f} untouched, then {falling}"
     return {
         "name": tried.name,
-        "says": corruption.says,
-        "alike": _alike(run.recipe.augment, corruption.augments),
+        "says": corruption.description,
+        "alike": _alike(run.recipe.augment, corruption.similar_augmentation),
         "steps": [
             {
-                "amount": corruption.form.format(amount).replace("%", "\N{NO-BREAK SPACE}%"),
+                "amount": corruption.amount_format.format(amount).replace("%", "\N{NO-BREAK SPACE}%"),
                 "accuracy": accuracy,
                 "uri": digit_images.data_uri(corruption.apply(example, severity)[0]),
             }

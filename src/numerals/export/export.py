@@ -1,0 +1,69 @@
+"""Export a run: write its network as an ONNX file, `model.onnx`, with a model card, `model.json`.
+
+`digit_model` and `row_model` turn their kind of network into ONNX, check it against PyTorch and calibrate it.
+"""
+
+import json
+from pathlib import Path
+
+from numerals.article import datasets
+from numerals.errors import InputError
+from numerals.export.digit_model import export_digit_model
+from numerals.export.model_card import ModelCard
+from numerals.export.row_model import export_row_model
+from numerals.files import storage_error, write_atomically
+from numerals.readers.evaluate import open_run
+from numerals.readers.row_network import RowNet
+from numerals.runs.folder import RunFolder
+from numerals.runs.profiling import versions
+
+
+def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelCard]:
+    """Export the trained network of a run to ONNX, with preprocessing and calibration inside the graph.
+
+    The temperature, thresholds and weights of the card are fitted on the validation digits of the run. The test
+    digits are only used to compare ONNX with PyTorch and to measure the accuracy.
+
+    Args:
+        run: a run folder of any kind: the article's network, the digit network or the row network.
+        out: the model file, ending in .onnx; `model.onnx` in the run folder by default. The card has the same name
+            with the suffix .json. Existing files are replaced.
+
+    Returns:
+        The path of the model file, and the card.
+
+    Raises:
+        RunError, RecipeError, DataError, InputError: the run, its data or `out` cannot be used; nothing is written.
+        FailureError: ONNX and PyTorch disagree; nothing is written.
+        StorageError: the disk is full or read-only.
+    """
+    folder = RunFolder.open(run)
+    path = Path(out) if out is not None else folder.path / "model.onnx"
+    if path.suffix != ".onnx":
+        raise InputError(f"--out {path}: the name of a model file must end in .onnx")
+    _check_writable(path)
+    (recipe, network), dataset = open_run(folder), datasets.load(folder.data_source())
+    validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
+    if isinstance(network, RowNet):
+        model = export_row_model(network, validation)
+    else:
+        model = export_digit_model(network, validation, dataset.test)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    card = ModelCard(model, dataset.name, parameters, recipe, folder.seed(), versions())
+    write_atomically(path, model.content)
+    write_atomically(path.with_suffix(".json"), (json.dumps(card.to_dict(), indent=1) + "\n").encode())
+    return path, card
+
+
+def _check_writable(path: Path) -> None:
+    """Create the folder, and refuse to replace a .json that is not a model card, before minutes of work."""
+    card = path.with_suffix(".json")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replaceable = not card.exists() or {"sha256", "reads"} <= set(json.loads(card.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        replaceable = False
+    except OSError as error:
+        raise storage_error(error, path.parent) from error
+    if not replaceable:
+        raise InputError(f"--out {path}: {card} exists and is not a model card; choose another name")

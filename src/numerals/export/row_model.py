@@ -1,0 +1,170 @@
+"""Export the network that reads rows of digits.
+
+`StripReader` combines the answers of the row model with those of the digit model. How much weight the digit model has,
+how confidences are calibrated, and below which evidence a row is rejected are fitted here, on synthetic rows written
+with the validation digits and on rows of non-digits.
+"""
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from numerals.article.data import LabelledImages
+from numerals.article.metrics import expected_calibration_error
+from numerals.errors import FailureError
+from numerals.export.calibration import fit_platt_scaling
+from numerals.export.model_card import ExportedModel
+from numerals.export.onnx_graph import MAX_DIFFERENCE, to_onnx
+from numerals.handwriting.glyphs import glyphs_of
+from numerals.handwriting.rows import strange_row
+from numerals.read.model_files import ModelFile
+from numerals.read.recognise import Recogniser, RowRecogniser
+from numerals.read.strip_reader import Proposal, StripReader, StripReaderSettings, StripReading
+from numerals.read.strips import STRIP_HEIGHT
+from numerals.readers.row_network import RowNet
+from numerals.readers.train_rows import VALIDATION, drawn
+from numerals.spec import ROWS_INPUT, ROWS_OUTPUT
+
+VALIDATION_ROWS = 1500  # synthetic rows to calibrate on
+NON_DIGIT_ROWS = 400
+REJECTION_RATE = 0.01  # share of the correctly read rows below the evidence threshold
+EXPONENTS = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5)  # candidates for each of the digit model's two outputs
+WIDTHS = (8, 33, 64, 150, 401)  # of the strips on which ONNX is compared with PyTorch, in pixels
+
+
+class RowModel(nn.Module):
+    """The exported graph: the row network followed by softmax."""
+
+    def __init__(self, network: RowNet) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, strips: torch.Tensor) -> torch.Tensor:
+        """uint8 (n, 1, 40, w) in [0, 255], bright ink -> probabilities (n, ceil(w / 2), 11), blank first."""
+        logits: torch.Tensor = self.network(strips)
+        return logits.softmax(2)
+
+
+def export_row_model(network: RowNet, validation: LabelledImages) -> ExportedModel:
+    """Convert the row network to ONNX, check it against PyTorch, and calibrate it with the shipped digit model.
+
+    Args:
+        network: in evaluation mode.
+        validation: digits uint8 (n, 28, 28), white ink on black, and labels; the synthetic rows are written with them.
+
+    Raises:
+        FailureError: ONNX and PyTorch disagree.
+    """
+    content = row_graph(network)
+    rows = drawn(glyphs_of(*validation), 0, VALIDATION, VALIDATION_ROWS)
+    reader = StripReader(RowRecogniser(ModelFile(content, {}, "the export")), Recogniser(), StripReaderSettings())
+    proposals, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
+    right_alone = _right([reader.choose(each) for each in proposals], truths)
+
+    named, being = fit_exponents(proposals, truths)
+    reader.settings = fit_calibration(replace(reader.settings, named=named, being=being), reader, proposals, truths)
+    readings = [reader.choose(each) for each in proposals]
+    right = _right(readings, truths)
+    evidence = np.array([reading.evidence for reading in readings])
+    has_digits = np.array([len(digits) > 0 for digits in truths])
+    non_digits = [reader(strange_row(0, index)).evidence for index in range(NON_DIGIT_ROWS)]
+    threshold = float(np.quantile(evidence[right & has_digits], REJECTION_RATE)) if (right & has_digits).any() else 0.0
+    confidence = np.array([reading.confidence for reading in readings])
+    return ExportedModel(
+        content,
+        reads="rows",
+        input=f"{ROWS_INPUT}: uint8 (n, 1, {STRIP_HEIGHT}, w) in [0, 255], ink bright, as read/strips.py makes them",
+        outputs=f"{ROWS_OUTPUT}: float32 (n, ceil(w / 2), 11), blank first, then 0 to 9 (CTC)",
+        preprocessing="inside the model: scaled and shifted",
+        threshold=threshold,
+        accuracy={
+            "drawn rows, without the digit model": float(right_alone.mean()),
+            "drawn rows": float(right.mean()),
+            "strange rows, rejected": float((np.array(non_digits) < threshold).mean()),
+        },
+        calibration_error=expected_calibration_error(confidence, right),
+        settings=reader.settings,
+    )
+
+
+def row_graph(network: RowNet) -> bytes:
+    """Convert the row network, with softmax, to an ONNX file.
+
+    Raises:
+        FailureError: ONNX and PyTorch disagree.
+    """
+    model = RowModel(network).eval()
+    example = torch.zeros((1, 1, STRIP_HEIGHT, 64), dtype=torch.uint8)
+    axes = {ROWS_INPUT: {0: "n", 3: "w"}, ROWS_OUTPUT: {0: "n", 1: "steps"}}
+    content = to_onnx(model, example, [ROWS_INPUT], [ROWS_OUTPUT], axes)
+    difference = max_difference(model, content)
+    if not difference <= MAX_DIFFERENCE:  # `not` so that NaN fails too
+        raise FailureError(
+            f"ONNX and PyTorch disagree: probabilities up to {difference:.1e} apart (at most {MAX_DIFFERENCE:.0e})"
+        )
+    return content
+
+
+def max_difference(model: nn.Module, content: bytes) -> float:
+    """The largest difference in probability between PyTorch and ONNX, over strips of noise of several widths."""
+    recogniser = RowRecogniser(ModelFile(content, {}, "the export"))
+    rng, difference = np.random.default_rng(0), 0.0
+    for width in WIDTHS:
+        strips = rng.integers(0, 256, (2, 1, STRIP_HEIGHT, width), dtype=np.uint8)
+        with torch.inference_mode():
+            probabilities = model(torch.from_numpy(strips)).numpy()
+        difference = max(difference, float(np.abs(probabilities - recogniser(strips)).max()))
+    return difference
+
+
+def fit_exponents(proposals: list[list[Proposal]], truths: list[list[int]]) -> tuple[float, float]:
+    """Choose the exponents of the digit model's outputs that make the right readings most likely among the proposals.
+
+    Rows whose right reading was not proposed are ignored.
+
+    Args:
+        proposals: the proposed readings of each row.
+        truths: the digits of each row.
+
+    Returns:
+        The exponent of the class probabilities and that of is_digit: `named` and `being` of `StripReaderSettings`.
+    """
+    rows = [
+        (each, right)
+        for each, truth in zip(proposals, truths, strict=True)
+        if any(right := [list(proposal.candidate.digits) == truth for proposal in each])
+    ]
+    pairs = [(named, being) for named in EXPONENTS for being in EXPONENTS]
+
+    def log_likelihood(pair: tuple[float, float]) -> float:
+        settings = StripReaderSettings(*pair)
+        weights = [np.array([proposal.weight(settings) for proposal in each]) for each, _ in rows]
+        return float(np.sum([np.log(w[right].sum() / w.sum()) for w, (_, right) in zip(weights, rows, strict=True)]))
+
+    return max(pairs, key=log_likelihood)
+
+
+def fit_calibration(
+    settings: StripReaderSettings, reader: StripReader, proposals: list[list[Proposal]], truths: list[list[int]]
+) -> StripReaderSettings:
+    """Fit Platt scaling for the confidences of rows and of single digits.
+
+    Digits are only counted in rows that have the right number of them.
+
+    Returns:
+        The settings with `digit` and `row` fitted.
+    """
+    readings = [StripReader(reader.rows, reader.digits, settings).choose(each) for each in proposals]
+    row = fit_platt_scaling(np.array([reading.confidence for reading in readings]), _right(readings, truths))
+    right_length = [pair for pair in zip(readings, truths, strict=True) if len(pair[0].digits) == len(pair[1])]
+    confidence = np.array([confidence for reading, _ in right_length for confidence in reading.confidences])
+    right = np.array([d == t for reading, truth in right_length for d, t in zip(reading.digits, truth, strict=True)])
+    return replace(settings, digit=fit_platt_scaling(confidence, right), row=row)
+
+
+def _right(readings: list[StripReading], truths: list[list[int]]) -> npt.NDArray[np.bool_]:
+    """Whether each row is read without a mistake."""
+    return np.array([list(reading.digits) == truth for reading, truth in zip(readings, truths, strict=True)])
