@@ -19,7 +19,7 @@ from numerals.article import model
 from numerals.article.recipe import Recipe
 from numerals.errors import RecipeError
 from numerals.ops import fused, layers
-from numerals.ops.layers import BatchNorm2d, Network
+from numerals.ops.layers import ReluBatchNormPool, unfused
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
@@ -80,15 +80,15 @@ def test_same_answers_as_keras_with_the_same_weights() -> None:
     assert np.abs(answers - theirs).max() < 1e-5
 
 
-def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Logits, gradients and running statistics of a step, against torch's layers one after the other in float64."""
+def test_training_uses_the_fused_kernels_and_agrees_with_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits, gradients and running statistics of a step, against PyTorch's layers one after the other in float64."""
     images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
-    taken: list[str] = []
+    called: list[str] = []
     for name in ("convolve_one_channel", "relu_batch_norm_pool", "batch_norm"):
-        monkeypatch.setattr(fused, name, spy(name, getattr(fused, name), taken))
+        monkeypatch.setattr(fused, name, spy(name, getattr(fused, name), called))
     ours = step(network_of(), images)
-    assert taken == ["convolve_one_channel", "relu_batch_norm_pool", "relu_batch_norm_pool"]
-    taken.clear()
+    assert called == ["convolve_one_channel", "relu_batch_norm_pool", "relu_batch_norm_pool"]
+    called.clear()
 
     with monkeypatch.context() as without_numba:
         without_numba.setitem(sys.modules, "numba", None)
@@ -96,46 +96,93 @@ def test_the_steps_of_our_own_are_taken_and_change_nothing_but_the_time(monkeypa
         without_numba.delattr(numerals.ops, "numba_loops")
         without_numba.setattr(fused, "_loops", functools.cache(fused._loops.__wrapped__))
         layer_by_layer = step(network_of(), images)
-    assert taken == ["convolve_one_channel", "batch_norm", "batch_norm"]
+    assert called == ["convolve_one_channel", "batch_norm", "batch_norm"]
 
-    plain = nn.Sequential(*(as_torchs(layer) for layer in network_of())).double()
-    for results in zip(ours, layer_by_layer, step(plain, images.double()), strict=True):
-        wanted = results[2]
-        for found in results[:2]:
-            assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+    for results in zip(ours, layer_by_layer, step(plain_copy(network_of()), images.double()), strict=True):
+        expected = results[2]
+        for actual in results[:2]:
+            assert float((actual.double() - expected).abs().max()) <= 5e-5 * float(expected.abs().max())
 
 
-def test_a_single_filter_between_others_does_not_keep_those_before_it_from_learning() -> None:
+def test_gradients_pass_through_a_convolution_of_one_filter() -> None:
+    """A 3x3 convolution of one channel that is not the first one needs the gradient of its input."""
     images = torch.rand((32, 1, 28, 28), generator=torch.Generator().manual_seed(0))
     network = model.build(ARTICLE.change(model={"convolutions": [1, 8]}).model)
-    plain = nn.Sequential(*(as_torchs(layer) for layer in copy.deepcopy(network))).double()
-    for found, wanted in zip(step(network, images), step(plain, images.double()), strict=True):
-        assert float((found.double() - wanted).abs().max()) <= 5e-5 * float(wanted.abs().max())
+    plain = plain_copy(copy.deepcopy(network))
+    for actual, expected in zip(step(network, images), step(plain, images.double()), strict=True):
+        assert float((actual.double() - expected).abs().max()) <= 5e-5 * float(expected.abs().max())
 
 
-@pytest.mark.parametrize("pool", [{"stride": 1}, {"padding": 1}, {"ceil_mode": True}, {"dilation": 2}])
-def test_pooling_of_another_kind_goes_layer_by_layer(pool: dict[str, Any]) -> None:
-    modules = [nn.ReLU(), BatchNorm2d(4), nn.MaxPool2d(2, **pool)]
-    maps = torch.rand(3, 4, 7, 7)
-    assert torch.equal(Network(*modules)(maps), nn.Sequential(*modules)(maps))
+ORDERS: list[dict[str, object]] = [{"pool_first": True}, {"pool": 3}, {"pool": 1}, {"batch_norm": False}]
+MIXED: dict[str, object] = {"convolutions": [8, 16, 24], "kernel": [5, 3, 3], "pool": [2, 1, 2]}
 
 
-@pytest.mark.parametrize("changes", [{"pool_first": True}, {"pool": 3}, {"batch_norm": False}])
-def test_other_orders_go_layer_by_layer(changes: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "relu_batch_norm_pool", None)
+@pytest.mark.parametrize("changes", ORDERS)
+def test_other_orders_are_built_from_plain_layers(changes: dict[str, object]) -> None:
     network = model.build(ARTICLE.change(model=changes).model)
+    assert not any(isinstance(layer, ReluBatchNormPool) for layer in network)
     assert network(torch.rand(2, 1, 28, 28)).shape == (2, 10)
 
 
-def test_in_evaluation_the_network_is_torchs(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changes", [{}, MIXED, *ORDERS])
+def test_state_dict_keys_and_parameter_order_are_those_of_the_unfused_network(changes: dict[str, object]) -> None:
+    """Checkpoints and run folders of earlier versions have these keys; the optimizer goes by the order."""
+    network = model.build(ARTICLE.change(model=changes).model)
+    separate = unfused(network)
+    assert [type(layer) for layer in separate if isinstance(layer, ReluBatchNormPool)] == []
+    assert list(network.state_dict()) == list(separate.state_dict())
+    assert all(torch.equal(value, separate.state_dict()[name]) for name, value in network.state_dict().items())
+    assert [name for name, _ in network.named_parameters()] == [name for name, _ in separate.named_parameters()]
+    assert list(map(id, network.parameters())) == list(map(id, separate.parameters()))
+
+
+def test_the_articles_state_dict_has_the_keys_that_run_folders_have() -> None:
+    norm = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    assert list(network_of().state_dict()) == [
+        *("0.weight", "0.bias", *(f"2.{name}" for name in norm)),
+        *("4.weight", "4.bias", *(f"6.{name}" for name in norm)),
+        *("9.weight", "9.bias", "12.weight", "12.bias"),
+    ]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_fused_layer_computes_what_the_separate_layers_do(training: bool) -> None:
+    """In evaluation bit for bit; in training another order of sums makes a difference in the last bits."""
+    chance = torch.Generator().manual_seed(0)
+    layer = ReluBatchNormPool(4, eps=1e-3, momentum=0.01).train(training)
+    nn.init.uniform_(layer.weight, -1, 1, generator=chance)
+    separate = nn.Sequential(*copy.deepcopy(layer).unfused())
+    for shape in ((3, 4, 6, 6), (2, 4, 7, 5)):
+        maps = torch.randn(shape, generator=chance).contiguous(memory_format=torch.channels_last)
+        result, expected = layer(maps), separate(maps)
+        if training:
+            torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
+        else:
+            assert torch.equal(result, expected)
+    torch.testing.assert_close(layer.running_mean, separate[1].running_mean)
+    torch.testing.assert_close(layer.running_var, separate[1].running_var)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("changes", [{}, MIXED, {"pool_first": True}])
+def test_forward_hooks_of_every_layer_are_called(changes: dict[str, object], training: bool) -> None:
+    network = model.build(ARTICLE.change(model=changes).model).train(training)
+    called: list[str] = []
+    for name, layer in network.named_children():
+        layer.register_forward_hook(lambda *_, name=name: called.append(name))
+    network(torch.rand(2, 1, 28, 28))
+    assert called == [name for name, _ in network.named_children()]
+
+
+def test_evaluation_uses_no_fused_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("convolve_one_channel", "relu_batch_norm_pool", "batch_norm"):
         monkeypatch.setattr(fused, name, None)
     assert model.predictor(network_of())(np.zeros((2, 28, 28), np.uint8)).shape == (2, 10)
 
 
-def spy(name: str, function: Callable[..., Any], taken: list[str]) -> Callable[..., Any]:
+def spy(name: str, function: Callable[..., Any], called: list[str]) -> Callable[..., Any]:
     def spying(*args: Any) -> Any:
-        taken.append(name)
+        called.append(name)
         return function(*args)
 
     return spying
@@ -153,8 +200,13 @@ def step(network: nn.Sequential, images: torch.Tensor) -> list[torch.Tensor]:
     return [logits.detach(), *gradients, *statistics]
 
 
+def plain_copy(network: nn.Sequential) -> nn.Sequential:
+    """The network of separate layers, with none of the fused kernels, in float64."""
+    return nn.Sequential(*(as_torchs(layer) for layer in unfused(network))).double()
+
+
 def as_torchs(layer: nn.Module) -> nn.Module:
-    """The layer with none of our own steps."""
+    """The layer without the kernels of `ops`."""
     if isinstance(layer, layers.Conv2d):
         torchs: nn.Module = nn.Conv2d(layer.in_channels, layer.out_channels, layer.kernel_size)  # type: ignore[arg-type]
     elif isinstance(layer, layers.BatchNorm2d):

@@ -2,7 +2,6 @@
 
 import math
 import os
-import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -215,28 +214,3 @@ def test_batch_norm_keeps_its_exactness_where_the_mean_is_far_from_zero() -> Non
     maps = 1000 + torch.rand((32, 2, 26, 26), generator=torch.Generator().manual_seed(0))
     _, _, variance = fused.batch_norm(maps, torch.ones(2), torch.zeros(2), 1e-3)
     assert variance.tolist() == pytest.approx(maps.double().var((0, 2, 3), correction=0).tolist(), rel=1e-3)
-
-
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="it is about glibc")
-def test_kept_memory_comes_from_what_malloc_holds() -> None:
-    """By glibc's own account, mallinfo2: how many bytes a tensor of 16 MiB maps anew."""
-    program = """if True:
-        import ctypes, sys, torch
-        from numerals.ops import fused
-
-        class Info(ctypes.Structure):
-            _fields_ = [(name, ctypes.c_size_t) for name in "arena ordblks smblks hblks hblkhd a b c d e".split()]
-
-        mallinfo = ctypes.CDLL("libc.so.6").mallinfo2
-        mallinfo.restype = Info
-        if sys.argv[1] == "kept":
-            fused.keep_freed_memory()
-        before = mallinfo().hblkhd
-        held = torch.ones(2**22)
-        print(mallinfo().hblkhd - before)
-    """
-    kept, plain = (
-        int(subprocess.run([sys.executable, "-c", program, how], capture_output=True, text=True, check=True).stdout)
-        for how in ("kept", "plain")
-    )
-    assert kept == 0 and plain >= 2**24

@@ -1,6 +1,6 @@
-"""The article's CNN (its section 4), as Keras would build it. Knows nothing about training or files.
+"""The article's convolutional network (its section 4), as Keras would build and initialise it.
 
-Digits in, logits out; softmax belongs to the loss and to `predictor`.
+Digit images go in, logits come out. The softmax is part of the loss in training, and of `predictor` afterwards.
 """
 
 import math
@@ -12,34 +12,37 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from numerals.article.data import Images
 from numerals.article.recipe import ModelSettings
 from numerals.errors import RecipeError
-from numerals.ops.layers import BatchNorm2d, Conv2d, Flatten, Network
+from numerals.ops.layers import BatchNorm2d, Conv2d, Flatten, ReluBatchNormPool, sequential, unfused
 from numerals.spec import CLASSES, SIDE, WHITE
 
-Images = npt.NDArray[np.uint8]  # (n, 28, 28) in [0, 255], white ink on black
 Probabilities = npt.NDArray[np.float32]  # (n, 10)
 Predict = Callable[[Images], Probabilities]
-PREDICTION_BATCH_SIZE = 64  # digits at a time: as fast as more of them, in memory that the steps of a training use too
+PREDICTION_BATCH_SIZE = 64  # as fast as a larger one, in memory that the training steps use too
 
 
 @dataclass(frozen=True)
 class LayerSummary:
-    """A row of the table that `train` shows."""
+    """A row of the table that `numerals train` prints, as in Keras's `model.summary()`."""
 
     name: str  # as the article calls it: "Conv 32, 3x3"
-    output: tuple[int, ...]  # height, width, channels, or units
-    parameters: int
-    trained: int  # BatchNorm's running mean and variance are counted as parameters, and not trained
+    output: tuple[int, ...]  # shape without the batch: height, width, channels, or units
+    parameters: int  # includes the running mean and variance of BatchNorm
+    trained: int  # parameters that the optimizer changes
 
 
 def build(recipe: ModelSettings) -> nn.Sequential:
-    """The network with Keras's initial weights (Glorot uniform, biases zero), drawn from torch's generator.
+    """Build the network with Keras's initial weights, drawn from PyTorch's default generator.
 
-    Takes float32 (n, 1, 28, 28) in [0, 1], white ink on black; gives logits float32 (n, 10).
+    Keras draws Glorot-uniform weights and sets biases to zero.
+
+    Returns:
+        A network from float32 (n, 1, 28, 28) in [0, 1], white ink on black, to logits float32 (n, 10).
 
     Raises:
-        RecipeError: so many convolutions that no pixel is left.
+        RecipeError: too many convolutions; no pixel is left after them.
     """
     layers: list[nn.Module] = []
     channels, side = 1, SIDE
@@ -49,25 +52,29 @@ def build(recipe: ModelSettings) -> nn.Sequential:
             raise RecipeError(
                 f"model.convolutions = {list(recipe.convolutions)}: nothing is left of {SIDE} pixels; use fewer"
             )
-        # torch's momentum is the share that is new, Keras's the share that stays
-        norm = BatchNorm2d(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum)
-        norms = [norm] if recipe.batch_norm else []
-        pools = [nn.MaxPool2d(pool_side)] if pool_side > 1 else []
-        after = [*pools, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, *pools]
-        layers += [Conv2d(channels, filters, kernel_side), *after]
+        layers += [Conv2d(channels, filters, kernel_side), *_after_convolution(recipe, filters, pool_side)]
         channels = filters
-    before = [nn.Dropout(recipe.dropout_before)] if recipe.dropout_before else []
-    layers += [
-        Flatten(),
-        *before,
-        nn.Linear(side * side * channels, recipe.dense),
-        nn.ReLU(),
-        nn.Dropout(recipe.dropout),
-    ]
-    layers += [nn.Linear(recipe.dense, len(CLASSES))]
-    network = Network(*layers)
+    layers.append(Flatten())
+    if recipe.dropout_before:
+        layers.append(nn.Dropout(recipe.dropout_before))
+    layers += [nn.Linear(side * side * channels, recipe.dense), nn.ReLU(), nn.Dropout(recipe.dropout)]
+    layers.append(nn.Linear(recipe.dense, len(CLASSES)))
+    network = sequential(layers)
     network.apply(_initialise)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def _after_convolution(recipe: ModelSettings, filters: int, pool_side: int) -> list[nn.Module]:
+    """ReLU, batch normalisation and pooling, in the recipe's order."""
+    can_fuse = recipe.batch_norm and pool_side == 2 and not recipe.pool_first
+    norm_type = ReluBatchNormPool if can_fuse else BatchNorm2d
+    # momentum is the weight of the new value in PyTorch, of the old value in Keras
+    norm = norm_type(filters, eps=recipe.batch_norm_epsilon, momentum=1 - recipe.batch_norm_momentum)
+    if can_fuse:
+        return [norm]
+    norms = [norm] if recipe.batch_norm else []
+    pools = [nn.MaxPool2d(pool_side)] if pool_side > 1 else []
+    return [*pools, *norms, nn.ReLU()] if recipe.pool_first else [nn.ReLU(), *norms, *pools]
 
 
 def _initialise(layer: nn.Module) -> None:
@@ -77,49 +84,52 @@ def _initialise(layer: nn.Module) -> None:
             nn.init.zeros_(layer.bias)
 
 
-def as_input(images: npt.NDArray[np.uint8], device: torch.device) -> torch.Tensor:
-    """uint8 (n, 28, 28) in [0, 255] -> float32 (n, 1, 28, 28) in [0, 1], channels_last, on the device."""
+def as_input(images: Images, device: torch.device) -> torch.Tensor:
+    """Scale uint8 (n, 28, 28) in [0, 255] to float32 (n, 1, 28, 28) in [0, 1], channels_last, on the device."""
     pixels = torch.tensor(images, device=device)
     return (pixels.unsqueeze(1).float() / WHITE).contiguous(memory_format=torch.channels_last)
 
 
 def predictor(network: nn.Module) -> Predict:
-    """The network as a plain function: uint8 (n, 28, 28) -> probabilities float32 (n, 10), always in float32."""
+    """Wrap a network as a function from images uint8 (n, 28, 28) to probabilities float32 (n, 10).
+
+    It computes in float32 and in evaluation mode, and leaves the network in the mode it was in.
+    """
     device = next(network.parameters()).device
 
-    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def predict(images: Images) -> Probabilities:
         was_training = network.training
         network.eval()
         with torch.inference_mode():
-            parts = [
+            batches = [
                 network(as_input(images[start : start + PREDICTION_BATCH_SIZE], device)).softmax(1).cpu()
                 for start in range(0, len(images), PREDICTION_BATCH_SIZE)
             ]
         network.train(was_training)
-        return np.asarray(torch.cat(parts)) if parts else np.zeros((0, len(CLASSES)), np.float32)
+        return np.asarray(torch.cat(batches)) if batches else np.zeros((0, len(CLASSES)), np.float32)
 
     return predict
 
 
 def describe(network: nn.Sequential) -> list[LayerSummary]:
-    """Each layer with its output's shape and its parameters, in order; leaves the network as it was."""
-    layers = []
+    """Summarise each layer in order, fused layers as separate ones; the network stays as it was."""
+    summaries = []
     signal = torch.zeros(1, 1, SIDE, SIDE, device=next(network.parameters()).device)
     was_training = network.training
     network.eval()
     with torch.inference_mode():
-        for layer in network:
+        for layer in unfused(network):
             signal = layer(signal)
             shape = (*signal.shape[2:], signal.shape[1]) if signal.ndim == 4 else tuple(signal.shape[1:])
             trained = sum(math.prod(parameter.shape) for parameter in layer.parameters())
             running = sum(math.prod(buffer.shape) for buffer in layer.buffers() if buffer.is_floating_point())
-            layers.append(LayerSummary(_name(layer), shape, trained + running, trained))
+            summaries.append(LayerSummary(_name(layer), shape, trained + running, trained))
     network.train(was_training)
-    return layers
+    return summaries
 
 
 def _name(layer: nn.Module) -> str:
-    """As the article calls it."""
+    """The layer's name in the article."""
     match layer:
         case nn.Conv2d():
             return f"Conv {layer.out_channels}, {layer.kernel_size[0]}x{layer.kernel_size[1]}"

@@ -57,10 +57,10 @@ def train_article(
     beside = ThreadPoolExecutor(1)
     loading = beside.submit(datasets.load, data)  # while torch is imported, which takes a second
     try:
-        from numerals.ops import fused
+        from numerals.article.device import keep_freed_memory
         from numerals.runs.train import train
 
-        fused.keep_freed_memory()
+        keep_freed_memory()
         with Show(quiet) as show:
             run = train(
                 recipe, loading.result, out=out, seed=seed, device=device, observer=show, every_steps=every_steps
@@ -87,10 +87,10 @@ def resume_article(
     Raises:
         KeyboardInterrupt: it says what is kept.
     """
-    from numerals.ops import fused
+    from numerals.article.device import keep_freed_memory
     from numerals.runs.resume import resume
 
-    fused.keep_freed_memory()
+    keep_freed_memory()
     with Show(quiet) as show:
         run = resume(
             folder,

@@ -10,9 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.data import LabelledImages
+from numerals.article.data import Images, LabelledImages
 from numerals.article.metrics import expected_calibration_error
-from numerals.article.model import Images
 from numerals.errors import FailureError
 from numerals.export.calibration import choose_threshold, fit_temperature
 from numerals.export.model_card import ExportedModel

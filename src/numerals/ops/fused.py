@@ -1,20 +1,19 @@
-"""Steps of our own where torch's are slow or inexact on a processor. Each has a twin in plain torch, and a test.
+"""Fused training kernels for the CPU, each with a plain PyTorch twin that the tests compare it with.
 
-Knows nothing about networks. The first is batch normalisation in training: torch's kernel for channels_last memory adds
-a channel's 21,632 values one by one in float32, so that its gradients are off by 4e-3 where these are by 5e-6 (batch
-32, the article's first layer, against float64). torch's kernel for contiguous memory is as exact as this, at 1.3 times
-the processor's time for the whole step (16.2 ms against 12.7 ms, median of 120, one thread).
+Batch normalisation in training (`batch_norm`). PyTorch's kernel for channels_last memory adds up the 21,632 values of a
+channel one by one in float32: its gradients are off by 4e-3, these by 5e-6 (batch size 32, the article's first layer,
+against float64). PyTorch's kernel for contiguous memory is as exact as this one but makes the whole training step 1.3
+times as slow (16.2 ms against 12.7 ms, median of 120, one thread).
 
-The second is a convolution of one channel, which torch hands to oneDNN, whose gradient of so narrow a filter is slow.
+A convolution of one channel (`convolve_one_channel`). PyTorch hands it to oneDNN, whose gradient is slow for such
+narrow filters.
 
-The third does the article's ReLU, that normalisation and 2x2 pooling in few passes over memory instead of twenty,
-which were half of a step's time. Its loops are Numba's (loops.py); without Numba a network does them one after the
-other. They run on OpenMP's threads, as much of torch does, so a process that forks must not use them in the child.
+ReLU, batch normalisation and 2x2 max pooling at once (`relu_batch_norm_pool`). A few passes over memory replace twenty,
+which took half of a step's time. The loops are in `numba_loops`; without Numba the layers compute the three steps one
+after the other. The loops run on OpenMP threads, as much of PyTorch does, so a process must not use them after a fork.
 """
 
-import ctypes
 import functools
-import sys
 import threading
 from types import ModuleType
 from typing import Any
@@ -22,60 +21,43 @@ from typing import Any
 import torch
 from torch.autograd.function import once_differentiable
 
-Normalised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # the maps, each channel's mean and variance
-ONE_AT_A_TIME = threading.Lock()  # Numba's own threads, which it takes where OpenMP is missing, serve one caller
+Normalised = tuple[torch.Tensor, torch.Tensor, torch.Tensor]  # feature maps; mean and variance of each channel
 
-MMAP_THRESHOLD, TRIM_THRESHOLD = -3, -1  # of glibc's malloc.h
-
-
-def keep_freed_memory() -> None:
-    """Memory that was freed is used again, not given back to Linux and asked for anew, as zeros, at each step.
-
-    A step of the article then takes four fifths of the time (docs/log.md). It holds for the whole process, so it is for
-    programs to call, and `train` leaves it alone. Without glibc nothing is done.
-    """
-    if sys.platform != "linux":
-        return
-    try:
-        mallopt = ctypes.CDLL("libc.so.6").mallopt
-    except (OSError, AttributeError):  # musl
-        return
-    mallopt(MMAP_THRESHOLD, 2**25)  # larger are those of an evaluation, which are better given back
-    mallopt(TRIM_THRESHOLD, 2**30)
+NUMBA_LOCK = threading.Lock()  # Numba's own thread pool, its fallback where OpenMP is missing, serves one caller only
 
 
 def batch_norm(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
-    """Each channel brought to mean 0 and variance 1 over the batch, then scaled and shifted (Ioffe and Szegedy 2015).
+    """Normalise each channel to mean 0 and variance 1 over the batch, then scale and shift (Ioffe and Szegedy 2015).
 
     Args:
         maps: float32 (n, channels, height, width), channels_last for speed.
-        weight, bias: float32 (channels,).
+        weight, bias: scale and shift, float32 (channels,).
         epsilon: added to the variance.
 
     Returns:
-        Maps of the same shape; mean and variance (channels,) of the batch, divided by the number of values, not one
-        less, and not differentiable.
+        Normalised maps of the same shape, and the batch's mean and variance (channels,). The variance is divided by the
+        number of values, not by one less. Mean and variance are not differentiable.
     """
     normalised: Normalised = _BatchNorm.apply(maps, weight, bias, epsilon)  # type: ignore[no-untyped-call]
     return normalised
 
 
 def batch_norm_plain(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
-    """The twin: the same in plain torch, whose gradients torch derives."""
+    """The twin of `batch_norm` in plain PyTorch, with PyTorch's own gradients."""
     variance, mean = torch.var_mean(maps, (0, 2, 3), correction=0)
     scale = weight * torch.rsqrt(variance + epsilon)
     return (maps - mean[:, None, None]) * scale[:, None, None] + bias[:, None, None], mean.detach(), variance.detach()
 
 
 def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
-    """A convolution, without padding, of maps with one channel, as one matrix product of all their windows' pixels.
+    """Convolve one-channel maps, without padding, as one matrix product over the pixels of all windows.
 
-    For filters of 3x3 in 0.5 to 0.9 of the time of torch.conv2d, its twin, gradients included (batches of 32 and 128,
-    8 to 64 filters, one and two threads), where the maps are digits and need no gradient; for 5x5 in 0.6 to 1.6 of it.
+    The twin is torch.conv2d. With 3x3 filters this takes 0.5 to 0.9 of its time, gradients included (batch sizes 32 and
+    128, 8 to 64 filters, one and two threads), where the maps are digits and need no gradient; with 5x5, 0.6 to 1.6.
 
     Args:
         maps: (n, 1, height, width).
-        weight: (filters, 1, side, side), of odd or even side.
+        weight: (filters, 1, side, side).
         bias: (filters,).
 
     Returns:
@@ -85,85 +67,100 @@ def convolve_one_channel(maps: torch.Tensor, weight: torch.Tensor, bias: torch.T
     windows = maps[:, 0].unfold(1, side, 1).unfold(2, side, 1)  # (n, rows, columns, side, side)
     count, rows, columns = windows.shape[:3]
     pixels = windows.permute(3, 4, 0, 1, 2).reshape(side * side, -1)
-    filter_columns = weight.reshape(filters, -1).t().contiguous()  # a copy, with which its gradient takes half the time
+    filter_columns = weight.reshape(filters, -1).t().contiguous()  # the copy halves the time of its gradient
     sums = torch.addmm(bias, pixels.t(), filter_columns)
     return sums.view(count, rows, columns, filters).permute(0, 3, 1, 2)
 
 
 def can_fuse(maps: torch.Tensor) -> bool:
-    """Whether `relu_batch_norm_pool` takes them: they are in a processor's memory, and Numba is installed."""
+    """Whether `relu_batch_norm_pool` can take `maps`: they are in the CPU's memory, and Numba works."""
     return maps.device.type == "cpu" and _loops() is not None
 
 
 def relu_batch_norm_pool(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float) -> Normalised:
-    """ReLU, then `batch_norm`, then the largest of every 2x2 pixels; an odd row or column at the end is left out.
+    """Apply ReLU, then `batch_norm`, then 2x2 max pooling; an odd last row or column is left out of the pooling.
 
-    Args and Returns: those of `batch_norm`; the maps are of half the height and width, channels_last, and come out the
-    same with any number of threads. Only for maps that `can_fuse`.
+    The result does not depend on the number of threads. Call it only if `can_fuse(maps)`.
+
+    Args:
+        maps: float32 (n, channels, height, width), channels_last for speed.
+        weight, bias: scale and shift, float32 (channels,).
+        epsilon: added to the variance.
+
+    Returns:
+        Pooled maps (n, channels, height // 2, width // 2), channels_last; mean and variance as from `batch_norm`.
 
     Raises:
-        ValueError: other shapes or numbers than these, or no maps; the loops check nothing.
+        ValueError: wrong shapes or dtypes, or no maps. The compiled loops check no bounds.
     """
     fits = maps.ndim == 4 and maps.numel() > 0 and weight.shape == bias.shape == maps.shape[1:2]
     if not fits or {maps.dtype, weight.dtype, bias.dtype} != {torch.float32}:
         given = ", ".join(f"{tensor.dtype} {tuple(tensor.shape)}" for tensor in (maps, weight, bias))
         raise ValueError(f"maps, weight and bias must be float32 (n, channels, height, width) and (channels,): {given}")
-    pooled: Normalised = _RectifyNormPool.apply(maps, weight, bias, epsilon)  # type: ignore[no-untyped-call]
+    pooled: Normalised = _ReluBatchNormPool.apply(maps, weight, bias, epsilon)  # type: ignore[no-untyped-call]
     return pooled
 
 
 def relu_batch_norm_pool_plain(
     maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
 ) -> Normalised:
-    """The twin."""
+    """The twin of `relu_batch_norm_pool` in plain PyTorch."""
     normalised, mean, variance = batch_norm_plain(maps.relu(), weight, bias, epsilon)
     return torch.max_pool2d(normalised, 2), mean, variance
 
 
 class _BatchNorm(torch.autograd.Function):
-    """Over rows of channels, where torch's sums are fast and exact; its own variance is forty times slower there."""
+    """Batch normalisation over a matrix with a column for each channel.
+
+    PyTorch's column sums are fast and exact there; its variance of columns is forty times slower than these sums.
+    """
 
     @staticmethod
     def forward(
         context: Any, maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, epsilon: float
     ) -> Normalised:
-        rows = _rows(maps)
-        count = len(rows)
-        mean = rows.sum(0) / count
-        centred = rows - mean
+        pixels = _to_matrix(maps)
+        count = len(pixels)
+        mean = pixels.sum(0) / count
+        centred = pixels - mean
         variance = (centred * centred).sum(0) / count
-        deviation = torch.rsqrt(variance + epsilon)
-        context.save_for_backward(centred, weight, deviation)
+        inverse_std = torch.rsqrt(variance + epsilon)
+        context.save_for_backward(centred, weight, inverse_std)
         context.mark_non_differentiable(mean, variance)
-        return _maps(torch.addcmul(bias, centred, weight * deviation), maps), mean, variance
+        return _to_maps(torch.addcmul(bias, centred, weight * inverse_std), maps), mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        centred, weight, deviation = context.saved_tensors
-        rows = _rows(gradient)
-        count = len(rows)
-        of_bias = rows.sum(0)
-        of_weight = (rows * centred).sum(0) * deviation
-        scale = weight * deviation
-        of_rows = torch.addcmul(-scale * of_bias / count, rows, scale)
-        of_rows.addcmul_(centred, -scale * deviation * of_weight / count)
-        return _maps(of_rows, gradient), of_weight, of_bias, None
+        # With g the gradient of an output, c the centred input, s the inverse standard deviation, n values a channel:
+        #   of the bias    sum(g)
+        #   of the weight  sum(g c) s
+        #   of an input    weight s (g - sum(g) / n - c s^2 sum(g c) / n)
+        # The last two terms are there because every input moves the mean and the variance of its channel.
+        centred, weight, inverse_std = context.saved_tensors
+        pixels = _to_matrix(gradient)
+        count = len(pixels)
+        bias_gradient = pixels.sum(0)
+        weight_gradient = (pixels * centred).sum(0) * inverse_std
+        scale = weight * inverse_std
+        input_gradient = torch.addcmul(-scale * bias_gradient / count, pixels, scale)
+        input_gradient.addcmul_(centred, -scale * inverse_std * weight_gradient / count)
+        return _to_maps(input_gradient, gradient), weight_gradient, bias_gradient, None
 
 
-def _rows(maps: torch.Tensor) -> torch.Tensor:
-    """(n, channels, height, width) -> (n * height * width, channels); a view where the memory is channels_last."""
+def _to_matrix(maps: torch.Tensor) -> torch.Tensor:
+    """(n, channels, height, width) -> (n * height * width, channels); a view if the memory is channels_last."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
 
 
-def _maps(rows: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-    """The way back: rows as channels_last maps of the shape of `like`."""
+def _to_maps(matrix: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The inverse of `_to_matrix`: channels_last maps of the shape of `like`."""
     count, channels, height, width = like.shape
-    return rows.view(count, height, width, channels).permute(0, 3, 1, 2)
+    return matrix.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
-class _RectifyNormPool(torch.autograd.Function):
-    """The same as `_BatchNorm` between ReLU and pooling, of which only each square's largest pixel has a gradient."""
+class _ReluBatchNormPool(torch.autograd.Function):
+    """`_BatchNorm` between ReLU and 2x2 max pooling, in loops over (n, height, width, channels)."""
 
     @staticmethod
     def forward(
@@ -175,50 +172,55 @@ class _RectifyNormPool(torch.autograd.Function):
         _run("moments", pixels, mean, squares)
         count = images * height * width
         variance = squares / count
-        deviation = torch.rsqrt(variance + epsilon)
-        scale = weight * deviation
+        inverse_std = torch.rsqrt(variance + epsilon)
+        scale = weight * inverse_std
         pooled = pixels.new_empty(images, height // 2, width // 2, channels)
-        corners = torch.empty_like(pooled, dtype=torch.uint8)
-        _run("scale_and_pool", pixels, mean, scale, bias, pooled, corners)
-        context.save_for_backward(pixels, corners, mean, deviation, scale)
+        argmax = torch.empty_like(pooled, dtype=torch.uint8)
+        _run("scale_and_pool", pixels, mean, scale, bias, pooled, argmax)
+        context.save_for_backward(pixels, argmax, mean, inverse_std, scale)
         context.mark_non_differentiable(mean, variance)
         return pooled.permute(0, 3, 1, 2), mean, variance
 
     @staticmethod
     @once_differentiable
     def backward(context: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        pixels, corners, mean, deviation, scale = context.saved_tensors
-        slopes = gradient.permute(0, 2, 3, 1).contiguous()
-        of_bias, of_scale = torch.empty_like(mean), torch.empty_like(mean)
-        _run("gradient_sums", pixels, mean, corners, slopes, of_bias, of_scale)
-        of_weight = of_scale * deviation
+        # As in `_BatchNorm`, where g is not zero only at the largest pixel of each square. The gradient of an input is
+        #   scale g - scale sum(g) / n - (input - mean) scale s sum(g c) s / n,  or 0 where ReLU cut the input off.
+        # The second and third term are a line over the input, constant + slope * input, computed here once a channel.
+        pixels, argmax, mean, inverse_std, scale = context.saved_tensors
+        pooled_gradient = gradient.permute(0, 2, 3, 1).contiguous()
+        bias_gradient, scale_gradient = torch.empty_like(mean), torch.empty_like(mean)
+        _run("gradient_sums", pixels, mean, argmax, pooled_gradient, bias_gradient, scale_gradient)
+        weight_gradient = scale_gradient * inverse_std
         share = scale / -pixels[..., 0].numel()
-        by_value = share * deviation * of_weight
-        of_pixels = torch.empty_like(pixels)
-        _run("spread", pixels, corners, slopes, scale, share * of_bias - mean * by_value, by_value, of_pixels)
-        return of_pixels.permute(0, 3, 1, 2), of_weight, of_bias, None
+        slope = share * inverse_std * weight_gradient
+        constant = share * bias_gradient - mean * slope
+        input_gradient = torch.empty_like(pixels)
+        _run("input_gradients", pixels, argmax, pooled_gradient, scale, constant, slope, input_gradient)
+        return input_gradient.permute(0, 3, 1, 2), weight_gradient, bias_gradient, None
 
 
 @functools.cache
 def _loops() -> ModuleType | None:
+    """The compiled loops; None without a Numba that works."""
     threads = torch.get_num_threads()
     try:
         from numerals.ops import numba_loops
-    except (ImportError, ValueError):  # not there, not for this NumPy, told not to compile, or without threads
+    except (ImportError, ValueError):  # not installed, too old for this NumPy, forbidden to compile, or no threads
         return None
     finally:
-        torch.set_num_threads(threads)  # Numba shares torch's OpenMP and tells it to take all processors
+        torch.set_num_threads(threads)  # Numba shares PyTorch's OpenMP and sets it to all processors
     return numba_loops
 
 
 def _run(name: str, *tensors: torch.Tensor) -> None:
-    """One of loops.py, over as many threads as torch may use."""
+    """Call one of the loops with as many threads as PyTorch may use."""
     numba_loops = _loops()
     assert numba_loops is not None, "see can_fuse"
     loop, arrays = getattr(numba_loops, name), [tensor.detach().numpy() for tensor in tensors]
-    with ONE_AT_A_TIME:
-        numba_loops.use_threads(torch.get_num_threads())
+    with NUMBA_LOCK:
+        numba_loops.set_max_threads(torch.get_num_threads())
         try:
             loop(*arrays)
-        except OSError:  # it was compiled just now, and its machine code could not be kept on disk
+        except OSError:  # the first call compiled it but could not save the machine code to disk
             loop(*arrays)

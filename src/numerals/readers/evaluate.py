@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from numerals.article import datasets, model
-from numerals.article.data import LabelledImages
+from numerals.article.data import Images, LabelledImages
 from numerals.article.device import choose_device
 from numerals.article.metrics import Metrics, evaluate
 from numerals.errors import InputError
@@ -102,7 +102,7 @@ def _open_exported(exported: model_files.ModelFile, digits: LabelledImages) -> K
         return Kept(lambda: _score_rows(answer, digits), None, digits, sha256, None)
     recogniser = Recogniser(exported)
 
-    def predict(images: model.Images) -> model.Probabilities:
+    def predict(images: Images) -> model.Probabilities:
         return recogniser(images)[0]
 
     return Kept(lambda: evaluate(predict, *digits), predict, digits, sha256, None)
@@ -113,7 +113,7 @@ def predictor(network: nn.Module) -> model.Predict:
     if not isinstance(network, ReaderNetwork):
         return model.predictor(network)
 
-    def predict(images: model.Images) -> model.Probabilities:
+    def predict(images: Images) -> model.Probabilities:
         logits, _ = answers(network, images)
         return np.asarray(torch.from_numpy(logits).softmax(1).numpy(), np.float32)
 

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.model import PREDICTION_BATCH_SIZE, Images, as_input, describe
+from numerals.article.data import Images
+from numerals.article.model import PREDICTION_BATCH_SIZE, as_input, describe
+from numerals.ops.layers import unfused
 from numerals.spec import WHITE
 
 Floats = npt.NDArray[np.float32]
@@ -92,7 +94,7 @@ def feature_maps(network: nn.Sequential, image: Images) -> list[tuple[str, Float
     names, maps = [layer.name for layer in describe(network)], []
     signal = as_input(image[None], _device(network))
     with torch.inference_mode():
-        for layer in network:
+        for layer in unfused(network):
             signal = layer(signal)
             maps.append(np.asarray(signal[0].cpu()))
     return list(zip(names, maps, strict=True))

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from numerals.article.device import keep_freed_memory
 from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
 from numerals.errors import InputError
 from numerals.files import storage_error, write_atomically
-from numerals.ops import fused
 from numerals.plots import figures, training_curves
 from numerals.report import explained, prose
 from numerals.report.prose import percent
@@ -38,7 +38,7 @@ def report(runs: Sequence[Path], out: Path | None = None, robustness: bool = Fal
         RunError, RecipeError, DataError, InputError: a mistake in what was passed; nothing was written.
         StorageError: the disk is full or refuses.
     """
-    fused.keep_freed_memory()
+    keep_freed_memory()
     read = [read_run(run) for run in runs]
     if len({run.folder.resolve() for run in read}) < len(read):
         raise InputError("the same run is named twice; a comparison needs different ones")

@@ -4,8 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from numerals.article.data import LabelledImages
-from numerals.article.model import Images
+from numerals.article.data import Images, LabelledImages
 from numerals.plots import digit_images
 from numerals.report import attribution
 from numerals.report.attribution import Floats

@@ -12,9 +12,9 @@ import torch
 
 from numerals import seeds
 from numerals.article import augment
-from numerals.article.data import LabelledImages
+from numerals.article.data import Images, LabelledImages
 from numerals.article.metrics import disputed_indices
-from numerals.article.model import Images, as_input, describe
+from numerals.article.model import as_input, describe
 from numerals.article.recipe import AugmentSettings
 from numerals.plots import digit_images, figures
 from numerals.report.corruptions import CORRUPTIONS

@@ -145,13 +145,13 @@ def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training
     """From its last checkpoint, if the trial was begun before; also if Ctrl-C stopped it, since Tune asks again."""
     import torch
 
-    from numerals.ops import fused
+    from numerals.article.device import keep_freed_memory
     from numerals.runs.folder import RunFolder
     from numerals.runs.resume import resume
     from numerals.runs.train import train
 
     torch.set_num_threads(threads)
-    fused.keep_freed_memory()
+    keep_freed_memory()
     run, watch = plan.out / name, _Watch(training)
     metrics = RunFolder(run).metrics()
     if metrics.get("test"):
