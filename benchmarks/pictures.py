@@ -15,10 +15,10 @@ from PIL import Image
 
 from benchmarks.labelled import LabelledPicture, write_labels
 from numerals.article.data import load_mnist
-from numerals.handwriting.backgrounds import paper
-from numerals.handwriting.glyphs import Glyphs, glyphs_of, number, writer
-from numerals.handwriting.rows import photographed
-from numerals.handwriting.writing import write
+from numerals.handwriting.backgrounds import render_background
+from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_number, sample_writer
+from numerals.handwriting.rows import photograph
+from numerals.handwriting.writing import write_row
 from numerals.seeds import generator
 
 Picture = npt.NDArray[np.uint8]  # (h, w) or RGB (h, w, 3)
@@ -38,7 +38,7 @@ TINT = np.array([1.0, 0.985, 0.95], np.float32)  # colour of the paper in red, g
 def glyphs_of_test_digits() -> Glyphs:
     """Every fifth of MNIST's test digits as glyphs: no training has seen them."""
     _, (images, labels) = load_mnist()
-    return glyphs_of(images[::EVERY], labels[::EVERY])
+    return prepare_glyphs(images[::EVERY], labels[::EVERY])
 
 
 def write_pictures(folder: Path, maker: Maker, glyphs: Glyphs, count: int, suffix: str, seed: int = 0) -> Path:
@@ -57,26 +57,26 @@ def write_pictures(folder: Path, maker: Maker, glyphs: Glyphs, count: int, suffi
 def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
     """One row on paper, cropped: uint8 (h, w), and its digits."""
     rng = generator(seed, STREAM[ROWS], index)
-    style = replace(writer(rng), drawn=0.0)  # only MNIST's digits, no drawn ones
+    style = replace(sample_writer(rng), drawn=0.0)  # only MNIST's digits, no drawn ones
     digits = _digits(rng)
-    return photographed(write(digits, glyphs, style, rng), style, rng), (_text(digits),)
+    return photograph(write_row(digits, glyphs, style, rng), style, rng), (_text(digits),)
 
 
 def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
     """Three to six rows by one writer on plain or ruled paper, photographed on a table: RGB uint8, and its rows."""
     rng = generator(seed, STREAM[PAGES], index)
     height = rng.uniform(45, 80)
-    style = replace(writer(rng), drawn=0.0, height=height, climb=float(rng.normal(0, 0.015)))
+    style = replace(sample_writer(rng), drawn=0.0, height=height, climb=float(rng.normal(0, 0.015)))
     numbers = [_digits(rng) for _ in range(int(rng.integers(3, 7)))]
     ink = np.zeros(PAGE, np.float32)
-    sheet = paper(PAGE, rng)
+    sheet = render_background(PAGE, rng)
     top = rng.uniform(0, 2) * height
     pitch = min(height * rng.uniform(2.2, 3.4), (PAGE[0] - top - 3 * height) / len(numbers))
     left = int(rng.uniform(0.5, 2) * height)
     if rng.random() < 0.5:
         _rule(sheet, top + 2.05 * height, pitch, rng)
     for row, digits in enumerate(numbers):
-        _put(ink, write(digits, glyphs, style, rng), round(top + row * pitch), left)
+        _put(ink, write_row(digits, glyphs, style, rng), round(top + row * pitch), left)
     return _photographed(sheet, ink, rng), tuple(map(_text, numbers))
 
 
@@ -92,7 +92,7 @@ def _digits(rng: np.random.Generator) -> list[int]:
     """A number with at least one digit."""
     digits: list[int] = []
     while not digits:
-        digits = number(rng)
+        digits = sample_number(rng)
     return digits
 
 

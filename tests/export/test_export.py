@@ -21,9 +21,9 @@ from numerals.read import model_files
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers import recipes
-from numerals.readers.digit_network import ReaderNetwork, answers
-from numerals.readers.evaluate import score_kept
-from numerals.readers.row_network import RowNet
+from numerals.readers.digit_network import DigitNetwork, predict_logits
+from numerals.readers.evaluate import load_model
+from numerals.readers.row_network import RowNetwork
 from numerals.runs.folder import RunFolder, snapshot
 from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS
 from tests.helpers.pictures import some_digits
@@ -65,12 +65,12 @@ def test_the_articles_network(tmp_path: Path) -> None:
 
 def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
-    network = ReaderNetwork().eval()
+    network = DigitNetwork().eval()
     path, card = export(kept(tmp_path, "digits", network), tmp_path / "mine.onnx")
     assert path == tmp_path / "mine.onnx"
     onnx.checker.check_model(onnx.load(path))
     images, _ = some_digits()
-    logits, being = answers(network, images)
+    logits, being = predict_logits(network, images)
     probabilities, is_digit = Recogniser(model_files.load(path))(images)
     scaled = np.exp(logits / card.to_dict()["temperature"])
     assert np.allclose(probabilities, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-4)
@@ -80,7 +80,7 @@ def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch:
 def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
-    path, card = export(kept(tmp_path, "rows", RowNet()))
+    path, card = export(kept(tmp_path, "rows", RowNetwork()))
     assert card.model.reads == "rows"
     answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
     assert answer.shape == (2, 26, 11)
@@ -89,16 +89,16 @@ def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_disagreement_fails() -> None:
     images, _ = some_digits()
-    exported = digit_model.CalibratedDigitModel(ReaderNetwork().eval(), 1.0).eval()
+    exported = digit_model.CalibratedDigitModel(DigitNetwork().eval(), 1.0).eval()
 
     def other(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        probabilities, being = answers(exported, digits)
+        probabilities, being = predict_logits(exported, digits)
         return probabilities + np.float32(0.001), being
 
     with pytest.raises(FailureError, match="another class for 0 of 200"):
         digit_model.check_agreement(exported, other, images)
-    another = row_model.row_graph(RowNet())
-    assert row_model.max_difference(row_model.RowModel(RowNet().eval()), another) > onnx_graph.MAX_DIFFERENCE
+    another = row_model.row_graph(RowNetwork())
+    assert row_model.max_difference(row_model.RowModel(RowNetwork().eval()), another) > onnx_graph.MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize(
@@ -124,16 +124,16 @@ def test_a_model_of_another_shape_is_refused(
     card = {"sha256": hashlib.sha256(content).hexdigest(), "threshold": 0.5, "reads": "digits"}
     path.with_suffix(".json").write_text(json.dumps(card))
     with pytest.raises(ModelError) as caught:
-        score_kept(path, None)
+        load_model(path, None)
     assert str(path) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
     named = content.replace(MODEL_INPUT.encode(), b"pixels")
     path.write_bytes(named)
     path.with_suffix(".json").write_text(json.dumps(card | {"sha256": hashlib.sha256(named).hexdigest()}))
     with pytest.raises(ModelError, match="inputs and outputs"):
-        score_kept(path, None)
+        load_model(path, None)
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match="numerals export writes"):
-        score_kept(path, None)
+        load_model(path, None)
 
 
 def test_what_cannot_be_exported(tmp_path: Path) -> None:
@@ -151,8 +151,8 @@ def test_what_cannot_be_exported(tmp_path: Path) -> None:
 
 def test_the_shipped_models_are_those_of_their_cards_and_of_the_recipes() -> None:
     for name, recipe, network in (
-        (model_files.DIGIT_MODEL, "digits", ReaderNetwork()),
-        (model_files.ROW_MODEL, "rows", RowNet()),
+        (model_files.DIGIT_MODEL, "digits", DigitNetwork()),
+        (model_files.ROW_MODEL, "rows", RowNetwork()),
     ):
         shipped = model_files.load(name=name)
         assert type(recipes.load(recipe))(**shipped.card["recipe"]) == recipes.load(recipe)

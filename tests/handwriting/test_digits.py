@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from numerals.handwriting import degradations, non_digits, variants
-from numerals.handwriting.digits import NO_DIGIT, STRANGERS, Synthesis, written
+from numerals.handwriting.digits import NON_DIGIT, STRANGERS, Synthesis, written
 from numerals.read.normalise import ink_bounds
 from numerals.spec import SIDE
 from tests.helpers.pictures import some_digits
@@ -24,12 +24,12 @@ def test_a_sample_depends_on_seed_and_index_alone(synthesis: Synthesis) -> None:
     assert together.shape == (40, SIDE, SIDE) and together.dtype == np.uint8
     assert not np.array_equal(together, synthesis.batch(4, np.arange(40))[0])
     _, truth = some_digits()
-    assert all(label in (NO_DIGIT, truth[i]) for i, label in enumerate(labels))
+    assert all(label in (NON_DIGIT, truth[i]) for i, label in enumerate(labels))
 
 
 def test_the_share_of_strangers(synthesis: Synthesis) -> None:
     _, labels = synthesis.batch(0, np.arange(800))
-    assert abs((labels == NO_DIGIT).mean() - STRANGERS) < 0.06
+    assert abs((labels == NON_DIGIT).mean() - STRANGERS) < 0.06
 
 
 @pytest.mark.parametrize("mishap", degradations.MISHAPS)
@@ -61,8 +61,8 @@ def test_other_hands_only_add_ink() -> None:
     images, labels = some_digits()
     added = 0
     for i, label in enumerate(labels):
-        ink = written(images[i], Chance(i), NO_DIGIT)
-        found = variants.other_hand(ink, int(label), Chance(i))
+        ink = written(images[i], Chance(i), NON_DIGIT)
+        found = variants.add_variant(ink, int(label), Chance(i))
         assert (found >= ink - 1e-6).all()
         added += not np.array_equal(found, ink)
     assert added > 10

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from numerals.article.data import load_mnist
-from numerals.handwriting.glyphs import Glyphs, glyphs_of, thinned, writer
-from numerals.handwriting.rows import row, strange_row
+from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_writer, thinned
+from numerals.handwriting.rows import synthesize_non_digit_row, synthesize_row
 from numerals.handwriting.stroke_templates import FORMS, draw
 from numerals.handwriting.writing import Sheet
 from numerals.read import model_files
@@ -18,8 +18,8 @@ from numerals.read.pixels import Pixels
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strip_reader import StripReader, StripReaderSettings
 from numerals.read.strips import STRIP_HEIGHT
-from numerals.readers.row_network import RowNet
-from numerals.readers.train_rows import ctc, greedy, stacked
+from numerals.readers.row_network import RowNetwork
+from numerals.readers.train_rows import ctc_loss, greedy_decode, stack_strips
 from tests.helpers import pages
 
 
@@ -32,7 +32,7 @@ def network() -> StripReader:
 @pytest.fixture(scope="module")
 def glyphs() -> Glyphs:
     (images, labels), _ = load_mnist()
-    return glyphs_of(images[:300], labels[:300])
+    return prepare_glyphs(images[:300], labels[:300])
 
 
 def read(picture: Pixels, network: StripReader) -> ReadPage:
@@ -144,14 +144,14 @@ def test_an_empty_page_reads_as_nothing(network: StripReader, paper: float) -> N
 
 
 def test_the_same_seed_and_index_are_the_same_row(glyphs: Glyphs) -> None:
-    (strip, digits), (again, same) = row(glyphs, 3, 41), row(glyphs, 3, 41)
+    (strip, digits), (again, same) = synthesize_row(glyphs, 3, 41), synthesize_row(glyphs, 3, 41)
     assert np.array_equal(strip, again)
     assert digits == same
-    assert not np.array_equal(strip[:, :8], row(glyphs, 3, 42)[0][:, :8])
+    assert not np.array_equal(strip[:, :8], synthesize_row(glyphs, 3, 42)[0][:, :8])
 
 
 def test_rows_of_many_kinds_are_strips(glyphs: Glyphs) -> None:
-    rows = [row(glyphs, 5, index) for index in range(150)]
+    rows = [synthesize_row(glyphs, 5, index) for index in range(150)]
     assert all(strip.shape[0] == STRIP_HEIGHT and strip.dtype == np.uint8 and strip.shape[1] >= 8 for strip, _ in rows)
     assert {digit for _, digits in rows for digit in digits} == set(range(10))
     assert any(not digits for _, digits in rows)
@@ -179,20 +179,21 @@ def test_drawn_digits_are_about_one_high(digit: int) -> None:
 def test_ctc_learns_a_strip_by_heart(glyphs: Glyphs) -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    strip, digits = next(drawn for index in itertools.count() if len((drawn := row(glyphs, 2, index))[1]) == 3)
-    net = RowNet((8, 8, 16, 16, 32), 0.0)
+    rows = (synthesize_row(glyphs, 2, index) for index in itertools.count())
+    strip, digits = next((strip, digits) for strip, digits in rows if len(digits) == 3)
+    net = RowNetwork((8, 8, 16, 16, 32), 0.0)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(60):
-        loss = ctc(net(stacked([strip, strip])), [digits, digits])
+        loss = ctc_loss(net(stack_strips([strip, strip])), [digits, digits])
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert greedy(net(stacked([strip, strip])))[0] == digits
+    assert greedy_decode(net(stack_strips([strip, strip])))[0] == digits
 
 
 def test_strange_rows_are_mostly_no_rows_of_digits(network: StripReader) -> None:
-    assert np.array_equal(strange_row(4, 2), strange_row(4, 2))
-    evidence = np.array([network(strange_row(4, index)).evidence for index in range(40)])
+    assert np.array_equal(synthesize_non_digit_row(4, 2), synthesize_non_digit_row(4, 2))
+    evidence = np.array([network(synthesize_non_digit_row(4, index)).evidence for index in range(40)])
     assert (evidence < network.settings.threshold).mean() > 0.5
 
 
@@ -201,7 +202,7 @@ def test_the_model_that_ships_is_small() -> None:
 
 
 def test_ink_taller_than_the_sheet_loses_its_margins_and_no_more() -> None:
-    sheet = Sheet(writer(np.random.default_rng(0)), 1)
+    sheet = Sheet(sample_writer(np.random.default_rng(0)), 1)
     patch = np.zeros((len(sheet.ink) + 7, 9), np.float32)
     patch[20:-20, 4] = 1
     sheet.put(patch, 0.0, -5.0)

@@ -12,8 +12,8 @@ from PIL import Image
 from numerals.article.data import load_mnist
 from numerals.read.normalise import normalise
 from numerals.read.recognise import Recogniser
-from numerals.readers.digit_network import ReaderNetwork, answers
-from numerals.readers.pretrained import shipped_weights
+from numerals.readers.digit_network import DigitNetwork, predict_logits
+from numerals.readers.pretrained import pretrained_weights
 from numerals.server.corrections import CorrectionStore
 from tests.cli.test_cli import call
 from tests.conftest import NUMERALS, run_quietly
@@ -21,11 +21,11 @@ from tests.helpers.pictures import some_digits
 
 
 def test_the_shipped_weights_answer_as_the_file_that_ships() -> None:
-    network = ReaderNetwork()
-    network.load_state_dict(shipped_weights())
+    network = DigitNetwork()
+    network.load_state_dict(pretrained_weights())
     recogniser = Recogniser()
     images, _ = some_digits()
-    logits, being = answers(network.eval(), images)
+    logits, being = predict_logits(network.eval(), images)
     scaled = np.exp(logits / recogniser.model.card["temperature"])
     probabilities, is_digit = recogniser(images)
     assert np.abs(scaled / scaled.sum(axis=1, keepdims=True) - probabilities).max() < 1e-4

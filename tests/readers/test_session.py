@@ -37,8 +37,8 @@ validation_rows = 6
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluate, "ROWS", 8)
-    monkeypatch.setattr(train_digits, "EVERY", 2)
+    monkeypatch.setattr(evaluate, "TEST_ROWS", 8)
+    monkeypatch.setattr(train_digits, "PROGRESS_STEPS", 2)
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 60)
     monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)

@@ -175,22 +175,22 @@ def evaluate(
     than numerals read does with them.
     """
     from numerals.cli import tables
-    from numerals.readers.evaluate import open_kept
+    from numerals.readers.evaluate import load_model
 
     if all_digits and not robustness:
         raise InputError("--all: goes with --robustness")
-    kept = open_kept(run, data, device)
-    if robustness and kept.predict is None:
+    model = load_model(run, data, device)
+    if robustness and model.predict is None:
         raise InputError(f"--robustness: {run} reads rows; it is for models that name one digit a picture")
-    metrics = kept.score()
+    metrics = model.evaluate()
     found = metrics.to_dict()
     if not as_json:
         tables.show_metrics(metrics)
-    if robustness and kept.predict is not None:
+    if robustness and model.predict is not None:
         from numerals.report.robustness import DEFAULT_COUNT, cached_robustness
 
         count = None if all_digits else DEFAULT_COUNT
-        tried = cached_robustness(kept.predict, kept.digits, count, kept.weights_sha256, kept.folder)
+        tried = cached_robustness(model.predict, model.test_digits, count, model.weights_sha256, model.folder)
         found["robustness"] = tried.to_dict()
         if not as_json:
             tables.show_robustness(tried)

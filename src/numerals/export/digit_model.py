@@ -16,11 +16,11 @@ from numerals.errors import FailureError
 from numerals.export.calibration import choose_threshold, fit_temperature
 from numerals.export.model_card import ExportedModel
 from numerals.export.onnx_graph import MAX_DIFFERENCE, to_onnx
-from numerals.handwriting.digits import NO_DIGIT, Synthesis
+from numerals.handwriting.digits import NON_DIGIT, Synthesis
 from numerals.read.model_files import ModelFile
 from numerals.read.normalise import normalise
 from numerals.read.recognise import Recogniser
-from numerals.readers.digit_network import ReaderNetwork, answers
+from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS, SIDE, WHITE
 
 Outputs = tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]  # probabilities (n, 10) and is_digit (n,)
@@ -63,7 +63,7 @@ def export_digit_model(network: nn.Module, validation: LabelledImages, test: Lab
     """Convert a digit classifier to ONNX, check it against PyTorch, and calibrate it.
 
     Args:
-        network: the article's network, or a `ReaderNetwork`.
+        network: the article's network, or a `DigitNetwork`.
         validation: digits uint8 (n, 28, 28), white ink on black, and labels; temperature and threshold are fitted on
             them.
         test: digits and labels, to compare ONNX with PyTorch and to measure the accuracy.
@@ -71,11 +71,11 @@ def export_digit_model(network: nn.Module, validation: LabelledImages, test: Lab
     Raises:
         FailureError: ONNX and PyTorch disagree on the test digits.
     """
-    is_reader = isinstance(network, ReaderNetwork)
+    is_reader = isinstance(network, DigitNetwork)
     classifier = network.eval() if is_reader else WithIsDigit(network).eval()
     prepare = normalise if is_reader else np.asarray  # pictures of other data sets would not survive `normalise`
     images, labels = validation
-    logits, is_digit_logits = answers(classifier, prepare(images))
+    logits, is_digit_logits = predict_logits(classifier, prepare(images))
     temperature, threshold = fit_temperature(logits, labels), choose_threshold(is_digit_logits, REJECTION_RATE)
 
     model = CalibratedDigitModel(classifier, temperature).eval()
@@ -113,7 +113,7 @@ def check_agreement(model: nn.Module, recogniser: Callable[[Images], Outputs], i
         FailureError: they disagree.
     """
     onnx_probabilities, onnx_is_digit = recogniser(images)
-    probabilities, is_digit = answers(model, images)
+    probabilities, is_digit = predict_logits(model, images)
     other_classes = int((probabilities.argmax(axis=1) != onnx_probabilities.argmax(axis=1)).sum())
     difference = max(
         float(np.abs(probabilities - onnx_probabilities).max()), float(np.abs(is_digit - onnx_is_digit).max())
@@ -129,7 +129,7 @@ def _synthetic_accuracy(recogniser: Recogniser, validation: LabelledImages, thre
     """Accuracy and rejections on synthetic handwriting made from the validation digits, and on non-digits."""
     images, labels = Synthesis(validation).batch(1, np.arange(SYNTHETIC_SAMPLES))
     probabilities, is_digit = recogniser(images)
-    digits, rejected = labels != NO_DIGIT, is_digit < threshold
+    digits, rejected = labels != NON_DIGIT, is_digit < threshold
     return {
         "written anew": float((probabilities.argmax(axis=1) == labels)[digits].mean()),
         "written anew, rejected": float(rejected[digits].mean()),

@@ -13,7 +13,7 @@ from numerals.export.model_card import ModelCard
 from numerals.export.row_model import export_row_model
 from numerals.files import storage_error, write_atomically
 from numerals.readers.evaluate import open_run
-from numerals.readers.row_network import RowNet
+from numerals.readers.row_network import RowNetwork
 from numerals.runs.folder import RunFolder
 from numerals.runs.profiling import versions
 
@@ -44,7 +44,7 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
     _check_writable(path)
     (recipe, network), dataset = open_run(folder), datasets.load(folder.data_source())
     validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
-    if isinstance(network, RowNet):
+    if isinstance(network, RowNetwork):
         model = export_row_model(network, validation)
     else:
         model = export_digit_model(network, validation, dataset.test)

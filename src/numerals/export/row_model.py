@@ -18,14 +18,14 @@ from numerals.errors import FailureError
 from numerals.export.calibration import fit_platt_scaling
 from numerals.export.model_card import ExportedModel
 from numerals.export.onnx_graph import MAX_DIFFERENCE, to_onnx
-from numerals.handwriting.glyphs import glyphs_of
-from numerals.handwriting.rows import strange_row
+from numerals.handwriting.glyphs import prepare_glyphs
+from numerals.handwriting.rows import synthesize_non_digit_row
 from numerals.read.model_files import ModelFile
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strip_reader import Proposal, StripReader, StripReaderSettings, StripReading
 from numerals.read.strips import STRIP_HEIGHT
-from numerals.readers.row_network import RowNet
-from numerals.readers.train_rows import VALIDATION, drawn
+from numerals.readers.row_network import RowNetwork
+from numerals.readers.train_rows import FIRST_VALIDATION_ROW, synthesize_rows
 from numerals.spec import ROWS_INPUT, ROWS_OUTPUT
 
 VALIDATION_ROWS = 1500  # synthetic rows to calibrate on
@@ -38,7 +38,7 @@ WIDTHS = (8, 33, 64, 150, 401)  # of the strips on which ONNX is compared with P
 class RowModel(nn.Module):
     """The exported graph: the row network followed by softmax."""
 
-    def __init__(self, network: RowNet) -> None:
+    def __init__(self, network: RowNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -48,7 +48,7 @@ class RowModel(nn.Module):
         return logits.softmax(2)
 
 
-def export_row_model(network: RowNet, validation: LabelledImages) -> ExportedModel:
+def export_row_model(network: RowNetwork, validation: LabelledImages) -> ExportedModel:
     """Convert the row network to ONNX, check it against PyTorch, and calibrate it with the shipped digit model.
 
     Args:
@@ -59,7 +59,7 @@ def export_row_model(network: RowNet, validation: LabelledImages) -> ExportedMod
         FailureError: ONNX and PyTorch disagree.
     """
     content = row_graph(network)
-    rows = drawn(glyphs_of(*validation), 0, VALIDATION, VALIDATION_ROWS)
+    rows = synthesize_rows(prepare_glyphs(*validation), 0, FIRST_VALIDATION_ROW, VALIDATION_ROWS)
     reader = StripReader(RowRecogniser(ModelFile(content, {}, "the export")), Recogniser(), StripReaderSettings())
     proposals, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
     right_alone = _right([reader.choose(each) for each in proposals], truths)
@@ -70,7 +70,7 @@ def export_row_model(network: RowNet, validation: LabelledImages) -> ExportedMod
     right = _right(readings, truths)
     evidence = np.array([reading.evidence for reading in readings])
     has_digits = np.array([len(digits) > 0 for digits in truths])
-    non_digits = [reader(strange_row(0, index)).evidence for index in range(NON_DIGIT_ROWS)]
+    non_digits = [reader(synthesize_non_digit_row(0, index)).evidence for index in range(NON_DIGIT_ROWS)]
     threshold = float(np.quantile(evidence[right & has_digits], REJECTION_RATE)) if (right & has_digits).any() else 0.0
     confidence = np.array([reading.confidence for reading in readings])
     return ExportedModel(
@@ -90,7 +90,7 @@ def export_row_model(network: RowNet, validation: LabelledImages) -> ExportedMod
     )
 
 
-def row_graph(network: RowNet) -> bytes:
+def row_graph(network: RowNetwork) -> bytes:
     """Convert the row network, with softmax, to an ONNX file.
 
     Raises:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 Grey = npt.NDArray[np.float32]  # (h, w) in grey levels, 0 black to 255 white
 
 
-def paper(shape: tuple[int, int], chance: np.random.Generator) -> Grey:
+def render_background(shape: tuple[int, int], chance: np.random.Generator) -> Grey:
     """A sheet without writing: float32 of that shape, (height, width), about 40 to 255."""
     height, width = shape
     sheet = np.full((height, width), chance.uniform(120, 250), np.float32)

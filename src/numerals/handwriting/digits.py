@@ -12,9 +12,9 @@ import numpy.typing as npt
 from numerals import seeds
 from numerals.article.data import LabelledImages
 from numerals.handwriting.degradations import spoil
-from numerals.handwriting.glyphs import drawn_glyph
+from numerals.handwriting.glyphs import draw_glyph
 from numerals.handwriting.non_digits import CANVAS, bent, stranger
-from numerals.handwriting.variants import other_hand
+from numerals.handwriting.variants import add_variant
 from numerals.read.digit_ink import Background, Ink
 from numerals.read.normalise import centre_by_mass, normalise_one
 from numerals.spec import INK_SIDE, SIDE, WHITE
@@ -22,7 +22,7 @@ from numerals.spec import INK_SIDE, SIDE, WHITE
 Chance = np.random.Generator
 Kind = Literal["plain", "raw", "scan"]
 
-NO_DIGIT = -1  # the label of a stranger
+NON_DIGIT = -1  # the label of a stranger
 STRANGERS = 0.28  # share of the samples
 PLAIN, RAW = 0.26, 0.27  # shares of the digits: nearly as in MNIST, 28x28 with mishaps; the others are scans
 STRETCH = 2.4  # by how much at most one side of a digit is stretched
@@ -46,7 +46,7 @@ class Synthesis:
         """One of them. Index i writes MNIST's digit i modulo their number, or draws a stranger in its place."""
         chance = seeds.generator(seed, seeds.SYNTHETIC_DIGITS, index)
         if chance.random() < STRANGERS:
-            return self.no_digit(chance), NO_DIGIT
+            return self.no_digit(chance), NON_DIGIT
         at = index % len(self.images)
         return self.digit(at, chance), int(self.labels[at])
 
@@ -107,7 +107,7 @@ def written(image: npt.NDArray[np.uint8], chance: Chance, label: int) -> Ink:
     """
     drawn = chance.random() < DRAWN
     if drawn:
-        doubled = drawn_glyph(label, int(chance.integers(2, 8)), chance)
+        doubled = draw_glyph(label, int(chance.integers(2, 8)), chance)
     else:  # doubled, then linear: a third of the time of a cubic warp
         doubled = np.asarray(cv2.resize(image, (2 * SIDE, 2 * SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
     matrix = affine(chance, turn=10, shear=0.35, stretch=0.3) * (ENLARGED / 2)
@@ -115,7 +115,7 @@ def written(image: npt.NDArray[np.uint8], chance: Chance, label: int) -> Ink:
     warped = cv2.warpAffine(doubled, whole, (CANVAS, CANVAS), flags=cv2.INTER_LINEAR)
     ink = warped.astype(np.float32) / np.float32(WHITE)
     if not drawn:
-        ink = other_hand(ink, label, chance)
+        ink = add_variant(ink, label, chance)
     if chance.random() < 0.4:
         ink = bent(ink, chance, chance.uniform(0.8, 2.2))
     return ink if drawn else pen(ink, chance)

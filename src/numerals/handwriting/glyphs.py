@@ -31,14 +31,14 @@ class Glyphs:
         return cls(soft, thin, labels, tuple(np.flatnonzero(labels == digit) for digit in range(10)))
 
 
-def glyphs_of(images: Images, labels: Labels) -> Glyphs:
+def prepare_glyphs(images: Images, labels: Labels) -> Glyphs:
     """MNIST's digits, uint8 (n, 28, 28), made ready to write with."""
     soft = np.stack([cv2.resize(image, (GLYPH, GLYPH), interpolation=cv2.INTER_CUBIC) for image in images])
     thin = thinned(soft > 110)
     return Glyphs.of(soft, thin, labels)
 
 
-def drawn_glyph(digit: int, pen: int, chance: np.random.Generator) -> npt.NDArray[np.uint8]:
+def draw_glyph(digit: int, pen: int, chance: np.random.Generator) -> npt.NDArray[np.uint8]:
     """A digit drawn with a pen `pen` pixels wide, in one of the shapes of `strokes`: uint8 (56, 56), 40 high."""
     picture = np.zeros((GLYPH, GLYPH), np.uint8)
     corner = ((GLYPH - 0.5 * TALL) / 2, (GLYPH - TALL) / 2)
@@ -109,7 +109,7 @@ class Writer:
     european: bool  # MNIST's sevens get a bar, its ones an upstroke
 
 
-def writer(chance: np.random.Generator) -> Writer:
+def sample_writer(chance: np.random.Generator) -> Writer:
     """A writer by chance."""
     height = chance.uniform(20, 52)
     gap = chance.choice(
@@ -138,7 +138,7 @@ def writer(chance: np.random.Generator) -> Writer:
     )
 
 
-def number(chance: np.random.Generator) -> list[int]:
+def sample_number(chance: np.random.Generator) -> list[int]:
     """The digits of a row: any, often with zeros at the end or one digit again and again; sometimes none."""
     count = int(chance.choice(11, p=[0.04, 0.04, 0.08, 0.14, 0.18, 0.23, 0.14, 0.06, 0.05, 0.02, 0.02]))
     digits = [int(digit) for digit in chance.integers(0, 10, count)]

@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.handwriting.backgrounds import paper, print_lines
+from numerals.handwriting.backgrounds import print_lines, render_background
 from numerals.handwriting.digits import tight
-from numerals.handwriting.glyphs import Glyphs, Writer, number, writer
+from numerals.handwriting.glyphs import Glyphs, Writer, sample_number, sample_writer
 from numerals.handwriting.non_digits import letter, strokes, things
-from numerals.handwriting.writing import Alpha, Sheet, write
+from numerals.handwriting.writing import Alpha, Sheet, write_row
 from numerals.read.strips import strip_from_picture
 from numerals.seeds import NON_DIGIT_ROWS, SYNTHETIC_ROWS, generator
 
@@ -21,18 +21,18 @@ STRANGE = (letter, strokes, things)  # what a strange row is made of
 LEAST = 12  # pixels of a picture's sides
 
 
-def row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
+def synthesize_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Grey, list[int]]:
     """Row number `index`: its strip, uint8 (40, width), and its digits."""
     chance = generator(seed, SYNTHETIC_ROWS, index)
-    hand, digits = writer(chance), number(chance)
-    picture = photographed(write(digits, glyphs, hand, chance), hand, chance)
+    hand, digits = sample_writer(chance), sample_number(chance)
+    picture = photograph(write_row(digits, glyphs, hand, chance), hand, chance)
     return strip_from_picture(picture, float(np.exp(chance.normal(0, 0.1))))[0], digits
 
 
-def strange_row(seed: int, index: int) -> Grey:
+def synthesize_non_digit_row(seed: int, index: int) -> Grey:
     """Row number `index` of letters, strokes or shapes, none of them a digit: its strip, uint8 (40, width)."""
     chance = generator(seed, NON_DIGIT_ROWS, index)
-    hand, maker = writer(chance), STRANGE[int(chance.choice(len(STRANGE), p=(0.7, 0.15, 0.15)))]
+    hand, maker = sample_writer(chance), STRANGE[int(chance.choice(len(STRANGE), p=(0.7, 0.15, 0.15)))]
     count = int(chance.integers(1, 9))
     sheet = Sheet(hand, count)
     for _ in range(count):
@@ -41,19 +41,19 @@ def strange_row(seed: int, index: int) -> Grey:
         patch = np.asarray(cv2.resize(ink, None, fx=share, fy=share, interpolation=cv2.INTER_AREA), np.float32)
         sheet.put(patch, hand.height * abs(chance.normal(0.1, 0.15)), sheet.top + hand.height - len(patch))
     ink = sheet.ink[:, : min(round(sheet.left + 0.8 * hand.height), sheet.ink.shape[1])]
-    return strip_from_picture(photographed(ink, hand, chance))[0]
+    return strip_from_picture(photograph(ink, hand, chance))[0]
 
 
 def _no_digit(chance: np.random.Generator) -> Alpha:
     raise AssertionError("none of STRANGE asks for a digit")
 
 
-def photographed(ink: Alpha, hand: Writer, chance: np.random.Generator) -> Grey:
+def photograph(ink: Alpha, hand: Writer, chance: np.random.Generator) -> Grey:
     """The row on a paper, cut out more or less tightly, as a camera or scanner gives it: uint8 (h, w)."""
     columns, lines = np.flatnonzero(ink.max(axis=0) > 0.4), np.flatnonzero(ink.max(axis=1) > 0.4)
     if not len(columns):
         columns, lines = np.array([0, ink.shape[1]]), np.array([hand.height, 2 * hand.height]).astype(int)
-    sheet = paper((ink.shape[0], ink.shape[1]), chance)
+    sheet = render_background((ink.shape[0], ink.shape[1]), chance)
     print_lines(sheet, float(lines[0]), float(lines[-1]), chance)
     texture = float(np.std(sheet - cv2.blur(sheet, (9, 9))))
     contrast = max(chance.uniform(30, 70) if chance.random() < 0.25 else chance.uniform(60, 190), 5 * texture)

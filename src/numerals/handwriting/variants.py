@@ -16,7 +16,7 @@ Points = npt.NDArray[np.float64]  # (n, 2): x, y
 FINE = 3  # bits of a pixel's fraction that OpenCV draws with
 
 
-def other_hand(ink: Ink, label: int, chance: Chance) -> Ink:
+def add_variant(ink: Ink, label: int, chance: Chance) -> Ink:
     """The digit as it is, or with one of the habits that its class has."""
     habit, share = HABITS.get(label, (None, 0.0))
     box = ink_bounds(ink)

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.handwriting.glyphs import GLYPH, TALL, Glyphs, Writer, drawn_glyph
+from numerals.handwriting.glyphs import GLYPH, TALL, Glyphs, Writer, draw_glyph
 from numerals.handwriting.stroke_templates import smooth
 
 Alpha = npt.NDArray[np.float32]  # (h, w), how much ink, 0 to 1
@@ -77,7 +77,7 @@ class Sheet:
         cv2.polylines(self.ink, [np.round(points * 16).astype(np.int32)], False, 1.0, pen, cv2.LINE_8, 4)
 
 
-def write(digits: list[int], glyphs: Glyphs, hand: Writer, chance: np.random.Generator) -> Alpha:
+def write_row(digits: list[int], glyphs: Glyphs, hand: Writer, chance: np.random.Generator) -> Alpha:
     """The row in that hand, cut to its ink with a margin of about 0.7 heights: float32 (h, w)."""
     sheet = Sheet(hand, len(digits))
     marks = separators(len(digits), chance)
@@ -110,7 +110,7 @@ def glyph(
 ) -> Alpha:
     """One digit as ink: `form` draws its shape, `chance` how it came out this time."""
     if form.random() < hand.drawn:
-        source, thin = drawn_glyph(digit, 1, form), True
+        source, thin = draw_glyph(digit, 1, form), True
     else:
         own = glyphs.by_class[digit]
         which = own[form.integers(len(own))]

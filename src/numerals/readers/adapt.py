@@ -18,11 +18,11 @@ from numerals.article.data import Dataset, LabelledImages, split_indices
 from numerals.article.metrics import Metrics, evaluate
 from numerals.errors import DataError, InputError
 from numerals.handwriting.digits import Synthesis
-from numerals.readers.digit_network import ReaderNetwork
-from numerals.readers.evaluate import open_run, predictor, score_network
-from numerals.readers.pretrained import SHIPPED, shipped_weights
+from numerals.readers.digit_network import DigitNetwork
+from numerals.readers.evaluate import evaluate_network, open_run, predictor
+from numerals.readers.pretrained import PRETRAINED, pretrained_weights
 from numerals.readers.recipes import AdaptRecipe
-from numerals.readers.train_digits import loss_of
+from numerals.readers.train_digits import digit_loss
 from numerals.runs.folder import RunFolder, Weights, snapshot, weights_sha256
 from numerals.runs.profiling import Stages, versions
 
@@ -59,7 +59,7 @@ def adapt(
         dataset = datasets.load(None)
     own, counted = _parted(corrected, recipe.held_out, seed)
     validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
-    network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = DigitNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.load_state_dict(start)
     network.eval()
     folder = RunFolder.create(out, recipe.name)
@@ -71,7 +71,7 @@ def adapt(
             after = _scores(network, counted, validation)
         folder.write_model(snapshot(network))
         with stages("test"):
-            test = score_network(network, dataset.test)
+            test = evaluate_network(network, dataset.test)
     except BaseException:
         folder.discard()
         raise
@@ -94,10 +94,10 @@ def adapt(
 
 
 def _start(initial: str | Path | None) -> Weights:
-    if initial is None or str(initial) == SHIPPED:
-        return shipped_weights()
+    if initial is None or str(initial) == PRETRAINED:
+        return pretrained_weights()
     _, network = open_run(RunFolder.open(initial))
-    if not isinstance(network, ReaderNetwork):
+    if not isinstance(network, DigitNetwork):
         raise InputError(f"--init {initial}: a run of another network; give one of recipe reader or adapt, or shipped")
     return snapshot(network)
 
@@ -109,7 +109,7 @@ def _parted(corrected: LabelledImages, held_out: float, seed: int) -> tuple[Labe
     return (images[kept], labels[kept]), (images[aside], labels[aside])
 
 
-def _scores(network: ReaderNetwork, counted: LabelledImages, validation: LabelledImages) -> dict[str, float]:
+def _scores(network: DigitNetwork, counted: LabelledImages, validation: LabelledImages) -> dict[str, float]:
     predict = predictor(network)
     return {
         f"your {len(counted[0])} held-out corrections": evaluate(predict, *counted).accuracy,
@@ -118,7 +118,7 @@ def _scores(network: ReaderNetwork, counted: LabelledImages, validation: Labelle
 
 
 def _fit(
-    network: ReaderNetwork, recipe: AdaptRecipe, own: LabelledImages, dataset: Dataset, seed: int, say: Say
+    network: DigitNetwork, recipe: AdaptRecipe, own: LabelledImages, dataset: Dataset, seed: int, say: Say
 ) -> None:
     """Train in place; the network stays in evaluation mode, so that its batch normalisation stays as it was."""
     learnt_from = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
@@ -129,7 +129,7 @@ def _fit(
     )
     for step in range(recipe.steps):
         digits, labels = _batch(recipe, own, learnt_from, made, seed, step)
-        loss = loss_of(network, torch.from_numpy(digits), torch.from_numpy(labels), recipe)
+        loss = digit_loss(network, torch.from_numpy(digits), torch.from_numpy(labels), recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

@@ -1,7 +1,7 @@
-"""The network that reads one digit a picture: which digit, and whether it is one. Knows nothing about its training.
+"""The network that reads one digit per picture: which digit it is, and whether it is a digit at all.
 
-Small for speed: its only convolution at full size has a stride, since most of the time of such networks goes into their
-first maps. 5.9 million multiplications, 333,000 parameters.
+Its only convolution at full resolution has a stride of 2, because such networks spend most of their time on their
+first feature maps. 5.9 million multiplications per digit, 333,000 parameters.
 """
 
 import numpy as np
@@ -12,8 +12,8 @@ from torch import nn
 from numerals.spec import CLASSES, WHITE
 
 
-class ReaderNetwork(nn.Module):
-    """uint8 (n, 28, 28), white ink on black -> logits of the classes (n, 10) and of being a digit at all (n,)."""
+class DigitNetwork(nn.Module):
+    """Convolutional network with two heads: digit classes, and digit or non-digit."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -34,8 +34,13 @@ class ReaderNetwork(nn.Module):
         self.is_digit = nn.Linear(144, 1)
 
     def forward(self, digits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        seen = self.body(digits.unsqueeze(1).float() / WHITE)
-        return self.classes(seen), self.is_digit(seen).squeeze(1)
+        """Return the logits of the classes, (n, 10), and of being a digit, (n,).
+
+        Args:
+            digits: uint8 (n, 28, 28) in 0..255, white ink on black.
+        """
+        features = self.body(digits.unsqueeze(1).float() / WHITE)
+        return self.classes(features), self.is_digit(features).squeeze(1)
 
 
 def _convolution(channels: int, filters: int, kernel: int, stride: int = 1) -> list[nn.Module]:
@@ -43,11 +48,21 @@ def _convolution(channels: int, filters: int, kernel: int, stride: int = 1) -> l
     return [convolution, nn.BatchNorm2d(filters), nn.ReLU()]
 
 
-def answers(
+def predict_logits(
     network: nn.Module, images: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What the network gives, (n, 10) and (n,), for uint8 (n, 28, 28)."""
+    """Run a network with the two outputs of `DigitNetwork` over many digits, in batches of at most 1000.
+
+    Args:
+        network: in evaluation mode, on any device.
+        images: uint8 (n, 28, 28), white ink on black.
+
+    Returns:
+        Class logits float32 (n, 10), and logits of being a digit float32 (n,).
+    """
     device = next(network.parameters()).device
+    batches = np.array_split(images, -(-len(images) // 1000))
     with torch.inference_mode():
-        found = [network(torch.tensor(part, device=device)) for part in np.array_split(images, -(-len(images) // 1000))]
-    return tuple(np.concatenate([each[i].cpu().numpy() for each in found]) for i in (0, 1))  # type: ignore[return-value]
+        outputs = [network(torch.tensor(batch, device=device)) for batch in batches]
+    classes, is_digit = (np.concatenate([output[head].cpu().numpy() for output in outputs]) for head in (0, 1))
+    return classes, is_digit

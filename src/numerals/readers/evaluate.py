@@ -1,4 +1,4 @@
-"""What a kept network scores on test digits, whichever of the three it is. Knows nothing about how it was trained."""
+"""Evaluation of a saved model of any kind (article, digits, rows, adapted, exported) on test digits."""
 
 import hashlib
 from collections.abc import Callable
@@ -15,69 +15,70 @@ from numerals.article.data import Images, LabelledImages
 from numerals.article.device import choose_device
 from numerals.article.metrics import Metrics, evaluate
 from numerals.errors import InputError
-from numerals.handwriting.glyphs import glyphs_of
+from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.read import model_files
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.readers import recipes
-from numerals.readers.digit_network import ReaderNetwork, answers
+from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.recipes import AnyRecipe
-from numerals.readers.row_network import RowNet
-from numerals.readers.train_rows import TEST, ctc, drawn, greedy
+from numerals.readers.row_network import RowNetwork
+from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesize_rows
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
 
-TINY = 1e-12  # of a probability, before its logarithm
-ROWS = 1000  # rows drawn with the test digits, always the same ones
+MIN_PROBABILITY = 1e-12  # smaller ones are raised to it before the logarithm
+TEST_ROWS = 1000  # rows written with the test digits to evaluate a row network on; the same ones every time
 
-
-def score_network(network: nn.Module, digits: LabelledImages) -> Metrics:
-    """Of digits, uint8 (n, 28, 28) with labels (n,): the share of right classes and the mean cross-entropy.
-
-    The network of rows is asked about ROWS rows written with those digits: the share that it reads without a mistake,
-    at one look, and the mean CTC loss of a row over its digits.
-    """
-    if isinstance(network, RowNet):
-        return _score_rows(_logits(network), digits)
-    return evaluate(predictor(network), *digits)
+StripLogits = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]  # (n, 1, 40, w) -> (n, ceil(w / 2), 11)
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A kept model, opened, and the digits it is to be asked about."""
+class LoadedModel:
+    """A trained model together with the test digits to evaluate it on.
 
-    score: Callable[[], Metrics]
-    predict: model.Predict | None  # None for one that reads rows
-    digits: LabelledImages
+    Attributes:
+        evaluate: computes the metrics on `test_digits`.
+        predict: uint8 (n, 28, 28) -> probabilities float32 (n, 10); None for a model that reads rows.
+        test_digits: uint8 (n, 28, 28), white ink on black, and labels (n,).
+        weights_sha256: of a run, the hash of its weights; of an exported model, the hash of its file.
+        folder: the run folder; None for an exported model.
+    """
+
+    evaluate: Callable[[], Metrics]
+    predict: model.Predict | None
+    test_digits: LabelledImages
     weights_sha256: str
-    folder: Path | None  # None for an exported model
+    folder: Path | None
 
 
-def score_kept(kept: Path, data: str | None, device: str = "auto") -> Metrics:
-    """What `open_kept` opens, scored."""
-    return open_kept(kept, data, device).score()
-
-
-def open_kept(kept: Path, data: str | None, device: str = "auto") -> Kept:
-    """A run folder, or an exported model (.onnx), with the test digits of `data`.
+def load_model(path: Path, data: str | None, device: str = "auto") -> LoadedModel:
+    """Load a trained model and the test digits to evaluate it on.
 
     Args:
-        data: as `sources.load` takes it; None for what the run was trained on, or MNIST for an exported model.
+        path: a run folder, or an exported model (.onnx).
+        data: a dataset as `datasets.load` accepts it; None for the one the run was trained on, or MNIST for an
+            exported model.
+        device: a torch device or "auto"; an exported model runs on the CPU only.
 
     Raises:
-        RunError, ModelError, DataError, InputError: a mistake in what was passed.
+        RunError, ModelError, DataError, InputError: an argument is wrong.
     """
-    if kept.suffix == ".onnx" or kept.is_file():
+    if path.suffix == ".onnx" or path.is_file():
         if device not in ("auto", "cpu"):
-            raise InputError(f"--device {device}: an exported model is evaluated on the CPU")
-        return _open_exported(model_files.load(kept), datasets.load(data).test)
-    folder = RunFolder.open(kept)
+            raise InputError(f"--device {device}: exported models are evaluated on the CPU; leave --device out")
+        return _load_exported(model_files.load(path), datasets.load(data).test)
+    folder = RunFolder.open(path)
     network = open_run(folder)[1].to(choose_device(device))
     digits = datasets.load(data or folder.data_source()).test
-    predict = None if isinstance(network, RowNet) else predictor(network)
-    return Kept(lambda: score_network(network, digits), predict, digits, weights_sha256(snapshot(network)), kept)
+    predict = None if isinstance(network, RowNetwork) else predictor(network)
+    sha256 = weights_sha256(snapshot(network))
+    return LoadedModel(lambda: evaluate_network(network, digits), predict, digits, sha256, path)
 
 
 def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
-    """The recipe and the trained network of a run of any kind, on the CPU, in evaluation mode.
+    """Load the recipe and the trained network of a run of any kind.
+
+    Returns:
+        The recipe, and the network on the CPU in evaluation mode.
 
     Raises:
         RecipeError: recipe.toml is damaged.
@@ -86,56 +87,71 @@ def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
     recipe = recipes.load(folder.path / "recipe.toml")
     if isinstance(recipe, recipes.Recipe):
         return recipe, folder.network()
-    network = RowNet() if isinstance(recipe, recipes.RowRecipe) else ReaderNetwork()
+    network = RowNetwork() if isinstance(recipe, recipes.RowRecipe) else DigitNetwork()
     folder.load_weights(network)
     return recipe, network.eval()
 
 
-def _open_exported(exported: model_files.ModelFile, digits: LabelledImages) -> Kept:
-    sha256 = hashlib.sha256(exported.content).hexdigest()
-    if exported.reads_rows:
-        of_rows = RowRecogniser(exported)
+def evaluate_network(network: nn.Module, digits: LabelledImages) -> Metrics:
+    """Compute the accuracy and the mean cross-entropy of a network on digits.
 
-        def answer(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-            return np.log(np.maximum(of_rows(strips), TINY))
+    A `RowNetwork` is evaluated on TEST_ROWS rows written with these digits: accuracy is the share of rows read without
+    a mistake by greedy decoding of the strip alone, loss the mean CTC loss of a row divided by its number of digits.
 
-        return Kept(lambda: _score_rows(answer, digits), None, digits, sha256, None)
-    recogniser = Recogniser(exported)
-
-    def predict(images: Images) -> model.Probabilities:
-        return recogniser(images)[0]
-
-    return Kept(lambda: evaluate(predict, *digits), predict, digits, sha256, None)
+    Args:
+        network: a network of any kind, on any device.
+        digits: uint8 (n, 28, 28), white ink on black, and labels (n,).
+    """
+    if isinstance(network, RowNetwork):
+        return _evaluate_rows(_strip_logits(network), digits)
+    return evaluate(predictor(network), *digits)
 
 
 def predictor(network: nn.Module) -> model.Predict:
-    """The network as a function: uint8 (n, 28, 28) -> probabilities float32 (n, 10)."""
-    if not isinstance(network, ReaderNetwork):
+    """Wrap a network that reads single digits as a function: uint8 (n, 28, 28) -> probabilities float32 (n, 10)."""
+    if not isinstance(network, DigitNetwork):
         return model.predictor(network)
 
     def predict(images: Images) -> model.Probabilities:
-        logits, _ = answers(network, images)
+        logits, _ = predict_logits(network, images)
         return np.asarray(torch.from_numpy(logits).softmax(1).numpy(), np.float32)
 
     return predict
 
 
-def _score_rows(answer: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]], digits: LabelledImages) -> Metrics:
-    """`answer` takes strips uint8 (n, 1, 40, w) and gives logits."""
-    rows = drawn(glyphs_of(*digits), 0, TEST, ROWS)
+def _load_exported(exported: model_files.ModelFile, digits: LabelledImages) -> LoadedModel:
+    sha256 = hashlib.sha256(exported.content).hexdigest()
+    if exported.reads_rows:
+        row_recogniser = RowRecogniser(exported)
+
+        def logits(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+            return np.log(np.maximum(row_recogniser(strips), MIN_PROBABILITY))
+
+        return LoadedModel(lambda: _evaluate_rows(logits, digits), None, digits, sha256, None)
+    recogniser = Recogniser(exported)
+
+    def predict(images: Images) -> model.Probabilities:
+        return recogniser(images)[0]
+
+    return LoadedModel(lambda: evaluate(predict, *digits), predict, digits, sha256, None)
+
+
+def _evaluate_rows(strip_logits: StripLogits, digits: LabelledImages) -> Metrics:
+    rows = synthesize_rows(prepare_glyphs(*digits), 0, FIRST_TEST_ROW, TEST_ROWS)
     errors, losses = 0, []
-    for strip, truth in rows:
-        logits = torch.from_numpy(answer(strip[None, None]))
-        errors += greedy(logits)[0] != truth
-        losses.append(float(ctc(logits, [truth])))
-    return Metrics(ROWS, errors, 1 - errors / ROWS, float(np.mean(losses)))
+    for strip, label in rows:
+        logits = torch.from_numpy(strip_logits(strip[None, None]))
+        errors += greedy_decode(logits)[0] != label
+        losses.append(float(ctc_loss(logits, [label])))
+    return Metrics(TEST_ROWS, errors, 1 - errors / TEST_ROWS, float(np.mean(losses)))
 
 
-def _logits(network: RowNet) -> Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]:
+def _strip_logits(network: RowNetwork) -> StripLogits:
     device = next(network.parameters()).device
+    network.eval()
 
-    def answer(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def logits(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
-            return np.asarray(network.eval()(torch.from_numpy(strips).to(device)).cpu().numpy(), np.float32)
+            return np.asarray(network(torch.from_numpy(strips).to(device)).cpu().numpy(), np.float32)
 
-    return answer
+    return logits

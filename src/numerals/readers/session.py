@@ -16,10 +16,11 @@ from numerals.article import datasets
 from numerals.article.data import Dataset
 from numerals.article.metrics import Metrics
 from numerals.errors import DataError, InputError, RunError
-from numerals.readers.evaluate import open_run, score_network
-from numerals.readers.pretrained import SHIPPED, shipped_weights
+from numerals.readers.common import Progress
+from numerals.readers.evaluate import evaluate_network, open_run
+from numerals.readers.pretrained import PRETRAINED, pretrained_weights
 from numerals.readers.recipes import DigitRecipe, ReaderRecipe
-from numerals.readers.train_digits import train_reader
+from numerals.readers.train_digits import train_digits
 from numerals.readers.train_rows import train_rows
 from numerals.runs.folder import RunFolder, Weights, snapshot, weights_sha256
 from numerals.runs.profiling import Stages, versions
@@ -68,7 +69,7 @@ def train_reading(
             with stages("fit"), _one_thread():
                 network = _fit(recipe, dataset, seed, folder, start, say, ctrl_c)
             with stages("test"):
-                test = score_network(network, dataset.test)
+                test = evaluate_network(network, dataset.test)
         except BaseException as error:
             kept = f"the weights so far are kept in {folder.path}" if folder.has_model() else "nothing was kept"
             if not folder.has_model():
@@ -102,8 +103,8 @@ def _check_classes(dataset: Dataset, recipe: ReaderRecipe) -> None:
 
 def _weights_of(run: str | Path, recipe: ReaderRecipe) -> Weights:
     """The weights of a kept run of the same network."""
-    if str(run) == SHIPPED and isinstance(recipe, DigitRecipe):
-        return shipped_weights()
+    if str(run) == PRETRAINED and isinstance(recipe, DigitRecipe):
+        return pretrained_weights()
     folder = RunFolder.open(run)
     found, network = open_run(folder)
     if type(found) is not type(recipe):
@@ -123,20 +124,20 @@ def _fit(
     """Train, keeping the weights and a line of history with every word of progress."""
     started, history = time.perf_counter(), []
 
-    def keep(weights: nn.Module, told: dict[str, float]) -> None:
-        folder.write_model(snapshot(weights))
-        history.append(told)
+    def on_progress(averaged: nn.Module, progress: Progress) -> None:
+        folder.write_model(snapshot(averaged))
+        history.append(progress.history_row())
         folder.write_history(history)
-        (unit, done), (_, total), *figures = told.items()
-        left = (time.perf_counter() - started) * (total / done - 1)
-        words = "  ".join(f"{name} {value:.4g}" for name, value in figures)
-        say(f"{unit} {done}/{total}  {words}  about {left / 60:.0f} min left")
+        left = (time.perf_counter() - started) * (progress.total / progress.done - 1)
+        metrics = {"loss": progress.loss, **progress.metrics}
+        words = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        say(f"{progress.unit} {progress.done}/{progress.total}  {words}  about {left / 60:.0f} min left")
         if ctrl_c.asked:
             raise KeyboardInterrupt
 
     if isinstance(recipe, DigitRecipe):
-        return train_reader(recipe, dataset, seed, keep, start)
-    return train_rows(recipe, dataset, seed, keep, start)
+        return train_digits(recipe, dataset, seed, on_progress, start)
+    return train_rows(recipe, dataset, seed, on_progress, start)
 
 
 @contextmanager

@@ -1,12 +1,12 @@
-"""The training of the model that reads one digit a picture: `numerals train --recipe reader`.
+"""Training of the digit network: recipe `digits`.
 
-Beside `train.py`, which has one loss, one pass over the digits an epoch and the article's callbacks: here every sample
-is made anew, some are no digits, and the weights that are kept are the running mean of the last steps.
+It differs from the article's training in three ways: every sample is synthesized on the fly, some samples are
+non-digits, and the result is a moving average of the weights.
 """
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from multiprocessing import get_context
 
 import numpy as np
@@ -16,115 +16,127 @@ from torch import nn
 from torch.nn import functional
 
 from numerals import seeds
-from numerals.article.data import Dataset
-from numerals.handwriting.digits import NO_DIGIT, Synthesis
-from numerals.readers.averaging import averaging
-from numerals.readers.digit_network import ReaderNetwork
+from numerals.article.data import Dataset, LabelledImages
+from numerals.handwriting.digits import NON_DIGIT, Synthesis
+from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
+from numerals.readers.digit_network import DigitNetwork
 from numerals.readers.recipes import AdaptRecipe, DigitRecipe
-from numerals.readers.workers import deaf, end_with_parent
+from numerals.runs.folder import Weights
 
-Keep = Callable[[nn.Module, dict[str, float]], None]  # the weights so far, and how far the training is
-Weights = dict[str, torch.Tensor]
-WORKERS = 2  # processes that make samples
-AHEAD = 8  # batches that wait at most while the network learns
-EVERY = 200  # steps after which the weights are kept and progress is told
+WORKERS = 2  # processes that synthesize samples
+MAX_PREFETCHED = 8  # batches requested from the workers ahead of the training step
+PROGRESS_STEPS = 200  # steps between two reports of progress
+
+Samples = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]  # digits (n, 28, 28), labels (n,) with NON_DIGIT
 
 
-def train_reader(
-    recipe: DigitRecipe, dataset: Dataset, seed: int, keep: Keep, initial: Weights | None = None
-) -> ReaderNetwork:
-    """The trained network: the running mean of its weights, in evaluation mode. Learns from `dataset.train` alone.
+def train_digits(
+    recipe: DigitRecipe, dataset: Dataset, seed: int, on_progress: ProgressCallback, initial: Weights | None = None
+) -> DigitNetwork:
+    """Train a digit network on the CPU, on samples made from the training part of the recipe's split.
 
-    `initial` are weights to start from. `keep` gets the weights every EVERY steps, with step, steps, loss and samples
-    a second.
+    Args:
+        recipe: every number of the training.
+        dataset: digits to synthesize samples from.
+        seed: the same seed gives the same network.
+        on_progress: called every PROGRESS_STEPS steps and after the last one; its metric is samples_per_second.
+        initial: weights to start from; random ones if None.
+
+    Returns:
+        The moving average of the network, in evaluation mode.
     """
     torch.manual_seed(seeds.torch_seed(seed, seeds.INITIAL_WEIGHTS))
-    network = ReaderNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = DigitNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if initial is not None:
         network.load_state_dict(initial)
-    averaged = averaging(network, recipe.averaging)
+    averaged = moving_average(network, recipe.averaging)
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
     )
-    started, total = time.perf_counter(), 0.0
+    started, total_loss = time.perf_counter(), 0.0
     network.train()
     for step, (digits, labels) in enumerate(batches(recipe, dataset, seed), 1):
-        loss = loss_of(network, digits, labels, recipe)
+        loss = digit_loss(network, digits, labels, recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         averaged.update_parameters(network)
-        total += loss.item()
-        if step % EVERY == 0 or step == recipe.steps:
+        total_loss += loss.item()
+        if step % PROGRESS_STEPS == 0 or step == recipe.steps:
             rate = 2 * step * recipe.fresh / (time.perf_counter() - started)
-            mean = total / ((step - 1) % EVERY + 1)
-            keep(averaged.module, {"step": step, "steps": recipe.steps, "loss": mean, "samples_per_second": rate})
-            total = 0.0
+            mean = total_loss / ((step - 1) % PROGRESS_STEPS + 1)
+            on_progress(averaged.module, Progress("step", step, recipe.steps, mean, {"samples_per_second": rate}))
+            total_loss = 0.0
     result = averaged.module
-    assert isinstance(result, ReaderNetwork)
+    assert isinstance(result, DigitNetwork)
     return result.eval()
 
 
-def loss_of(
+def digit_loss(
     network: nn.Module, digits: torch.Tensor, labels: torch.Tensor, recipe: DigitRecipe | AdaptRecipe
 ) -> torch.Tensor:
-    """Cross-entropy of the classes over the digits, and of being one over all."""
-    logits, being = network(digits)
-    real = labels != NO_DIGIT
-    classes = functional.cross_entropy(logits[real], labels[real], label_smoothing=recipe.smoothing)
-    return classes + recipe.stranger_loss * functional.binary_cross_entropy_with_logits(being, real.float())
+    """Cross-entropy of the classes, over digits, plus weighted binary cross-entropy of being a digit, over all samples.
+
+    Args:
+        network: gives class logits (n, 10) and logits of being a digit (n,).
+        digits: uint8 (n, 28, 28), white ink on black.
+        labels: int64 (n,), 0 to 9 or NON_DIGIT.
+        recipe: its `smoothing` and `stranger_loss` are used.
+    """
+    logits, is_digit_logits = network(digits)
+    is_digit = labels != NON_DIGIT
+    classes = functional.cross_entropy(logits[is_digit], labels[is_digit], label_smoothing=recipe.smoothing)
+    non_digits = functional.binary_cross_entropy_with_logits(is_digit_logits, is_digit.float())
+    return classes + recipe.stranger_loss * non_digits
 
 
 def batches(recipe: DigitRecipe, dataset: Dataset, seed: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Every batch of the training: new samples, and as many again that were seen before.
+    """Yield the batch of each step: `recipe.fresh` new samples, and as many from the last `recipe.memory` ones.
 
-    The new ones are made by other processes, and are the same whatever their number.
+    Worker processes make the new samples; their number and speed do not change the result.
     """
-    kept: deque[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = deque(
-        maxlen=max(recipe.memory // recipe.fresh, 1)
-    )
-    learnt_from = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
-    with deaf():
-        beside = get_context("spawn").Pool(WORKERS, _start_worker, (learnt_from, seed, recipe.fresh))
-    with beside as pool:
-        waiting = deque(pool.apply_async(_make, (step,)) for step in range(min(AHEAD, recipe.steps)))
+    memory: deque[Samples] = deque(maxlen=max(recipe.memory // recipe.fresh, 1))
+    training = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
+    with block_ctrl_c():
+        workers = get_context("spawn").Pool(WORKERS, _start_worker, (training, seed, recipe.fresh))
+    with workers as pool:
+        pending = deque(pool.apply_async(_fresh_samples, (step,)) for step in range(min(MAX_PREFETCHED, recipe.steps)))
         for step in range(recipe.steps):
-            images, labels = waiting.popleft().get()
-            if step + AHEAD < recipe.steps:
-                waiting.append(pool.apply_async(_make, (step + AHEAD,)))
-            kept.append((images, labels))
-            again, again_labels = _remembered(kept, recipe.fresh, seeds.generator(seed, seeds.SHUFFLE, step))
+            images, labels = pending.popleft().get()
+            if step + MAX_PREFETCHED < recipe.steps:
+                pending.append(pool.apply_async(_fresh_samples, (step + MAX_PREFETCHED,)))
+            memory.append((images, labels))
+            rng = seeds.generator(seed, seeds.SHUFFLE, step)
+            replayed_images, replayed_labels = _replayed_samples(memory, recipe.fresh, rng)
             yield (
-                torch.from_numpy(np.concatenate([images, again])),
-                torch.from_numpy(np.concatenate([labels, again_labels])),
+                torch.from_numpy(np.concatenate([images, replayed_images])),
+                torch.from_numpy(np.concatenate([labels, replayed_labels])),
             )
 
 
-def _remembered(
-    kept: "deque[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]]", count: int, chance: np.random.Generator
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """As many samples as are new in a step, each drawn from all that are kept, and moved by up to a pixel."""
-    chosen = chance.integers(len(kept), size=count)
-    images = np.stack([kept[which][0][at] for at, which in enumerate(chosen)])
-    labels = np.array([kept[which][1][at] for at, which in enumerate(chosen)])
-    return np.roll(images, tuple(chance.integers(-1, 2, 2)), (1, 2)), labels
+def _replayed_samples(memory: deque[Samples], count: int, rng: np.random.Generator) -> Samples:
+    """Draw one sample for each position of a batch from all batches in memory, and shift all by up to one pixel."""
+    chosen = rng.integers(len(memory), size=count)
+    images = np.stack([memory[batch][0][position] for position, batch in enumerate(chosen)])
+    labels = np.array([memory[batch][1][position] for position, batch in enumerate(chosen)])
+    return np.roll(images, tuple(rng.integers(-1, 2, 2)), (1, 2)), labels
 
 
-_worker: tuple[Synthesis, int, int] | None = None
+_worker: tuple[Synthesis, int, int] | None = None  # in a worker process: synthesis, seed, samples per step
 
 
-def _start_worker(digits: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]], seed: int, fresh: int) -> None:
+def _start_worker(digits: LabelledImages, seed: int, fresh: int) -> None:
     global _worker
     import cv2
 
-    end_with_parent()
+    exit_with_parent()
     cv2.setNumThreads(1)
     _worker = Synthesis(digits), seed, fresh
 
 
-def _make(step: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+def _fresh_samples(step: int) -> Samples:
     assert _worker is not None
     synthesis, seed, fresh = _worker
     return synthesis.batch(seed, np.arange(step * fresh, (step + 1) * fresh))

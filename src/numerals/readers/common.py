@@ -1,0 +1,88 @@
+"""What the trainings of both reading networks share: weight averaging, progress, worker processes that make samples."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import parent_process, resource_tracker
+from multiprocessing.process import BaseProcess
+from typing import Literal
+
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is, and its metrics since the last report.
+
+    Attributes:
+        unit: what the training counts.
+        done: finished units, from 1 to `total`.
+        total: units of the whole training.
+        loss: mean training loss since the last report.
+        metrics: further metrics by name, in the order of their columns in history.csv.
+    """
+
+    unit: Literal["step", "round"]
+    done: int
+    total: int
+    loss: float
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def history_row(self) -> dict[str, float]:
+        """The row of history.csv: unit, units, loss, then the metrics."""
+        return {self.unit: self.done, f"{self.unit}s": self.total, "loss": self.loss, **self.metrics}
+
+
+ProgressCallback = Callable[[nn.Module, Progress], None]  # called with the averaged network so far
+
+
+def moving_average(network: nn.Module, decay: float) -> AveragedModel:
+    """Exponential moving average of a network's weights and batch-normalisation statistics.
+
+    Call `.update_parameters(network)` after each optimizer step; `.module` is the averaged network.
+
+    Args:
+        network: the network in training.
+        decay: share of the average that each update keeps, in [0, 1). The first updates keep less, (1 + n) / (10 + n)
+            after n of them, because the first weights are far from good.
+    """
+
+    def update(average: torch.Tensor, new: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+        share = min(decay, (1 + float(count)) / (10 + float(count)))
+        return average * share + new * (1 - share) if new.is_floating_point() else new
+
+    return AveragedModel(network, avg_fn=update, use_buffers=True)
+
+
+@contextmanager
+def block_ctrl_c() -> Iterator[None]:
+    """Start worker processes in this context to keep Ctrl-C from them; the training process handles it and ends them.
+
+    In the training process, Ctrl-C is delivered when the context ends. Does nothing on Windows, where signals cannot
+    be blocked.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # otherwise it starts inside the context, and unblocks Ctrl-C when it does
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def exit_with_parent() -> None:
+    """Call in a worker process: it exits as soon as its parent process ends, even by SIGKILL."""
+    threading.Thread(target=_wait_and_exit, args=(parent_process(),), daemon=True).start()
+
+
+def _wait_and_exit(parent: BaseProcess | None) -> None:
+    if parent is not None:
+        parent.join()
+        os._exit(1)
