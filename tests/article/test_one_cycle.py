@@ -41,7 +41,7 @@ def test_each_step_has_its_own_rate_and_the_last_weights_are_kept(
     used, step = [], KerasAdam.step
 
     def noted(self: KerasAdam) -> None:
-        used.append(self.rate)
+        used.append(self.learning_rate)
         step(self)
 
     monkeypatch.setattr(KerasAdam, "step", noted)

@@ -67,8 +67,8 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
     variable, peer = keras.Variable(np.zeros(40, np.float32)), keras.optimizers.Adam()
     for step, slope in enumerate(slopes):
         rate = 1e-3 if step < 2 else 1e-4
-        optimizer.rate, peer.learning_rate = rate, rate
-        assert optimizer.rate == rate
+        optimizer.learning_rate, peer.learning_rate = rate, rate
+        assert optimizer.learning_rate == rate
         walk_of_torch(optimizer, network.weight, slope[None])
         peer.apply([torch.from_numpy(slope)], [variable])
     theirs = np.asarray(variable.value.detach())

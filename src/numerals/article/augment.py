@@ -1,8 +1,8 @@
-"""Random rotation, zoom and shift of whole batches (the article's section 3). Knows nothing about labels or training.
+"""Rotate, zoom and shift digits at random (the article's section 3), whole batches at once.
 
-The meaning is that of Keras's `ImageDataGenerator`: rotation about the middle, zoom drawn for each axis on its own,
-shifts as shares of the side, bilinear, and outside of the picture its nearest pixel. For the same drawn parameters the
-pixels agree with Keras's own transform within 1/255 (a test compares). No flips: a mirrored digit is another sign.
+The meaning is that of Keras's `ImageDataGenerator`: rotation about the centre, a separate zoom for each axis, shifts as
+fractions of the image side, bilinear interpolation, and the nearest pixel outside of the image. For the same parameters
+the pixels are within 1/255 of Keras's own. There are no flips: a mirrored digit is not a digit.
 """
 
 import math
@@ -19,36 +19,38 @@ Transforms = npt.NDArray[np.float32]  # (n, 5): rotation in degrees, shift x and
 IDENTITY = (0.0, 0.0, 0.0, 1.0, 1.0)
 
 
-def random_transforms(count: int, recipe: AugmentSettings, chance: np.random.Generator) -> Transforms:
-    """One transform for each of `count` digits, uniform within the recipe's ranges: float32 (count, 5).
+def random_transforms(count: int, recipe: AugmentSettings, generator: np.random.Generator) -> Transforms:
+    """Draw a transform for each of `count` digits, uniformly within the recipe's ranges.
 
-    The columns are what Keras calls theta, tx, ty, zx and zy: x runs along a row, y down, and `width_shift` bounds tx.
-    (Keras's own generator crosses the two names: its height_shift_range moves along a row. The article's are equal.)
+    Returns:
+        float32 (count, 5). Keras calls the columns theta, tx, ty, zx and zy. x runs along a row, y down, and
+        `width_shift` limits tx. (Keras's own generator swaps the two: its height_shift_range moves digits along a row.
+        The article's two shifts are equal.)
     """
-    far = transform_limits(recipe)
-    return (np.array(IDENTITY) + chance.uniform(-far, far, (count, len(far)))).astype(np.float32)
+    limits = transform_limits(recipe)
+    return (np.array(IDENTITY) + generator.uniform(-limits, limits, (count, len(limits)))).astype(np.float32)
 
 
 def transform_limits(recipe: AugmentSettings) -> npt.NDArray[np.float64]:
-    """How far each column of a transform may be from the identity, float64 (5,); all zero: no augmentation."""
+    """The largest distance of each column from the identity, float64 (5,); all zero means no augmentation."""
     return np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
 
 
 def apply_transforms(images: torch.Tensor, transforms: Transforms) -> torch.Tensor:
-    """Each digit through its transform.
+    """Transform each image by its row of `transforms`.
 
     Args:
         images: float32 (n, 1, 28, 28), any range.
-        transforms: float32 (n, 5), as `random_transforms` gives them.
+        transforms: float32 (n, 5), as from `random_transforms`.
 
     Returns:
         float32 (n, 1, 28, 28) on the same device, within the range of the images.
     """
-    drawn = torch.from_numpy(np.ascontiguousarray(transforms)).to(images.device)
-    rotation, shift_x, shift_y, zoom_x, zoom_y = drawn.unbind(1)
+    columns = torch.from_numpy(np.ascontiguousarray(transforms)).to(images.device)
+    rotation, shift_x, shift_y, zoom_x, zoom_y = columns.unbind(1)
     cos, sin = torch.cos(rotation * (math.pi / 180)), torch.sin(rotation * (math.pi / 180))
-    middle = (SIDE - 1) / 2  # affine_grid counts from the middle, with 1 at the outermost pixels' centres
-    across = torch.stack([cos * zoom_x, -sin * zoom_y, (cos * shift_x - sin * shift_y) / middle], 1)
-    down = torch.stack([sin * zoom_x, cos * zoom_y, (sin * shift_x + cos * shift_y) / middle], 1)
-    grid = functional.affine_grid(torch.stack([across, down], 1), list(images.shape), align_corners=True)
+    centre = (SIDE - 1) / 2  # affine_grid counts from the centre, with 1 at the outermost pixels' centres
+    x_row = torch.stack([cos * zoom_x, -sin * zoom_y, (cos * shift_x - sin * shift_y) / centre], 1)
+    y_row = torch.stack([sin * zoom_x, cos * zoom_y, (sin * shift_x + cos * shift_y) / centre], 1)
+    grid = functional.affine_grid(torch.stack([x_row, y_row], 1), list(images.shape), align_corners=True)
     return functional.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=True)

@@ -1,6 +1,6 @@
-"""The batches of an epoch: shuffled, augmented, on the device. Knows nothing about networks.
+"""Serve the training digits of an epoch in batches: shuffled, augmented, on the device (the article's section 6).
 
-Chance is derived from (seed, epoch), so that any epoch can be drawn again.
+The order and the transforms depend only on the seed and the epoch, so a resumed training continues any epoch.
 """
 
 from collections.abc import Iterator
@@ -17,39 +17,48 @@ from numerals.article.model import as_input
 from numerals.article.recipe import Recipe
 from numerals.spec import WHITE
 
-CHUNK = 2048  # digits augmented at a time: large enough to be fast, small enough for 50 MB
-SAMPLES = 8  # augmented digits in a row of `augmented_samples`
+MAX_CHUNK = 2048  # digits augmented at once: enough to be fast, in 50 MB
+MOSAIC_COLUMNS = 8
 
 
 def batches(
-    training: LabelledImages, recipe: Recipe, seed: int, epoch: int, device: torch.device, done: int = 0
+    training: LabelledImages, recipe: Recipe, seed: int, epoch: int, device: torch.device, first_step: int = 0
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """The epoch's batches, shuffled, augmented if the recipe does: float32 (b, 1, 28, 28) in [0, 1], int64 (b,).
+    """Yield the epoch's batches of images and labels, shuffled, and augmented if the recipe says so.
 
-    The first `done` are left out, and what is left is the same as without.
+    Args:
+        training: images uint8 (n, 28, 28) and labels (n,).
+        recipe: sets batch size and augmentation.
+        seed, epoch: determine the order and the transforms; epochs count from 1.
+        device: where the batches go.
+        first_step: skip this many batches, as a resumed training does; the others stay the same.
+
+    Yields:
+        float32 (batch, 1, 28, 28) in [0, 1] and int64 (batch,). The last batch may be smaller.
     """
     images, labels = training
     order = seeds.generator(seed, seeds.SHUFFLE, epoch).permutation(len(images))
-    size = recipe.batch_size
     transforms = augment.random_transforms(
         len(images), recipe.augment, seeds.generator(seed, seeds.AUGMENTATION, epoch)
     )
-    chunk = max(1, CHUNK // size) * size
-    for start in range(done * size // chunk * chunk, len(order), chunk):
-        chosen = order[start : start + chunk]
-        digits = as_input(images[chosen], device)
+    batch_size = recipe.batch_size
+    chunk = max(1, MAX_CHUNK // batch_size) * batch_size
+    for start in range(first_step * batch_size // chunk * chunk, len(order), chunk):
+        indices = order[start : start + chunk]
+        digits = as_input(images[indices], device)
         if augment.transform_limits(recipe.augment).any():
-            digits = augment.apply_transforms(digits, transforms[chosen]).contiguous(memory_format=torch.channels_last)
-        truth = torch.from_numpy(labels[chosen].astype(np.int64)).to(device)
-        pairs = zip(digits.split(size), truth.split(size), strict=True)
-        yield from islice(pairs, max(0, done - start // size), None)
+            digits = augment.apply_transforms(digits, transforms[indices]).contiguous(memory_format=torch.channels_last)
+        truth = torch.from_numpy(labels[indices].astype(np.int64)).to(device)
+        pairs = zip(digits.split(batch_size), truth.split(batch_size), strict=True)
+        yield from islice(pairs, max(0, first_step - start // batch_size), None)
 
 
 def augmented_samples(
     training: LabelledImages, recipe: Recipe, seed: int, device: torch.device
 ) -> npt.NDArray[np.uint8]:
-    """The first augmented digits of the training as one picture, uint8 (height, width), SAMPLES in a row."""
+    """The first batch of the first epoch as a mosaic for TensorBoard, uint8 (height, width)."""
     digits, _ = next(batches(training, recipe, seed, 1, device))
-    shown = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
-    shown = shown[: max(1, len(shown) // SAMPLES) * SAMPLES]
-    return np.vstack([np.hstack(list(shown[at : at + SAMPLES])) for at in range(0, len(shown), SAMPLES)])
+    images = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
+    images = images[: max(1, len(images) // MOSAIC_COLUMNS) * MOSAIC_COLUMNS]  # whole rows, if there is one
+    rows = [images[start : start + MOSAIC_COLUMNS] for start in range(0, len(images), MOSAIC_COLUMNS)]
+    return np.vstack([np.hstack(list(row)) for row in rows])

@@ -156,7 +156,7 @@ def fit(
                 }
                 observer.started(recipe, model.describe(network), facts)
             while state.epoch <= recipe.epochs and not state.stopping.stop:
-                rate = cycle.highest(state.epoch) if cycle else state.optimizer.rate
+                rate = cycle.highest(state.epoch) if cycle else state.optimizer.learning_rate
                 loss, accuracy = _learn(state, cycle, recipe, training, checkpoints, board, observer)
                 probabilities = predict(validation[0])
                 _check_loss(float(probabilities.sum()), f"epoch {state.epoch}, after its last step: val_loss")
@@ -165,7 +165,7 @@ def fit(
                 state.history.append(row)
                 is_best = cycle is not None or state.stopping.is_best(row.epoch, row.val_loss)
                 if cycle is None:
-                    state.optimizer.rate = state.plateau.next_rate(row.val_loss, rate)
+                    state.optimizer.learning_rate = state.plateau.next_rate(row.val_loss, rate)
                 if is_best:
                     state.best = row.epoch, snapshot(network)
                 if board:
@@ -215,7 +215,7 @@ def _learn(
     for step, (digits, truth) in enumerate(batches(training, recipe, seed, epoch, device, state.step), state.step + 1):
         seed_torch(device, seeds.torch_seed(seed, seeds.DROPOUT, epoch, step))
         if cycle:
-            optimizer.rate = cycle.rate(epoch - 1 + (step - 0.5) / steps)
+            optimizer.learning_rate = cycle.rate(epoch - 1 + (step - 0.5) / steps)
         with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
             logits = network(digits)
         loss = functional.cross_entropy(logits.float(), truth, label_smoothing=recipe.label_smoothing)
