@@ -1,6 +1,7 @@
-"""The HTTP interface: what is asked, and where it is answered. Knows nothing about sockets and processes.
+"""The HTTP routes: /v1/read, recognise, explain, corrections and model; health, metrics, the web page and /docs.
 
-Models are opened once, when the application starts: `work`.
+To add a route, define it in the `_add_..._routes` function that fits and describe its JSON in `schemas`. The models and
+threads behind the routes are `engine`'s; what every request passes first is `middleware`'s.
 """
 
 import asyncio
@@ -19,266 +20,343 @@ from starlette.routing import Route
 
 import numerals
 from numerals.errors import InputError, StorageError
-from numerals.results import Page, Recognition
+from numerals.results import Page
 from numerals.server import schemas
+from numerals.server.corrections import MAX_ID
 from numerals.server.docs_page import docs_page
-from numerals.server.engine import Work
-from numerals.server.metrics import Metrics
-from numerals.server.middleware import AGAIN, Gate
-from numerals.server.settings import ServerSettings
+from numerals.server.engine import ReadingEngine
+from numerals.server.metrics import ServerMetrics
+from numerals.server.middleware import RETRY_AFTER, RequestChecks
+from numerals.server.settings import (
+    MAX_BODY_BYTES,
+    MAX_DIGITS_PER_REQUEST,
+    MAX_PICTURE_PIXELS,
+    RECEIVE_TIMEOUT_SECONDS,
+    RESPONSE_TIMEOUT_SECONDS,
+    ServerSettings,
+)
 
-FOLDER = "page"
-KINDS = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-PICTURE = {"type": "string", "format": "binary"}
-MEDIA = ("application/octet-stream", "image/png", "image/jpeg", "image/webp", "image/gif", "image/tiff", "image/bmp")
-BODY = {
+CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+SWITCH_INTERVAL_SECONDS = 0.001  # with Python's 0.005, threads that read would delay health checks by that at each turn
+FILE_SCHEMA = {"type": "string", "format": "binary"}
+PICTURE_TYPES = (
+    "application/octet-stream",
+    *("image/png", "image/jpeg", "image/webp", "image/gif", "image/tiff", "image/bmp"),
+)
+PICTURE_BODY = {
     "required": True,
-    "content": {kind: {"schema": PICTURE} for kind in MEDIA}
+    "content": {media_type: {"schema": FILE_SCHEMA} for media_type in PICTURE_TYPES}
     | {
         "multipart/form-data": {
-            "schema": {"type": "object", "properties": {"file": PICTURE}, "required": ["file"]},
+            "schema": {"type": "object", "properties": {"file": FILE_SCHEMA}, "required": ["file"]},
         }
     },
 }
-WHY = {
-    400: "Not a request of this interface",
-    401: "No token, or not the one of this server",
-    403: "A foreign Host or Origin",
-    404: "No such correction",
-    413: "Over ten million bytes",
-    422: "Not readable: one line says why",
-    503: "Too many requests at once, or not ready; Retry-After says when to come again",
+API_DESCRIPTION = (
+    "Reads handwritten digits in pictures. "
+    f"Limits: {MAX_BODY_BYTES // 10**6} MB and {MAX_PICTURE_PIXELS // 10**6} megapixels per picture; a request must "
+    f"arrive within {RECEIVE_TIMEOUT_SECONDS:g} seconds (else 408) and is answered within "
+    f"{RESPONSE_TIMEOUT_SECONDS:g} seconds (else 503). "
+    'Errors are JSON, `{"detail": "..."}`, in one line. '
+    "If the server has a token, send `Authorization: Bearer TOKEN` with `/v1/` and `/metrics`."
+)
+ERROR_DESCRIPTIONS = {
+    400: "The form or the JSON cannot be parsed.",
+    401: "The token is missing or wrong.",
+    403: "The `Host` or `Origin` header is not this server's.",
+    404: "There is no correction with this id.",
+    413: f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
+    422: "The picture or a field cannot be used; `detail` says why.",
+    503: "The server is overloaded, stopping, or cannot access the corrections. Wait as `Retry-After` says.",
 }
 
 
-def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """What an endpoint may answer besides success."""
-    return {status: {"model": schemas.Problem, "description": WHY[status]} for status in statuses}
-
-
-def application(settings: ServerSettings) -> Gate:
-    """The whole as ASGI."""
-    metrics = Metrics()
+def create_app(settings: ServerSettings) -> RequestChecks:
+    """Create the ASGI application; it loads the models when it starts up."""
+    metrics = ServerMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        sys.setswitchinterval(0.001)  # else a thread that reads keeps a health check waiting for five at each turn
-        app.state.work = Work(settings, metrics)
+        sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
+        app.state.engine = ReadingEngine(settings, metrics)
         yield
-        app.state.work.close()
+        app.state.engine.close()
 
     app = FastAPI(
         title="numerals",
         version=numerals.__version__,
-        description="Reads handwritten digits in pictures. Errors have one line, `detail`. A server with a token wants "
-        "`Authorization: Bearer TOKEN`.",
+        description=API_DESCRIPTION,
         docs_url=None,
         redoc_url=None,
         lifespan=lifespan,
     )
-    gate = Gate(app, settings, metrics)
-    _answer_errors(app)
-    _add_reading(app)
-    _add_corrections(app)
-    _add_state(app, gate, metrics)
-    _add_page(app)
-    return gate
+    checked_app = RequestChecks(app, settings, metrics)
+    _add_error_handlers(app)
+    _add_reading_routes(app)
+    _add_correction_routes(app)
+    _add_status_routes(app, checked_app, metrics)
+    _add_page_routes(app)
+    return checked_app
 
 
-def _answer_errors(app: FastAPI) -> None:
-    """Every refusal is a line in JSON."""
-
-    async def problem(request: Request, error: Exception) -> Response:
-        if isinstance(error, RequestValidationError):
-            first = error.errors()[0]
-            return _problem(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
-        if isinstance(error, StorageError):
-            return _problem(503, str(error), AGAIN)
-        return _problem(422, str(error))
-
-    async def wrong_method(request: Request, error: Exception) -> Response:
-        """Starlette names the methods of the first endpoint at a path only."""
-        places = [route for route in app.routes if isinstance(route, Route)]
-        allowed = {each for route in places if route.path_regex.match(request.url.path) for each in route.methods or ()}
-        return _problem(405, "not a method of this path", {"Allow": ", ".join(sorted(allowed))})
-
-    app.add_exception_handler(405, wrong_method)
-    for kind in (RequestValidationError, InputError, StorageError):
-        app.add_exception_handler(kind, problem)
+def _error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Describe the error responses of a route for OpenAPI."""
+    return {status: {"model": schemas.ErrorOut, "description": ERROR_DESCRIPTIONS[status]} for status in statuses}
 
 
-def _problem(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+def _error(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     return JSONResponse({"detail": detail}, status, headers)
 
 
-def _add_reading(app: FastAPI) -> None:
-    limits = refusals(400, 401, 403, 413, 422, 503)
+def _engine(request: Request) -> ReadingEngine:
+    engine: ReadingEngine = request.app.state.engine
+    return engine
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    """Turn every error into one line of JSON."""
+
+    async def handle_error(request: Request, error: Exception) -> Response:
+        if isinstance(error, RequestValidationError):
+            first = error.errors()[0]
+            return _error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        if isinstance(error, StorageError):
+            return _error(503, str(error), RETRY_AFTER)
+        return _error(422, str(error))
+
+    async def handle_wrong_method(request: Request, error: Exception) -> Response:
+        """Allow lists the methods of all routes at the path; Starlette lists only those of the first one."""
+        routes = [route for route in app.routes if isinstance(route, Route)]
+        allowed = {
+            method for route in routes if route.path_regex.match(request.url.path) for method in route.methods or ()
+        }
+        names = ", ".join(sorted(allowed))
+        return _error(405, f"{request.method} is not allowed here; use {names}", {"Allow": names})
+
+    app.add_exception_handler(405, handle_wrong_method)
+    for error_type in (RequestValidationError, InputError, StorageError):
+        app.add_exception_handler(error_type, handle_error)
+
+
+def _add_reading_routes(app: FastAPI) -> None:
+    errors = _error_responses(400, 401, 403, 413, 422, 503)
 
     @app.post(
         "/v1/read",
-        summary="The digits in a picture",
-        responses={200: {"model": schemas.PageOut}, **limits},
-        openapi_extra={"requestBody": BODY},
+        summary="Read the digits in a picture",
+        response_model=schemas.PageOut,
+        response_description="The rows of digits.",
+        responses=errors,
+        openapi_extra={"requestBody": PICTURE_BODY},
     )
     async def read(
         request: Request,
-        seen: Annotated[bool, Query(description="Give the 28x28 that the network saw of each digit, too")] = False,
-        drawn: Annotated[bool, Query(description="Drawn on an empty pad: upright, a straight stroke is a 1")] = False,
+        seen: Annotated[bool, Query(description="Also return the 28x28 network input of each digit")] = False,
+        drawn: Annotated[
+            bool,
+            Query(description="The picture is a drawing on an empty pad: upright, and a straight stroke is a 1"),
+        ] = False,
     ) -> Response:
-        """A photograph, scan or drawing, as the body or as the form field `file`: rows of digits, each with its box and
-        how sure it is. PNG, JPEG, WebP, GIF, TIFF, BMP and PPM, up to ten million bytes and 25 megapixels."""
-        work: Work = request.app.state.work
-        picture = await _picture(request)
-        async with work.queue.place():
-            page = await work.read(picture, drawn)
-        return JSONResponse(_page(page, seen))
+        """Send a photo, scan or drawing as the request body, or as the field `file` of a form. Formats: PNG, JPEG,
+        WebP, GIF, TIFF, BMP and PPM. You get the rows of digits, each digit with its bounding box and confidence."""
+        engine = _engine(request)
+        picture = await _uploaded_picture(request)
+        async with engine.queue.slot():
+            page = await engine.read(picture, drawn)
+        return JSONResponse(_page_json(page, seen))
 
     @app.post(
-        "/v1/recognise", summary="Many single digits", responses={200: {"model": schemas.RecognitionOut}, **limits}
+        "/v1/recognise",
+        summary="Recognise single digits",
+        description=f"Send up to {MAX_DIGITS_PER_REQUEST} pictures of 28x28 pixels, one digit in each. For each you "
+        "get the most probable digit, all ten probabilities, and whether it looks like a digit at all.",
+        response_model=schemas.RecognitionOut,
+        response_description="One result per picture.",
+        responses=errors,
     )
-    async def recognise(request: Request, asked: schemas.RecogniseIn) -> Response:
-        """Pictures of one digit each, of 28x28 pixels."""
-        work: Work = request.app.state.work
-        digits = schemas.digits_of(asked.digits, asked.n)
-        async with work.queue.place():
-            found: Recognition = await work.recognise(digits)
-        return JSONResponse(found.to_dict())
+    async def recognise(request: Request, body: schemas.RecogniseIn) -> Response:
+        engine = _engine(request)
+        digits = schemas.decode_digits(body.digits, body.n, "digits")
+        async with engine.queue.slot():
+            recognition = await engine.recognise(digits)
+        return JSONResponse(recognition.to_dict())
 
-    @app.post("/v1/explain", summary="Why a digit", responses={200: {"model": schemas.ExplanationOut}, **limits})
-    async def explain(request: Request, asked: schemas.ExplainIn) -> Response:
-        """The ten probabilities of one digit, and which parts of its ink spoke for one of them: those without which it
-        would be less likely."""
-        work: Work = request.app.state.work
-        digit = schemas.digits_of(asked.seen, 1)[0]
-        async with work.queue.place():
-            found = await work.explain(digit, asked.digit)
+    @app.post(
+        "/v1/explain",
+        summary="Explain a digit",
+        response_model=schemas.ExplanationOut,
+        response_description="The probabilities and the heat map.",
+        responses=errors,
+    )
+    async def explain(request: Request, body: schemas.ExplainIn) -> Response:
+        """Send the network input of one digit and a class. You get the ten probabilities, and a heat map that shows
+        which parts of the ink make the class more or less probable: each part is covered in turn."""
+        engine = _engine(request)
+        digit = schemas.decode_digits(body.seen, 1, "seen")[0]
+        async with engine.queue.slot():
+            explanation = await engine.explain(digit, body.digit)
         return JSONResponse(
             {
-                "probabilities": found.probabilities.tolist(),
-                "is_digit": found.is_digit,
-                "heat": [[round(value, 3) for value in row] for row in found.heat.tolist()],
+                "probabilities": explanation.probabilities.tolist(),
+                "is_digit": explanation.is_digit,
+                "heat": [[round(value, 3) for value in row] for row in explanation.heat.tolist()],
             }
         )
 
 
-async def _picture(request: Request) -> bytes:
-    """The body, or the file in the form."""
+async def _uploaded_picture(request: Request) -> bytes:
+    """Return the picture file in the request: its body, or the field `file` of a form."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await request.body()
     try:
         form = await MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8).parse()
     except (MultiPartException, KeyError) as error:
-        raise HTTPException(400, f"the form cannot be read ({getattr(error, 'message', 'no boundary')})") from error
+        reason = getattr(error, "message", "Content-Type has no boundary")
+        raise HTTPException(400, f"request body: not a valid form ({reason}); send the picture as the body") from error
     try:
         file = form.get("file")
         if file is None or isinstance(file, str):
-            raise HTTPException(422, "the form has no file named file")
+            raise HTTPException(422, "request body: the form has no file in its field file; send the picture there")
         return await file.read()
     finally:
         await form.close()
 
 
-def _page(page: Page, seen: bool) -> dict[str, Any]:
-    found = page.to_dict()
-    if seen:
-        for row, read in zip(found["rows"], page.rows, strict=True):
-            for digit, one in zip(row["digits"], read.digits, strict=True):
-                digit["seen"] = schemas.encoded(one.seen.tobytes())
-    return found
+def _page_json(page: Page, with_seen: bool) -> dict[str, Any]:
+    content = page.to_dict()
+    if with_seen:
+        for row_content, row in zip(content["rows"], page.rows, strict=True):
+            for digit_content, digit in zip(row_content["digits"], row.digits, strict=True):
+                digit_content["seen"] = schemas.encode_base64(digit.seen.tobytes())
+    return content
 
 
-def _add_corrections(app: FastAPI) -> None:
+def _add_correction_routes(app: FastAPI) -> None:
     @app.post(
         "/v1/corrections",
         status_code=201,
-        summary="Keep a correction",
-        responses={201: {"model": schemas.Kept}, **refusals(400, 401, 403, 413, 422, 503)},
+        summary="Save a correction",
+        response_model=schemas.CorrectionIdOut,
+        response_description="The correction is saved.",
+        responses=_error_responses(400, 401, 403, 413, 422, 503),
     )
-    async def correct(request: Request, asked: schemas.CorrectionIn) -> Response:
-        """A digit that was misread, with its picture: `numerals train --init shipped --data corrections:FILE` learns
-        from them."""
-        work: Work = request.app.state.work
-        picture = schemas.decoded(asked.picture, "picture")
-        seen = None if asked.seen is None else schemas.digits_of(asked.seen, 1).tobytes()
-        async with work.queue.place():
-            png = await work.digit(picture)
-            kept = await asyncio.to_thread(work.corrections.add, asked.digit, asked.read, png, seen)
-        return JSONResponse({"id": kept}, 201)
+    async def create_correction(request: Request, body: schemas.CorrectionIn) -> Response:
+        """Send the picture of a misread digit and the correct digit. To train the model on saved corrections, run
+        `numerals train --init shipped --data corrections:FILE`."""
+        engine = _engine(request)
+        picture = schemas.decode_base64(body.picture, "picture")
+        seen = None if body.seen is None else schemas.decode_digits(body.seen, 1, "seen").tobytes()
+        async with engine.queue.slot():
+            png = await engine.reencode(picture)
+            correction_id = await asyncio.to_thread(engine.corrections.add, body.digit, body.read, png, seen)
+        return JSONResponse({"id": correction_id}, 201)
 
     @app.get(
         "/v1/corrections",
-        summary="What was corrected",
-        responses={200: {"model": schemas.CorrectionsOut}, **refusals(401, 403, 422, 503)},
+        summary="List corrections",
+        response_model=schemas.CorrectionsOut,
+        response_description="One page of corrections.",
+        responses=_error_responses(401, 403, 422, 503),
     )
-    def listed(
+    def list_corrections(
         request: Request,
-        limit: Annotated[int, Query(ge=1, le=200)] = 50,
-        before: Annotated[int | None, Query(ge=1, le=2**63 - 1, description="Those kept before this id")] = None,
+        limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of corrections to return")] = 50,
+        before: Annotated[
+            int | None,
+            Query(ge=1, le=MAX_ID, description="Return only corrections with a smaller id: the next page of a list"),
+        ] = None,
     ) -> Response:
-        """The newest first."""
-        kept = request.app.state.work.corrections
-        found = [
-            {"id": each.id, "at": each.at, "digit": each.digit, "read": each.read}
-            | {"picture": schemas.encoded(each.picture)}
-            for each in kept.latest(limit, before)
+        """List saved corrections, newest first."""
+        store = _engine(request).corrections
+        corrections = [
+            {
+                "id": correction.id,
+                "at": correction.at,
+                "digit": correction.digit,
+                "read": correction.read,
+                "picture": schemas.encode_base64(correction.picture),
+            }
+            for correction in store.latest(limit, before)
         ]
-        return JSONResponse({"count": kept.count(), "file": str(kept.path), "corrections": found})
+        return JSONResponse({"count": store.count(), "file": str(store.path), "corrections": corrections})
 
     @app.delete(
         "/v1/corrections/{number}",
         status_code=204,
-        summary="Forget a correction",
-        responses={**refusals(401, 403, 404, 422, 503)},
+        summary="Delete a correction",
+        response_description="The correction is deleted.",
+        responses=_error_responses(401, 403, 404, 422, 503),
     )
-    def delete(request: Request, number: Annotated[int, Path(ge=1, le=2**63 - 1)]) -> Response:
-        """Forget the correction with this id."""
-        if not request.app.state.work.corrections.delete(number):
-            return _problem(404, f"no correction {number}")
+    def delete_correction(
+        request: Request, number: Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the correction")]
+    ) -> Response:
+        """Delete the correction with this id."""
+        if not _engine(request).corrections.delete(number):
+            return _error(404, f"no correction with id {number}; GET /v1/corrections lists them")
         return Response(status_code=204)
 
 
-def _add_state(app: FastAPI, gate: Gate, metrics: Metrics) -> None:
-    @app.get("/v1/model", summary="Which models", responses={200: {"model": schemas.ModelOut}, **refusals(401, 403)})
-    def model(request: Request) -> Response:
-        """What the models' cards say: accuracy, calibration, data, versions."""
-        return JSONResponse({"version": numerals.__version__, **request.app.state.work.reader.cards})
+def _add_status_routes(app: FastAPI, checked_app: RequestChecks, metrics: ServerMetrics) -> None:
+    @app.get(
+        "/v1/model",
+        summary="Describe the models",
+        response_model=schemas.ModelOut,
+        response_description="The model cards.",
+        responses=_error_responses(401, 403),
+    )
+    def describe_models(request: Request) -> Response:
+        """Get the cards of both models: accuracy, calibration, training data, versions."""
+        return JSONResponse({"version": numerals.__version__, **_engine(request).reader.cards})
 
-    @app.get("/healthz", summary="Alive", responses={200: {"model": schemas.Status}, **refusals(403)})
-    async def alive() -> Response:
-        """Whether the process answers."""
+    @app.get(
+        "/healthz",
+        summary="Check liveness",
+        response_model=schemas.StatusOut,
+        response_description="The process is alive.",
+        responses=_error_responses(403),
+    )
+    async def check_liveness() -> Response:
+        """Check whether the process answers at all."""
         return JSONResponse({"status": "alive"})
 
-    @app.get("/readyz", summary="Ready", responses={200: {"model": schemas.Status}, **refusals(403, 503)})
-    async def ready() -> Response:
-        """Whether to send requests: no more once it was told to end."""
-        return _problem(503, "ending") if gate.closing else JSONResponse({"status": "ready"})
+    @app.get(
+        "/readyz",
+        summary="Check readiness",
+        response_model=schemas.StatusOut,
+        response_description="The server accepts requests.",
+        responses=_error_responses(403, 503),
+    )
+    async def check_readiness() -> Response:
+        """Check whether to send requests; 503 as soon as the server begins to stop."""
+        return _error(503, "the server is stopping") if checked_app.shutting_down else JSONResponse({"status": "ready"})
 
     @app.get(
         "/metrics",
-        summary="Counters for Prometheus",
-        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **refusals(401, 403)},
+        summary="Get metrics for Prometheus",
+        response_description="Prometheus's text format.",
+        responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}, **_error_responses(401, 403)},
     )
-    async def counted() -> Response:
-        """Requests, latencies, the queue, what was refused."""
-        return Response(metrics.text(), media_type="text/plain; version=0.0.4")
+    async def get_metrics() -> Response:
+        """Get the number of requests, their latencies, the length of the queue, and rejections by reason."""
+        return Response(metrics.exposition(), media_type="text/plain; version=0.0.4")
 
 
-def _add_page(app: FastAPI) -> None:
-    """The page and its parts, from memory."""
-    folder = resources.files("numerals") / "server" / FOLDER
-    parts = {part.name: part.read_bytes() for part in folder.iterdir() if "." in part.name}
+def _add_page_routes(app: FastAPI) -> None:
+    """Serve the web page and its files from memory."""
+    folder = resources.files("numerals") / "server" / "page"
+    files = {file.name: file.read_bytes() for file in folder.iterdir() if "." in file.name}
 
-    def send(name: str) -> Response:
-        return Response(parts[name], media_type=KINDS[name[name.rindex(".") :]])
+    def file_response(name: str) -> Response:
+        return Response(files[name], media_type=CONTENT_TYPES[name[name.rindex(".") :]])
 
     @app.get("/", include_in_schema=False)
-    async def page() -> Response:
-        return send("index.html")
+    async def get_page() -> Response:
+        return file_response("index.html")
 
     @app.get("/page/{name}", include_in_schema=False)
-    async def part(name: str) -> Response:
-        return send(name) if name in parts else _problem(404, "no such page")
+    async def get_page_file(name: str) -> Response:
+        return file_response(name) if name in files else _error(404, f"no page file {name!r}")
 
     @app.get("/docs", include_in_schema=False)
-    async def docs() -> Response:
+    async def get_docs() -> Response:
         return Response(docs_page(app.openapi()), media_type="text/html")

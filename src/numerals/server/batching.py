@@ -1,12 +1,13 @@
-"""Digits of requests that arrive together, recognised as one batch. Knows nothing about HTTP.
+"""Micro-batching: digits of requests that arrive at the same time are recognised as one batch.
 
-Nobody waits for company: what comes while a batch is at work is the next one. Measured on two cores with single digits
-from a hundred clients: see docs/log.md.
+No request waits for a batch to fill up: requests that arrive while a batch is in progress form the next one. Measured
+on two cores with single digits from a hundred clients: see docs/log.md.
 """
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -14,66 +15,81 @@ import numpy.typing as npt
 
 from numerals.results import Recognition
 
-TOGETHER = 256  # digits of a batch; a request of more is one by itself: it gains nothing, and others would wait for it
+MAX_BATCH_DIGITS = 256  # a larger request is a batch by itself: it gains nothing, and others would wait for it
 
 Digits = npt.NDArray[np.uint8]  # (n, 28, 28)
-Waiting = tuple[Digits, "asyncio.Future[Recognition]"]
 
 
-class Batches:
-    """Asks `recognise`, one batch after the other, in threads of `pool`."""
+@dataclass(frozen=True)
+class _Pending:
+    """Digits of one request, and where its result goes."""
 
-    def __init__(self, recognise: Callable[[Digits], Recognition], pool: Executor) -> None:
-        self._recognise, self._pool = recognise, pool
-        self._waiting: list[Waiting] = []
-        self._working: asyncio.Task[None] | None = None
+    digits: Digits
+    result: "asyncio.Future[Recognition]"
+
+
+class MicroBatcher:
+    """Recognises digits in batches, one batch at a time.
+
+    Args:
+        recognise: the model; uint8 (n, 28, 28) to n results.
+        executor: runs `recognise`.
+    """
+
+    def __init__(self, recognise: Callable[[Digits], Recognition], executor: Executor) -> None:
+        self._recognise, self._executor = recognise, executor
+        self._pending: list[_Pending] = []
+        self._worker: asyncio.Task[None] | None = None
 
     async def __call__(self, digits: Digits) -> Recognition:
+        """Recognise digits of one request: uint8 (n, 28, 28)."""
         loop = asyncio.get_running_loop()
-        if len(digits) > TOGETHER:
-            return await loop.run_in_executor(self._pool, self._recognise, digits)
-        answer: asyncio.Future[Recognition] = loop.create_future()
-        self._waiting.append((digits, answer))
-        if self._working is None:
-            self._working = loop.create_task(self._work())
-        return await answer
+        if len(digits) > MAX_BATCH_DIGITS:
+            return await loop.run_in_executor(self._executor, self._recognise, digits)
+        result: asyncio.Future[Recognition] = loop.create_future()
+        self._pending.append(_Pending(digits, result))
+        if self._worker is None:
+            self._worker = loop.create_task(self._run_batches())
+        return await result
 
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         loop = asyncio.get_running_loop()
-        while batch := self._next():
+        while batch := self._next_batch():
             try:
-                digits = np.concatenate([each for each, _ in batch])
-                found = await loop.run_in_executor(self._pool, self._recognise, digits)
-            except Exception as error:  # noqa: BLE001 (whatever it is, those who wait are told)
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(error)
+                digits = np.concatenate([pending.digits for pending in batch])
+                recognition = await loop.run_in_executor(self._executor, self._recognise, digits)
+            except Exception as error:  # noqa: BLE001 (every waiting request gets the error, whatever it is)
+                for pending in batch:
+                    if not pending.result.done():
+                        pending.result.set_exception(error)
             else:
-                parts = split(found, [len(each) for each, _ in batch])
-                for (_, future), part in zip(batch, parts, strict=True):
-                    if not future.done():
-                        future.set_result(part)
-        self._working = None
+                parts = split_recognition(recognition, [len(pending.digits) for pending in batch])
+                for pending, part in zip(batch, parts, strict=True):
+                    if not pending.result.done():
+                        pending.result.set_result(part)
+        self._worker = None
 
-    def _next(self) -> list[Waiting]:
-        """The first of those that wait, as many as fit; who has gone meanwhile is left out."""
-        batch: list[Waiting] = []
-        self._waiting = [each for each in self._waiting if not each[1].done()]
-        while self._waiting and sum(len(each) for each, _ in [*batch, self._waiting[0]]) <= TOGETHER:
-            batch.append(self._waiting.pop(0))
+    def _next_batch(self) -> list[_Pending]:
+        """Take the oldest pending requests, as many as fit; skip those whose client has gone."""
+        batch: list[_Pending] = []
+        size = 0
+        self._pending = [pending for pending in self._pending if not pending.result.done()]
+        while self._pending and size + len(self._pending[0].digits) <= MAX_BATCH_DIGITS:
+            size += len(self._pending[0].digits)
+            batch.append(self._pending.pop(0))
         return batch
 
 
-def split(found: Recognition, sizes: list[int]) -> list[Recognition]:
-    """A batch's answers as those of so many pictures each."""
+def split_recognition(recognition: Recognition, sizes: list[int]) -> list[Recognition]:
+    """Split the results of a batch into those of its requests, which have `sizes` digits each."""
     ends = np.cumsum([0, *sizes]).tolist()
     return [
         Recognition(
-            found.digits[start:end],
-            found.confidence[start:end],
-            found.rejected[start:end],
-            found.probabilities[start:end],
-            found.is_digit[start:end],
+            recognition.digits[start:end],
+            recognition.confidence[start:end],
+            recognition.rejected[start:end],
+            recognition.probabilities[start:end],
+            recognition.is_digit[start:end],
         )
         for start, end in pairwise(ends)
     ]

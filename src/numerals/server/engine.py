@@ -1,6 +1,7 @@
-"""What answers the interface: models, corrections, threads, the process that decodes. Knows nothing about HTTP's words.
+"""The models, reader threads, decoding process and corrections of one server process.
 
-Models are opened once. Pictures are decoded by the sandbox, in a process of its own, and read in READERS threads.
+Models are loaded once. Uploaded pictures are decoded in a sandboxed process and read in READER_THREADS threads; single
+digits are recognised in one thread, in batches.
 """
 
 import asyncio
@@ -17,47 +18,71 @@ from numerals.read.pixels import shrink
 from numerals.read.reader import Reader
 from numerals.read.sandbox import Sandbox
 from numerals.results import Page
-from numerals.server.batching import Batches
+from numerals.server.batching import MicroBatcher
 from numerals.server.corrections import CorrectionStore
-from numerals.server.metrics import Metrics
-from numerals.server.middleware import Queue
-from numerals.server.settings import MOST_PIXELS, READERS, ServerSettings
+from numerals.server.metrics import ServerMetrics
+from numerals.server.middleware import RequestQueue
+from numerals.server.settings import (
+    DECODE_TIMEOUT_SECONDS,
+    MAX_DECODER_MEBIBYTES,
+    MAX_PICTURE_PIXELS,
+    READ_TIMEOUT_SECONDS,
+    READER_THREADS,
+    ServerSettings,
+)
 
-SECONDS, MEBIBYTES = 1.5, 192  # that decoding a picture may take
-READING = 8.0  # seconds after which reading one is given up: else it would go on after its answer is due
 
+class ReadingEngine:
+    """Does the work behind the routes, off the event loop.
 
-class Work:
-    """All that a process has to answer with."""
+    Attributes:
+        reader: the models.
+        corrections: the file of corrections.
+        queue: limits how many requests use the engine at the same time; take a slot before you call a method.
+        recognise: coroutine function; uint8 (n, 28, 28) to a Recognition of n digits.
+    """
 
-    def __init__(self, settings: ServerSettings, metrics: Metrics) -> None:
+    def __init__(self, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self.reader = Reader(settings.model)
         self.corrections = CorrectionStore(settings.corrections_file)
-        self.queue = Queue(settings.queue_size, metrics)
-        self._sandbox = Sandbox(SECONDS, MEBIBYTES, max_pixels=MOST_PIXELS)
-        self._threads = ThreadPoolExecutor(READERS, thread_name_prefix="read")
-        self._single = ThreadPoolExecutor(1, thread_name_prefix="single")
-        self.recognise = Batches(self.reader.recognise, self._single)
+        self.queue = RequestQueue(settings.queue_size, metrics)
+        self._sandbox = Sandbox(DECODE_TIMEOUT_SECONDS, MAX_DECODER_MEBIBYTES, max_pixels=MAX_PICTURE_PIXELS)
+        self._page_threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
+        self._digit_thread = ThreadPoolExecutor(1, thread_name_prefix="single")
+        self.recognise = MicroBatcher(self.reader.recognise, self._digit_thread)
 
     async def read(self, picture: bytes, drawn: bool) -> Page:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._read, picture, drawn)
+        """Read the rows of digits in an encoded picture.
 
-    async def digit(self, picture: bytes) -> bytes:
-        """A strange picture of a digit as a PNG of our own, of bounded size."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._digit, picture)
+        Args:
+            picture: contents of a picture file.
+            drawn: the picture is a drawing on an empty pad: upright, and a straight stroke is a 1.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._page_threads, self._read, picture, drawn)
 
-    async def explain(self, digit: npt.NDArray[np.uint8], named: int) -> Explanation:
-        return await asyncio.get_running_loop().run_in_executor(self._single, self.reader.explain, digit, named)
+    async def reencode(self, picture: bytes) -> bytes:
+        """Decode an uploaded picture of one digit and return it as a PNG of bounded size, without any metadata."""
+        return await asyncio.get_running_loop().run_in_executor(self._page_threads, self._reencode, picture)
+
+    async def explain(self, digit: npt.NDArray[np.uint8], label: int) -> Explanation:
+        """Explain how much each part of a digit's ink supports a label.
+
+        Args:
+            digit: uint8 (28, 28), white ink on black.
+            label: the class to explain, 0 to 9.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._digit_thread, self.reader.explain, digit, label)
 
     def _read(self, picture: bytes, drawn: bool) -> Page:
-        return self.reader.read(self._sandbox.decode(picture), drawn, timeout=READING)
+        return self.reader.read(self._sandbox.decode(picture), drawn, timeout=READ_TIMEOUT_SECONDS)
 
-    def _digit(self, picture: bytes) -> bytes:
+    def _reencode(self, picture: bytes) -> bytes:
         file = io.BytesIO()
         Image.fromarray(shrink(self._sandbox.decode(picture).pixels, MAX_SIDE)).save(file, "PNG")
         return file.getvalue()
 
     def close(self) -> None:
+        """End the decoding process and the threads; drop what they have not begun."""
         self._sandbox.close()
-        for threads in (self._threads, self._single):
+        for threads in (self._page_threads, self._digit_thread):
             threads.shutdown(wait=False, cancel_futures=True)

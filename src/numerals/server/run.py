@@ -1,6 +1,8 @@
-"""`numerals serve`: a socket, one or several processes that answer at it, and their end.
+"""The sockets and processes of `numerals serve`: listening, starting workers, stopping on SIGTERM or Ctrl-C.
 
-Told to end (SIGTERM, SIGINT), a process is not ready at once, answers what it has accepted, and stops.
+On SIGTERM a process first answers 503 on /readyz, but accepts connections for SHUTDOWN_GRACE_SECONDS more, so that load
+balancers notice; then it answers every request that it has accepted, and exits with code 0. A second signal ends it at
+once.
 """
 
 import asyncio
@@ -18,61 +20,78 @@ from types import FrameType
 import uvicorn
 
 from numerals.errors import FailureError, InputError
-from numerals.server.app import application
-from numerals.server.http_protocol import TimedProtocol
-from numerals.server.metrics import SHARED
-from numerals.server.settings import ANSWER, GRACE, SEND, ServerSettings
+from numerals.server.app import create_app
+from numerals.server.http_protocol import DeadlineProtocol
+from numerals.server.metrics import MULTIPROCESS_VARIABLE
+from numerals.server.settings import (
+    RECEIVE_TIMEOUT_SECONDS,
+    RESPONSE_TIMEOUT_SECONDS,
+    SHUTDOWN_GRACE_SECONDS,
+    ServerSettings,
+)
 
-BACKLOG = 2048  # connections that the system holds until one is free
-IDLE = 20  # seconds that a connection may say nothing between requests
-LAST = int(SEND + ANSWER)  # seconds from the closed door to the end of what was accepted
-SOON = 3.0  # seconds after which a process that ended by itself is no bad start
-SIGNALS = (signal.SIGTERM, signal.SIGINT)
+SOCKET_BACKLOG = 2048  # connections that the system holds until a process accepts them
+KEEP_ALIVE_SECONDS = 20  # idle time allowed between two requests of a connection
+DRAIN_TIMEOUT_SECONDS = int(RECEIVE_TIMEOUT_SECONDS + RESPONSE_TIMEOUT_SECONDS)  # to answer what was accepted
+STARTUP_FAILURE_SECONDS = 3.0  # a worker that ends sooner than this failed to start, and is not replaced
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-def serve(settings: ServerSettings, say: Callable[[str], None]) -> None:
-    """Answer until told to end.
+def serve(settings: ServerSettings, log: Callable[[str], None]) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Args:
+        settings: where and how to serve.
+        log: gets one line with the address.
 
     Raises:
-        InputError: an address that cannot be bound, or that strangers could use; a model that is none.
-        FailureError: a process that cannot start.
+        InputError: the settings are unsafe, the address is not available, or the model cannot be used.
+        FailureError: a worker process failed to start.
     """
     settings.check()
-    listening = _bound(settings)
-    host, port = listening.getsockname()[:2]
-    place = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    listener = _listen(settings)
+    host, port = listener.getsockname()[:2]
+    url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
-    def ready() -> None:
-        say(f"reading digits at {place}, its interface at {place}/docs; Ctrl-C ends it")
+    def announce() -> None:
+        log(f"serving at {url}, API documentation at {url}/docs; press Ctrl-C to stop")
 
     if settings.workers == 1:
-        answer(settings, listening, ready)
+        run_worker(settings, listener, announce)
     else:
-        ready()
-        _supervise(settings, listening)
+        announce()
+        _supervise_workers(settings, listener)
 
 
-def _bound(settings: ServerSettings) -> socket.socket:
+def _listen(settings: ServerSettings) -> socket.socket:
     try:
         family, *_, address = socket.getaddrinfo(settings.host, settings.port, type=socket.SOCK_STREAM)[0]
-        listening = socket.socket(family, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind(address)
-        listening.listen(BACKLOG)
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(SOCKET_BACKLOG)
     except (OSError, UnicodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else error
-        raise InputError(f"{settings.host} port {settings.port}: cannot be served ({why}); choose another") from error
-    return listening
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"--host {settings.host} --port {settings.port}: cannot listen ({reason}); choose another host or port"
+        ) from error
+    return listener
 
 
-class Server(uvicorn.Server):
-    """uvicorn's, that first says it is not ready, and accepts for a moment more; its end by a signal is exit code 0."""
+class GracefulServer(uvicorn.Server):
+    """uvicorn's server, which on a signal reports not ready and keeps accepting for SHUTDOWN_GRACE_SECONDS.
 
-    def __init__(self, settings: ServerSettings, ready: Callable[[], None] | None) -> None:
-        self._gate, self._ready, self._told = application(settings), ready, 0.0
+    Args:
+        settings: where and how to serve.
+        on_ready: called when the server accepts requests.
+    """
+
+    def __init__(self, settings: ServerSettings, on_ready: Callable[[], None] | None) -> None:
+        self._app, self._on_ready = create_app(settings), on_ready
+        self._signalled_at: float | None = None  # time.monotonic() of the first signal
         config = uvicorn.Config(
-            self._gate,
-            http=TimedProtocol,
+            self._app,
+            http=DeadlineProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
@@ -80,80 +99,88 @@ class Server(uvicorn.Server):
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            backlog=BACKLOG,
-            timeout_keep_alive=IDLE,
-            timeout_graceful_shutdown=LAST,
+            backlog=SOCKET_BACKLOG,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
         )
         super().__init__(config)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if self._ready:
-            self._ready()
+        if self._on_ready:
+            self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self._told:  # twice is in earnest
+        if self._signalled_at is None:
+            self._signalled_at = time.monotonic()
+        else:
             self.should_exit = self.force_exit = True
-        self._gate.closing, self._told = True, self._told or time.monotonic()
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn's; who is connected already, and waits to be accepted, is not turned away."""
-        loop = asyncio.get_running_loop()
-        for each in sockets or []:
-            with suppress(OSError):  # nobody waits any more
-                for _ in range(BACKLOG):
-                    connected, _ = each.accept()
-                    connected.setblocking(False)
-                    await loop.connect_accepted_socket(self._protocol, connected)
-        await super().shutdown(sockets)
-
-    def _protocol(self) -> TimedProtocol:
-        return TimedProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        self._app.shutting_down = True
 
     async def on_tick(self, counter: int) -> bool:
-        return await super().on_tick(counter) or bool(self._told and time.monotonic() - self._told > GRACE)
+        grace_is_over = (
+            self._signalled_at is not None and time.monotonic() - self._signalled_at > SHUTDOWN_GRACE_SECONDS
+        )
+        return await super().on_tick(counter) or grace_is_over
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Accept the connections that wait in the system's backlog, so that none is dropped, then shut down."""
+        loop = asyncio.get_running_loop()
+        for listener in sockets or []:
+            with suppress(OSError):  # the backlog is empty
+                for _ in range(SOCKET_BACKLOG):
+                    client, _ = listener.accept()
+                    client.setblocking(False)
+                    await loop.connect_accepted_socket(self._create_protocol, client)
+        await super().shutdown(sockets)
+
+    def _create_protocol(self) -> DeadlineProtocol:
+        return DeadlineProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
 
 
-def answer(settings: ServerSettings, listening: socket.socket, ready: Callable[[], None] | None = None) -> None:
-    """What one process does."""
-    Server(settings, ready).run(sockets=[listening])
+def run_worker(settings: ServerSettings, listener: socket.socket, on_ready: Callable[[], None] | None = None) -> None:
+    """Serve in this process until a signal."""
+    GracefulServer(settings, on_ready).run(sockets=[listener])
 
 
-def _supervise(settings: ServerSettings, listening: socket.socket) -> None:
-    """So many processes that answer; one that dies is replaced, and all end with this one."""
+def _supervise_workers(settings: ServerSettings, listener: socket.socket) -> None:
+    """Run `settings.workers` processes that share a listening socket; replace those that die; stop all on a signal."""
     spawn = multiprocessing.get_context("spawn")
-    told: list[int] = []
-    with tempfile.TemporaryDirectory(prefix="numerals-") as counters:
-        os.environ[SHARED] = counters  # before any of them imports prometheus_client
+    signals: list[int] = []
+    with tempfile.TemporaryDirectory(prefix="numerals-") as metrics_folder:
+        os.environ[MULTIPROCESS_VARIABLE] = metrics_folder  # prometheus_client reads it when a worker imports it
 
-        def started() -> process.BaseProcess:
-            worker = spawn.Process(target=answer, args=(settings, listening))
+        def start_worker() -> process.BaseProcess:
+            worker = spawn.Process(target=run_worker, args=(settings, listener))
             worker.start()
             return worker
 
-        before = {each: signal.signal(each, lambda number, _: told.append(number)) for each in SIGNALS}
-        since = time.monotonic()
-        workers = [started() for _ in range(settings.workers)]
+        previous_handlers = {
+            stop_signal: signal.signal(stop_signal, lambda number, _: signals.append(number))
+            for stop_signal in STOP_SIGNALS
+        }
+        last_start = time.monotonic()
+        workers = [start_worker() for _ in range(settings.workers)]
         try:
-            while not told:
+            while not signals:
                 connection.wait([worker.sentinel for worker in workers], 0.2)
-                for place, worker in enumerate(workers):
-                    if not told and worker.exitcode is not None:
-                        if time.monotonic() - since < SOON:
-                            raise FailureError("a process ended as soon as it was started; the lines above say why")
-                        workers[place], since = started(), time.monotonic()
+                for index, worker in enumerate(workers):
+                    if not signals and worker.exitcode is not None:
+                        if time.monotonic() - last_start < STARTUP_FAILURE_SECONDS:
+                            raise FailureError("a worker process failed to start; see its error above")
+                        workers[index], last_start = start_worker(), time.monotonic()
         finally:
-            listening.close()  # ours too: connections would wait at it that nobody takes
-            _end(workers)
-            for each, handler in before.items():
-                signal.signal(each, handler)
+            listener.close()  # else its backlog would take connections that no process accepts
+            _stop_workers(workers)
+            for stop_signal, handler in previous_handlers.items():
+                signal.signal(stop_signal, handler)
 
 
-def _end(workers: list[process.BaseProcess]) -> None:
+def _stop_workers(workers: list[process.BaseProcess]) -> None:
     for worker in workers:
         with suppress(ProcessLookupError):
             os.kill(worker.pid or 0, signal.SIGTERM) if worker.exitcode is None else None
-    until = time.monotonic() + GRACE + LAST + 5
+    deadline = time.monotonic() + SHUTDOWN_GRACE_SECONDS + DRAIN_TIMEOUT_SECONDS + 5
     for worker in workers:
-        worker.join(max(until - time.monotonic(), 0))
+        worker.join(max(deadline - time.monotonic(), 0))
         worker.kill()

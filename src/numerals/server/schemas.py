@@ -1,4 +1,4 @@
-"""What goes over the wire, as OpenAPI describes it. The answers mirror `results`; nothing here computes."""
+"""Request and response bodies in JSON, as Pydantic models that validate requests and describe the API in OpenAPI."""
 
 import base64
 import binascii
@@ -9,33 +9,33 @@ import numpy.typing as npt
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from numerals.errors import InputError
+from numerals.server.settings import MAX_DIGITS_PER_REQUEST
 from numerals.spec import PIXELS, SIDE
 
-MOST_DIGITS = 1000  # in one request: where all are doubtful, about two seconds
 
-
-def _whole(value: Any) -> Any:
-    """JSON's 7.0 is the whole number 7."""
+def _integral(value: Any) -> Any:
+    """JSON has one type of number, so accept 7.0 as the integer 7."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-Class = Annotated[int, Field(ge=0, le=9), BeforeValidator(_whole)]
-Share = Annotated[float, Field(ge=0, le=1)]
+DigitClass = Annotated[int, Field(ge=0, le=9), BeforeValidator(_integral)]
+Probability = Annotated[float, Field(ge=0, le=1)]
 Base64 = Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})]
+NETWORK_INPUT = "The network's input: 28x28 bytes in base64, white ink on black, as /v1/read?seen=true returns it"
 
 
-class _Asked(BaseModel):
+class _RequestBody(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
 
-class Problem(BaseModel):
-    """Why a request was refused: one line."""
+class ErrorOut(BaseModel):
+    """Why a request failed, in one line."""
 
-    detail: str
+    detail: Annotated[str, Field(description="What is wrong, where, and what to do")]
 
 
 class BoxOut(BaseModel):
-    """In pixels of the picture, turned as its EXIF says."""
+    """A bounding box in pixels of the picture, after turning it as its EXIF orientation says."""
 
     left: int
     top: int
@@ -44,115 +44,156 @@ class BoxOut(BaseModel):
 
 
 class DigitOut(BaseModel):
-    digit: Class
-    confidence: Share
+    """One digit of a row."""
+
+    digit: DigitClass
+    confidence: Annotated[Probability, Field(description="Probability that this digit is correct")]
     box: BoxOut
-    seen: Annotated[str | None, Field(description="With ?seen=true: 28x28 bytes in base64, white ink on black")] = None
+    seen: Annotated[
+        str | None,
+        Field(description="Only with ?seen=true: the network's input, 28x28 bytes in base64, white ink on black"),
+    ] = None
 
 
 class RowOut(BaseModel):
-    text: str
-    confidence: Share
+    """One row of digits, from left to right."""
+
+    text: Annotated[str, Field(description="The digits as text")]
+    confidence: Annotated[Probability, Field(description="Probability that the whole row is correct")]
     box: BoxOut
     digits: list[DigitOut]
 
 
 class PageOut(BaseModel):
-    """What is written in one picture; no rows where there are no digits."""
+    """All rows of digits in a picture, from top to bottom; no rows if it has no digits."""
 
-    text: str
-    width: int
-    height: int
-    turn: Annotated[int, Field(description="Degrees against the clock by which it was turned to be read")]
+    text: Annotated[str, Field(description="The rows as lines of text")]
+    width: Annotated[int, Field(description="Width of the picture in pixels, after its EXIF orientation")]
+    height: Annotated[int, Field(description="Height of the picture in pixels, after its EXIF orientation")]
+    turn: Annotated[
+        int, Field(description="Degrees by which the picture was turned counterclockwise to read it: 0, 90, 180 or 270")
+    ]
     rows: list[RowOut]
 
 
-class RecogniseIn(_Asked):
-    """Pictures of one digit each, 28x28, either polarity."""
+class RecogniseIn(_RequestBody):
+    """Pictures of single digits, 28x28 pixels each, light ink on dark or dark ink on light."""
 
-    digits: Annotated[Base64, Field(description="uint8, n x 28 x 28, row by row, in base64")]
-    n: Annotated[int, Field(ge=1, le=MOST_DIGITS), BeforeValidator(_whole)]
-
-
-class RecognitionOut(BaseModel):
-    digits: list[Class]
-    confidence: list[Share]
-    rejected: Annotated[list[bool], Field(description="It is no digit")]
-    probabilities: list[list[float]]
-    is_digit: list[Share]
-
-
-class ExplainIn(_Asked):
-    """One digit as the network saw it, and the digit to speak for."""
-
-    seen: Annotated[Base64, Field(description="28x28 bytes in base64, white ink on black, as /v1/read?seen=true gives")]
-    digit: Class
-
-
-class ExplanationOut(BaseModel):
-    probabilities: Annotated[list[float], Field(description="Of the ten digits, by the model of single digits alone")]
-    is_digit: Share
-    heat: Annotated[
-        list[list[float]], Field(description="28x28: over 0 where the ink spoke for the digit, below where against")
+    digits: Annotated[
+        Base64, Field(description="The pixels in base64: n x 28 x 28 bytes, picture by picture, row by row")
+    ]
+    n: Annotated[
+        int, Field(ge=1, le=MAX_DIGITS_PER_REQUEST, description="Number of pictures"), BeforeValidator(_integral)
     ]
 
 
-class CorrectionIn(_Asked):
-    """A digit that was misread, and what it is."""
+class RecognitionOut(BaseModel):
+    """One entry per picture in each list."""
 
-    picture: Annotated[Base64, Field(description="A picture file of the one digit, in base64")]
-    digit: Annotated[Class, Field(description="The right one")]
-    read: Annotated[Class | None, Field(description="What was read")] = None
-    seen: Annotated[str | None, Field(description="28x28 bytes in base64, as /v1/read?seen=true gives")] = None
+    digits: Annotated[list[DigitClass], Field(description="The most probable digit, also for rejected pictures")]
+    confidence: Annotated[list[Probability], Field(description="Probability of that digit")]
+    rejected: Annotated[list[bool], Field(description="Whether the picture does not look like a digit")]
+    probabilities: Annotated[list[list[float]], Field(description="Probability of each digit from 0 to 9")]
+    is_digit: Annotated[list[Probability], Field(description="How much the picture looks like a digit at all")]
+
+
+class ExplainIn(_RequestBody):
+    """A digit as the network saw it, and the class to explain."""
+
+    seen: Annotated[Base64, Field(description=NETWORK_INPUT)]
+    digit: Annotated[DigitClass, Field(description="The class to explain; it need not be the one that was read")]
+
+
+class ExplanationOut(BaseModel):
+    """Class probabilities and an occlusion heat map."""
+
+    probabilities: Annotated[
+        list[float], Field(description="Probability of each digit from 0 to 9, by the model of single digits alone")
+    ]
+    is_digit: Annotated[Probability, Field(description="How much the picture looks like a digit at all")]
+    heat: Annotated[
+        list[list[float]],
+        Field(description="28x28: positive where the ink makes the class more probable, negative where less"),
+    ]
+
+
+class CorrectionIn(_RequestBody):
+    """A misread digit and its correct class."""
+
+    picture: Annotated[Base64, Field(description="A picture file of this digit alone, in base64")]
+    digit: Annotated[DigitClass, Field(description="The correct digit")]
+    read: Annotated[DigitClass | None, Field(description="The digit that was read")] = None
+    seen: Annotated[str | None, Field(description=NETWORK_INPUT)] = None
 
 
 class CorrectionOut(BaseModel):
+    """A saved correction."""
+
     id: int
-    at: Annotated[str, Field(description="When, UTC")]
-    digit: Class
-    read: Class | None
+    at: Annotated[str, Field(description="When it was saved: ISO 8601, UTC")]
+    digit: Annotated[DigitClass, Field(description="The correct digit")]
+    read: Annotated[DigitClass | None, Field(description="The digit that was read")]
     picture: Annotated[str, Field(description="PNG in base64")]
 
 
-class Kept(BaseModel):
+class CorrectionIdOut(BaseModel):
+    """The id of the new correction."""
+
     id: int
 
 
 class CorrectionsOut(BaseModel):
-    """Kept corrections, the newest first, and how many there are."""
+    """Saved corrections, newest first."""
 
-    count: int
-    file: str
+    count: Annotated[int, Field(description="Number of all saved corrections")]
+    file: Annotated[str, Field(description="Path of their file on the server")]
     corrections: list[CorrectionOut]
 
 
 class ModelOut(BaseModel):
-    """The cards of both models."""
+    """The version of numerals and the cards of its two models."""
 
     version: str
-    digits: dict[str, Any]
-    rows: dict[str, Any]
+    digits: Annotated[dict[str, Any], Field(description="Card of the model of single digits")]
+    rows: Annotated[dict[str, Any], Field(description="Card of the model of rows")]
 
 
-class Status(BaseModel):
+class StatusOut(BaseModel):
+    """State of the server."""
+
     status: str
 
 
-def digits_of(text: str, count: int) -> npt.NDArray[np.uint8]:
-    """Base64 as uint8 (count, 28, 28). Raises InputError where it is not so."""
-    content = decoded(text, "digits")
+def decode_digits(text: str, count: int, field: str) -> npt.NDArray[np.uint8]:
+    """Decode base64 to uint8 (count, 28, 28).
+
+    Args:
+        text: value of the field.
+        count: number of digits it must hold.
+        field: name of the JSON field, for errors.
+
+    Raises:
+        InputError: the text is not base64 or has another number of bytes.
+    """
+    content = decode_base64(text, field)
     if len(content) != count * PIXELS:
-        raise InputError(f"digits: {len(content)} bytes; {count} of {SIDE}x{SIDE} are {count * PIXELS}")
+        raise InputError(
+            f"{field}: {len(content)} bytes, expected {count * PIXELS}; send {count} x {SIDE} x {SIDE} bytes in base64"
+        )
     return np.frombuffer(content, np.uint8).reshape(count, SIDE, SIDE)
 
 
-def decoded(text: str, what: str) -> bytes:
-    """Raises InputError where the text is not base64."""
+def decode_base64(text: str, field: str) -> bytes:
+    """Decode the base64 in a JSON field.
+
+    Raises:
+        InputError: the text is not base64.
+    """
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise InputError(f"{what}: not base64 ({error})") from error
+        raise InputError(f"{field}: not valid base64 ({error})") from error
 
 
-def encoded(content: bytes) -> str:
+def encode_base64(content: bytes) -> str:
     return base64.b64encode(content).decode("ascii")

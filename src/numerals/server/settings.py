@@ -1,4 +1,7 @@
-"""What `numerals serve` was told, and its bounds. Knows nothing about how they are kept."""
+"""Settings of `numerals serve`, and every limit on a request: bytes, pixels, seconds, queue length.
+
+`middleware` and `http_protocol` enforce the limits on requests, `engine` those on pictures.
+"""
 
 import ipaddress
 import socket
@@ -9,27 +12,45 @@ import platformdirs
 
 from numerals.errors import InputError
 
-MOST_BODY = 10_000_000  # bytes of a request
-MOST_HELD = 64_000_000  # bytes of all requests that are in memory at once
-MOST_HEAD = 64_000  # bytes of a request's line and headers
-MOST_PIXELS = 25_000_000  # of a picture
-SEND = 10.0  # seconds to send a request
-ANSWER = 10.0  # seconds to be answered
-READERS = 2  # pictures read at the same time by a process
-GRACE = 1.0  # seconds in which a server that was told to end still accepts, so that nobody runs into a closed door
+MAX_HEADER_BYTES = 64_000  # request line and headers together
+MAX_BODY_BYTES = 10_000_000  # of one request
+MAX_BUFFERED_BYTES = 64_000_000  # bodies of all requests that one process holds in memory
+MAX_PICTURE_PIXELS = 25_000_000
+MAX_DIGITS_PER_REQUEST = 1000  # to /v1/recognise: about two seconds where the model is unsure of all of them
+
+RECEIVE_TIMEOUT_SECONDS = 10.0  # from the first byte of a request to its last
+RESPONSE_TIMEOUT_SECONDS = 10.0  # from the last byte of a request to its response
+DECODE_TIMEOUT_SECONDS = 1.5  # to decode a picture
+READ_TIMEOUT_SECONDS = 8.0  # to read a decoded picture; below the response's, or reading would outlive its request
+SHUTDOWN_GRACE_SECONDS = 1.0  # during which a stopping server still accepts connections: load balancers need to notice
+
+MAX_DECODER_MEBIBYTES = 192  # memory for decoding a picture
+READER_THREADS = 2  # pictures that one process reads at the same time
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerSettings:
-    """How to serve; `check` says whether that is wise."""
+    """Settings of a server, as the options of `numerals serve` give them.
+
+    Args:
+        host: address to listen on.
+        port: TCP port to listen on; 0 takes a free one.
+        workers: number of processes, each with its own models and queue.
+        queue_size: requests of one process that may wait or be in progress; further ones get 503.
+        token: bearer token that API requests must carry; None lets every request in.
+        insecure: allow other machines without a token.
+        host_names: further names under which clients reach the server, as behind a proxy.
+        model: an exported ONNX model to use instead of the built-in one.
+        corrections: SQLite file of corrections; None means the default file in the user's data folder.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
     workers: int = 1
-    queue_size: int = 256  # requests of one process that wait or are being answered
+    queue_size: int = 256
     token: str | None = None
     insecure: bool = False
-    host_names: tuple[str, ...] = ()  # further host names under which it is reached
+    host_names: tuple[str, ...] = ()
     model: Path | None = None
     corrections: Path | None = None
 
@@ -39,26 +60,34 @@ class ServerSettings:
 
     @property
     def is_local(self) -> bool:
-        """Whether only this machine can reach it."""
+        """Whether only this machine can reach the server."""
         return self.host == "localhost" or (_is_address(self.host) and ipaddress.ip_address(self.host).is_loopback)
 
     def check(self) -> None:
-        """Raises InputError where strangers could use it without a token, or the token is none."""
+        """Check the settings before anything listens.
+
+        Raises:
+            InputError: the token cannot be sent in a header, or other machines could use the server without a token.
+        """
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
-            raise InputError("--token: must be of letters, digits and signs of ASCII, and not empty")
+            raise InputError("--token: must be printable ASCII characters and not blank; choose another token")
         if not self.is_local and self.token is None and not self.insecure:
             raise InputError(
-                f"--host {self.host}: reachable from other machines, so it needs a --token; --insecure does without"
+                f"--host {self.host}: other machines can reach this address; add --token TOKEN, or --insecure to "
+                "serve without one"
             )
 
-    def answers_to(self, host: str) -> bool:
-        """Whether a request's Host header is one of ours; another is a page that had its name point at us.
+    def accepts_host(self, host: str) -> bool:
+        """Check a request's Host header, to stop DNS rebinding: a web page whose name resolves to this server.
 
-        No page can do that to an address, so beyond this machine every address is one of ours.
+        An attacker cannot rebind a bare IP address, so a server that other machines can reach accepts all of them.
+
+        Args:
+            host: value of the header, with or without a port.
         """
         name = host.removeprefix("[").partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         name = name.lower().removesuffix(".")
-        if name == "localhost" or name in {each.lower() for each in (self.host, *self.host_names)}:
+        if name == "localhost" or name in {known.lower() for known in (self.host, *self.host_names)}:
             return True
         if _is_address(name):
             return not self.is_local or ipaddress.ip_address(name).is_loopback
