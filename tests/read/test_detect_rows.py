@@ -8,6 +8,7 @@ from numerals.read.detect_rows import FoundRow, find_rows, whole_row
 from numerals.read.page_ink import polarities, sheet_of
 from numerals.read.pixels import Pixels
 from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIP_HEIGHT, strip_from_picture
+from numerals.results import Box
 from tests.helpers import pages
 
 
@@ -28,10 +29,16 @@ def assert_in_place(rows: list[FoundRow], page: pages.Page, tolerance: float = 1
     for row, boxes in zip(rows, page.boxes, strict=True):
         written = np.flatnonzero((row.strip > 0.5 * INK_LEVEL).any(axis=0))
         lines = np.flatnonzero((row.strip > 0.5 * INK_LEVEL).any(axis=1))
-        box = row.to_picture(written[0], lines[0], written[-1] + 1, lines[-1] + 1)
-        wanted = np.array(boxes)
-        expected = (*wanted[:, :2].min(axis=0), *wanted[:, 2:].max(axis=0))
-        assert np.abs(np.array(box) - expected).max() < tolerance
+        ink = Box.from_sides(int(written[0]), int(lines[0]), int(written[-1]) + 1, int(lines[-1]) + 1)
+        box = ink.transform(row.to_sheet)
+        digits = np.array(boxes)
+        expected = (*digits[:, :2].min(axis=0), *digits[:, 2:].max(axis=0))
+        assert np.abs(np.array([box.left, box.top, box.right, box.bottom]) - expected).max() < tolerance
+
+
+def right_end(row: FoundRow) -> int:
+    """The column of the picture where a row's strip ends."""
+    return Box(0, 0, row.strip.shape[1], STRIP_HEIGHT).transform(row.to_sheet).right
 
 
 def test_rows_are_found_in_reading_order() -> None:
@@ -85,7 +92,7 @@ def test_a_long_smear_above_does_not_hide_the_taller_digits() -> None:
     cv2.rectangle(page.picture, (100, 60), (680, 108), 150.0, -1)
     pages.write(page, "2357", 60, 360, 130)
     pages.write(page, "8", 560, 340, 155)
-    ends = [row.to_picture(0, 0, row.strip.shape[1], STRIP_HEIGHT)[2] for row in found(page.grey)]
+    ends = [right_end(row) for row in found(page.grey)]
     assert any(abs(end - page.boxes[1][0][2]) < 99 for end in ends)
 
 
@@ -126,7 +133,7 @@ def test_a_wide_gap_does_not_end_a_row_and_is_shortened() -> None:
     pages.write(page, "34", 420, 102, 50)
     (row,) = found(page.grey)
     assert row.strip.shape[1] < 8 * DIGIT_HEIGHT
-    assert row.to_picture(0, 0, row.strip.shape[1], STRIP_HEIGHT)[2] > 470
+    assert right_end(row) > 470
 
 
 def test_the_digits_height_sets_the_scale() -> None:

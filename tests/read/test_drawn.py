@@ -1,4 +1,4 @@
-"""Drawings from an empty pad: a ruler-straight stroke is a 1, what is no digit stays none, and nothing is turned."""
+"""Drawings on an empty pad: a ruler-straight stroke is a 1, non-digits are not read, and nothing is turned."""
 
 import cv2
 import numpy as np
@@ -6,7 +6,7 @@ import numpy.typing as npt
 import pytest
 
 import numerals
-from numerals.read.strip_reader import is_with_more_ones, leaning, upright_strokes
+from numerals.read.strip_reader import adds_only_ones, count_upright_strokes, slanted
 from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT
 
 Strokes = list[list[tuple[float, float]]]
@@ -33,7 +33,7 @@ def reader() -> numerals.Reader:
 
 
 def pad(strokes: Strokes, pen: int) -> npt.NDArray[np.uint8]:
-    """Black on white, as the page sends it."""
+    """Return a drawing in black on white, as the web page sends it."""
     picture = np.full((273, 480), 255, np.uint8)
     for stroke in strokes:
         points = np.round(np.array(stroke) * FINE).astype(np.int32)
@@ -61,7 +61,7 @@ def test_ruler_straight_ones_are_read(reader: numerals.Reader, text: str, height
         assert digit.box.left <= middle <= digit.box.left + digit.box.width
 
 
-def test_in_a_photograph_such_a_stroke_may_be_a_printed_line(reader: numerals.Reader) -> None:
+def test_in_a_photograph_a_straight_stroke_may_be_a_printed_line_and_is_not_read(reader: numerals.Reader) -> None:
     assert reader.read(pad(number("1", 90), 5)).text == ""
 
 
@@ -83,20 +83,20 @@ def test_in_a_photograph_such_a_stroke_may_be_a_printed_line(reader: numerals.Re
     ids=["empty", "dot", "dots", "plus", "equals", "box", "zigzag", "horse"],
 )
 @pytest.mark.parametrize("pen", [3, 9])
-def test_what_is_no_digit_stays_none(reader: numerals.Reader, strokes: Strokes, pen: int) -> None:
+def test_drawn_non_digits_are_not_read(reader: numerals.Reader, strokes: Strokes, pen: int) -> None:
     assert reader.read(pad(strokes, pen), drawn=True).text == ""
 
 
-def test_strokes_are_told_by_their_shape() -> None:
+def test_upright_strokes_are_counted_by_their_shape() -> None:
     strip = np.zeros((STRIP_HEIGHT, 80), np.uint8)
     strip[8:32, 10:13] = strip[8:32, 30:46] = strip[30:34, 60:63] = INK_LEVEL  # a stroke, a block, a dot
-    assert upright_strokes(strip) == 1
-    assert upright_strokes(leaning(strip, 1.0)) == 0
+    assert count_upright_strokes(strip) == 1
+    assert count_upright_strokes(slanted(strip, 1.0)) == 0
 
 
 @pytest.mark.parametrize(
-    ("digits", "others", "more"),
-    [((1,), (), True), ((2, 1), (2,), True), ((1, 2), (3,), False), ((2,), (2,), False), ((7,), (), False)],
+    ("digits", "baseline", "expected"),
+    [([1], [], True), ([2, 1], [2], True), ([1, 2], [3], False), ([2], [2], False), ([7], [], False)],
 )
-def test_leaning_may_only_add_ones(digits: tuple[int, ...], others: tuple[int, ...], more: bool) -> None:
-    assert is_with_more_ones(digits, others) == more
+def test_the_slanted_view_may_only_add_ones(digits: list[int], baseline: list[int], expected: bool) -> None:
+    assert adds_only_ones(digits, baseline) == expected

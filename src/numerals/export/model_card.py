@@ -51,8 +51,14 @@ class ModelCard:
         if model.temperature is not None:
             card["temperature"] = model.temperature
         if model.settings is not None:
-            card["opinion"] = {"named": model.settings.named, "being": model.settings.being}
-            card["calibration"] = {"digit": list(model.settings.digit), "row": list(model.settings.row)}
+            card["opinion"] = {
+                "named": model.settings.digit_exponent,
+                "being": model.settings.is_digit_exponent,
+            }
+            card["calibration"] = {
+                "digit": list(model.settings.digit_calibration),
+                "row": list(model.settings.row_calibration),
+            }
         return card | {
             "threshold": model.threshold,
             "accuracy": model.accuracy,

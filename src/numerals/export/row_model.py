@@ -22,10 +22,11 @@ from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.handwriting.rows import synthesize_non_digit_row
 from numerals.read.model_files import ModelFile
 from numerals.read.recognise import Recogniser, RowRecogniser
-from numerals.read.strip_reader import Proposal, StripReader, StripReaderSettings, StripReading
+from numerals.read.strip_reader import Candidate, StripReader, StripReaderSettings
 from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers.row_network import RowNetwork
 from numerals.readers.train_rows import FIRST_VALIDATION_ROW, synthesize_rows
+from numerals.results import Row
 from numerals.spec import ROWS_INPUT, ROWS_OUTPUT
 
 VALIDATION_ROWS = 1500  # synthetic rows to calibrate on
@@ -64,8 +65,8 @@ def export_row_model(network: RowNetwork, validation: LabelledImages) -> Exporte
     proposals, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
     right_alone = _right([reader.choose(each) for each in proposals], truths)
 
-    named, being = fit_exponents(proposals, truths)
-    reader.settings = fit_calibration(replace(reader.settings, named=named, being=being), reader, proposals, truths)
+    exponents = StripReaderSettings(*fit_exponents(proposals, truths))
+    reader = replace(reader, settings=fit_calibration(replace(reader, settings=exponents), proposals, truths))
     readings = [reader.choose(each) for each in proposals]
     right = _right(readings, truths)
     evidence = np.array([reading.evidence for reading in readings])
@@ -120,7 +121,7 @@ def max_difference(model: nn.Module, content: bytes) -> float:
     return difference
 
 
-def fit_exponents(proposals: list[list[Proposal]], truths: list[list[int]]) -> tuple[float, float]:
+def fit_exponents(proposals: list[list[Candidate]], truths: list[list[int]]) -> tuple[float, float]:
     """Choose the exponents of the digit model's outputs that make the right readings most likely among the proposals.
 
     Rows whose right reading was not proposed are ignored.
@@ -130,41 +131,43 @@ def fit_exponents(proposals: list[list[Proposal]], truths: list[list[int]]) -> t
         truths: the digits of each row.
 
     Returns:
-        The exponent of the class probabilities and that of is_digit: `named` and `being` of `StripReaderSettings`.
+        The exponent of the class probabilities and that of is_digit: the first two fields of `StripReaderSettings`.
     """
     rows = [
         (each, right)
         for each, truth in zip(proposals, truths, strict=True)
-        if any(right := [list(proposal.candidate.digits) == truth for proposal in each])
+        if any(right := [list(candidate.reading.digits) == truth for candidate in each])
     ]
     pairs = [(named, being) for named in EXPONENTS for being in EXPONENTS]
 
     def log_likelihood(pair: tuple[float, float]) -> float:
         settings = StripReaderSettings(*pair)
-        weights = [np.array([proposal.weight(settings) for proposal in each]) for each, _ in rows]
+        weights = [np.array([candidate.score(settings) for candidate in each]) for each, _ in rows]
         return float(np.sum([np.log(w[right].sum() / w.sum()) for w, (_, right) in zip(weights, rows, strict=True)]))
 
     return max(pairs, key=log_likelihood)
 
 
 def fit_calibration(
-    settings: StripReaderSettings, reader: StripReader, proposals: list[list[Proposal]], truths: list[list[int]]
+    reader: StripReader, proposals: list[list[Candidate]], truths: list[list[int]]
 ) -> StripReaderSettings:
     """Fit Platt scaling for the confidences of rows and of single digits.
 
     Digits are only counted in rows that have the right number of them.
 
     Returns:
-        The settings with `digit` and `row` fitted.
+        The settings of `reader` with both calibrations fitted.
     """
-    readings = [StripReader(reader.rows, reader.digits, settings).choose(each) for each in proposals]
+    readings = [reader.choose(each) for each in proposals]
     row = fit_platt_scaling(np.array([reading.confidence for reading in readings]), _right(readings, truths))
     right_length = [pair for pair in zip(readings, truths, strict=True) if len(pair[0].digits) == len(pair[1])]
-    confidence = np.array([confidence for reading, _ in right_length for confidence in reading.confidences])
-    right = np.array([d == t for reading, truth in right_length for d, t in zip(reading.digits, truth, strict=True)])
-    return replace(settings, digit=fit_platt_scaling(confidence, right), row=row)
+    confidence = np.array([digit.confidence for reading, _ in right_length for digit in reading.digits])
+    right = np.array(
+        [d.digit == t for reading, truth in right_length for d, t in zip(reading.digits, truth, strict=True)]
+    )
+    return replace(reader.settings, digit_calibration=fit_platt_scaling(confidence, right), row_calibration=row)
 
 
-def _right(readings: list[StripReading], truths: list[list[int]]) -> npt.NDArray[np.bool_]:
+def _right(readings: list[Row], truths: list[list[int]]) -> npt.NDArray[np.bool_]:
     """Whether each row is read without a mistake."""
-    return np.array([list(reading.digits) == truth for reading, truth in zip(readings, truths, strict=True)])
+    return np.array([row.text == "".join(map(str, truth)) for row, truth in zip(readings, truths, strict=True)])

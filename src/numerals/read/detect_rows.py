@@ -15,6 +15,7 @@ from numerals.read.lines import Line, Pieces, lines_of, pieces_of
 from numerals.read.page_ink import Sheet, is_light
 from numerals.read.pixels import GreyPixels, Mask, Pixels, downscale
 from numerals.read.strips import STRIP_HEIGHT, Darkness, band_of, darkness, ink_mask, strip_of
+from numerals.results import Points
 
 TIGHT = 0.38  # share of a picture's height from which on the digits fill it: the picture is itself a row
 ONE_ROW = 1.9  # heights of a digit that a single row takes at most
@@ -43,13 +44,11 @@ class FoundRow:
     place: Places
     ink: float
 
-    def to_picture(self, left: float, top: float, right: float, bottom: float) -> tuple[float, float, float, float]:
-        """The upright box around a box of the strip, as left, top, right, bottom in the picture's pixels."""
-        across = np.interp([left, right], np.arange(len(self.columns)), self.columns)
-        down = np.array([top, bottom]) / self.scale + self.top
-        corners = np.array([[x, y, 1] for x in across for y in down]) @ self.place.T
-        low, high = corners.min(axis=0), corners.max(axis=0)
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
+    def to_sheet(self, points: Points) -> Points:
+        """Map points in the strip's pixels, float64 (n, 2), to the sheet's pixels."""
+        x = np.interp(points[:, 0], np.arange(len(self.columns)), self.columns)
+        y = points[:, 1] / self.scale + self.top
+        return np.asarray(np.column_stack([x, y, np.ones(len(points))]) @ self.place.T)
 
 
 def find_rows(sheet: Sheet) -> list[FoundRow]:

@@ -1,145 +1,120 @@
-"""Picture -> rows of digits with boxes and confidences: found, read strip by strip, the right way up."""
-
-from dataclasses import dataclass
+"""Read a picture: find its rows, read them strip by strip, and choose the polarity and the way up that read best."""
 
 import numpy as np
 
 from numerals.read.detect_rows import FoundRow, find_rows, whole_row
 from numerals.read.page_ink import Sheet, polarities, reduced, sheet_of
-from numerals.read.pixels import GreyPixels, Pixels
-from numerals.read.strip_reader import LOOKS, Frame, StripReader
+from numerals.read.picture import Picture
+from numerals.read.strip_reader import StripReader
+from numerals.results import Page, PointMap, Points, Row
 
-UNSURE = 0.9  # a page read with less mean evidence is tried lying on its sides and upside down
-MORE = 1.5  # how many times more must speak for several rows than for one, where a picture looks like one row
-BETTER = 1.2  # how many times more must speak for another way up
-LONGEST = 3  # rows looked at to tell which way up a page is: the widest
-
-
-@dataclass(frozen=True)
-class ReadDigit:
-    """One digit, its box and the network's confidence in it."""
-
-    digit: int
-    confidence: float
-    box: Frame
-    seen: GreyPixels  # uint8 (28, 28): what the digit model saw
+CLEAR_EVIDENCE = 0.9  # a page with less mean evidence is also tried in the other polarity, on its sides and upside down
+MIN_PAGE_GAIN = 1.5  # where a picture looks like one row, several rows must have this many times its evidence
+MIN_TURN_GAIN = 1.2  # another way up must have this many times the evidence
+MAX_ROWS_FOR_TURN = 3  # the widest rows tell which way up a page is
 
 
-@dataclass(frozen=True)
-class ReadRow:
-    """One row of digits, left to right, and the confidence that all of it is so."""
+def read_page(picture: Picture, strip_reader: StripReader) -> Page:
+    """Read the digits in a picture, whichever way up it is.
 
-    digits: tuple[ReadDigit, ...]
-    confidence: float
-    evidence: float  # in [0, 1]: how much it looks like digits at all
-    strip: GreyPixels
-
-    @property
-    def text(self) -> str:
-        return "".join(str(digit.digit) for digit in self.digits)
-
-
-@dataclass(frozen=True)
-class ReadPage:
-    """The rows from top to bottom, as read after `quarters` quarter turns of the picture against the clock.
-
-    The boxes are in the turned picture's pixels.
+    Raises:
+        PictureError: the strip reader's deadline has passed.
     """
-
-    rows: tuple[ReadRow, ...]
-    quarters: int = 0
-
-    @property
-    def text(self) -> str:
-        """The rows' digits, a line a row."""
-        return "\n".join(row.text for row in self.rows)
-
-    @property
-    def sureness(self) -> float:
-        """The mean evidence of all digits; 0 where there are none."""
-        digits = sum(len(row.digits) for row in self.rows)
-        return sum(len(row.digits) * row.evidence for row in self.rows) / digits if digits else 0.0
-
-    @property
-    def evidence(self) -> float:
-        """How much speaks for this way up: many digits, and sure of them."""
-        return sum(len(row.digits) * max(2 * row.evidence - 1, 0) for row in self.rows)
+    return _PageReader(picture, strip_reader).read()
 
 
-def read_page(picture: Pixels, read_strip: StripReader) -> ReadPage:
-    """The digits in a picture, whichever way up it lies.
+class _PageReader:
+    """One picture, reduced to the size at which rows are detected, and the strip reader."""
+
+    def __init__(self, picture: Picture, strip_reader: StripReader) -> None:
+        self.picture, self.strip_reader = picture, strip_reader
+        self.pixels, self.scale = reduced(picture.pixels)
+
+    def read(self) -> Page:
+        quarters = 0
+        single_row = whole_row(self.pixels)
+        if single_row is not None:
+            rows = self._read_row_or_page(single_row)
+        else:
+            rows, sheet = self._read_upright()
+            if mean_evidence(rows) < CLEAR_EVIDENCE and not self.strip_reader.drawn:
+                quarters = self._quarter_turns(sheet, rows)
+            if quarters:
+                rows = self._read_sheet(sheet.turned(quarters), quarters)
+        return Page(tuple(rows), self.picture.width, self.picture.height, 90 * quarters)
+
+    def _read_row_or_page(self, single_row: FoundRow) -> list[Row]:
+        """Read a picture that looks like one row; but a shadow across a page may look like one tall row as well."""
+        rows = self._accepted([self._read_row(single_row)])
+        if mean_evidence(rows) >= CLEAR_EVIDENCE:
+            return rows
+        page_rows, _ = self._read_upright()
+        is_page = len(page_rows) > 1 and mean_evidence(page_rows) >= CLEAR_EVIDENCE
+        return page_rows if is_page and total_evidence(page_rows) > MIN_PAGE_GAIN * total_evidence(rows) else rows
+
+    def _read_upright(self) -> tuple[list[Row], Sheet]:
+        """Read the rows of the picture as it is, in the polarity that reads better."""
+        attempts = []
+        for light_ink in polarities(self.pixels):
+            sheet = sheet_of(self.pixels, light_ink, ruled=not self.strip_reader.drawn)
+            rows = self._read_sheet(sheet)
+            if mean_evidence(rows) >= CLEAR_EVIDENCE:
+                return rows, sheet
+            attempts.append((rows, sheet))
+        return max(attempts, key=lambda attempt: total_evidence(attempt[0]))
+
+    def _quarter_turns(self, sheet: Sheet, upright_rows: list[Row]) -> int:
+        """Return how many counterclockwise quarter turns make the sheet upright.
+
+        Compares the evidence of the widest rows; turned sheets are read in one view.
+        """
+        evidence = [total_evidence(sorted(upright_rows, key=lambda row: -row.strip.shape[1])[:MAX_ROWS_FOR_TURN])]
+        for quarters in (1, 2, 3):
+            widest = sorted(find_rows(sheet.turned(quarters)), key=lambda row: -row.strip.shape[1])[:MAX_ROWS_FOR_TURN]
+            evidence.append(total_evidence([self.strip_reader(row.strip, views=1) for row in widest]))
+        best = int(np.argmax(evidence))
+        return best if evidence[best] > MIN_TURN_GAIN * evidence[0] else 0
+
+    def _read_sheet(self, sheet: Sheet, quarters: int = 0) -> list[Row]:
+        """Read the rows of a sheet that was turned by `quarters` counterclockwise quarter turns."""
+        return self._accepted([self._read_row(found, quarters) for found in find_rows(sheet)])
+
+    def _read_row(self, found: FoundRow, quarters: int = 0) -> Row:
+        """Read a row, its boxes in the original picture's pixels."""
+        to_original = original_pixels(self.picture, self.scale, quarters)
+        return self.strip_reader(found.strip).transform(lambda points: to_original(found.to_sheet(points)))
+
+    def _accepted(self, rows: list[Row]) -> list[Row]:
+        """Drop rows without digits and rows that do not look like digits."""
+        return [row for row in rows if row.digits and row.evidence >= self.strip_reader.settings.threshold]
+
+
+def mean_evidence(rows: list[Row]) -> float:
+    """Return the mean evidence over all digits, in [0, 1]; 0 if there are none."""
+    digits = sum(len(row.digits) for row in rows)
+    return sum(len(row.digits) * row.evidence for row in rows) / digits if digits else 0.0
+
+
+def total_evidence(rows: list[Row]) -> float:
+    """Return how much speaks for a reading of a page: the number of digits, weighted by evidence above one half."""
+    return sum(len(row.digits) * max(2 * row.evidence - 1, 0) for row in rows)
+
+
+def original_pixels(picture: Picture, scale: float, quarters: int) -> PointMap:
+    """Map points of a turned, reduced copy of a picture to the pixels of the original, no farther than its edges.
 
     Args:
-        picture: uint8 (h, w) or RGB (h, w, 3).
-        read_strip: the models.
+        picture: the loaded picture.
+        scale: size of the copy relative to `picture.pixels`, at most 1.
+        quarters: counterclockwise quarter turns from `picture.pixels` to the copy.
     """
-    small, scale = reduced(picture)
-    whole = whole_row(small)
-    if whole is not None:
-        return _as_row_or_page(whole, small, scale, read_strip)
-    page, sheet = _upright(small, scale, read_strip)
-    may_lie = page.sureness < UNSURE and not read_strip.drawn
-    quarters = way_up(sheet, page, read_strip) if may_lie else 0
-    return read_sheet(sheet, read_strip, quarters, scale) if quarters else page
+    height, width = picture.pixels.shape[:2]
+    size = np.array([picture.width, picture.height])
 
+    def to_original(points: Points) -> Points:
+        x, y = (points * (1 / scale)).T
+        x, y = ((x, y), (width - y, x), (width - x, height - y), (y, height - x))[quarters]
+        original = np.column_stack([x * (picture.width / width), y * (picture.height / height)])
+        return np.asarray(np.clip(original, 0, size), np.float64)
 
-def _as_row_or_page(whole: FoundRow, small: Pixels, scale: float, read_strip: StripReader) -> ReadPage:
-    """The picture as the one row that it looks like; but a shadow across a page may look like one tall row."""
-    row = ReadPage(_certain([read_row(whole, read_strip, scale)], read_strip))
-    if row.sureness >= UNSURE:
-        return row
-    page, _ = _upright(small, scale, read_strip)
-    several = len(page.rows) > 1 and page.sureness >= UNSURE
-    return page if several and page.evidence > MORE * row.evidence else row
-
-
-def _upright(small: Pixels, scale: float, read_strip: StripReader) -> tuple[ReadPage, Sheet]:
-    """The picture read row by row as it lies, and its sheet, of whichever polarity reads better."""
-    tried = []
-    for light in polarities(small):
-        sheet = sheet_of(small, light, ruled=not read_strip.drawn)
-        tried.append((read_sheet(sheet, read_strip, 0, scale), sheet))
-        if tried[-1][0].sureness >= UNSURE:
-            return tried[-1]
-    return max(tried, key=lambda each: each[0].evidence)
-
-
-def way_up(sheet: Sheet, page: ReadPage, read_strip: StripReader) -> int:
-    """How many quarter turns against the clock make the sheet upright; `page` is what was read of it as it lies.
-
-    The longest rows count, those of the other ways up after one look.
-    """
-    evidence = [_longest(list(page.rows)).evidence]
-    for quarters in (1, 2, 3):
-        found = sorted(find_rows(sheet.turned(quarters)), key=lambda each: -each.strip.shape[1])[:LONGEST]
-        evidence.append(_longest([read_row(each, read_strip, 1.0, 1) for each in found]).evidence)
-    best = int(np.argmax(evidence))
-    return best if evidence[best] > BETTER * evidence[0] else 0
-
-
-def _longest(rows: list[ReadRow]) -> ReadPage:
-    return ReadPage(tuple(sorted(rows, key=lambda row: -row.strip.shape[1])[:LONGEST]))
-
-
-def read_sheet(sheet: Sheet, read_strip: StripReader, quarters: int, scale: float) -> ReadPage:
-    """The rows of digits on a sheet after so many quarter turns; `scale` of its pixels are one of the picture's."""
-    turned = sheet.turned(quarters) if quarters else sheet
-    return ReadPage(_certain([read_row(found, read_strip, scale) for found in find_rows(turned)], read_strip), quarters)
-
-
-def _certain(rows: list[ReadRow], read_strip: StripReader) -> tuple[ReadRow, ...]:
-    """The rows that have digits, and look like rows of digits."""
-    return tuple(row for row in rows if row.digits and row.evidence >= read_strip.settings.threshold)
-
-
-def read_row(found: FoundRow, read_strip: StripReader, scale: float, looks: int = len(LOOKS)) -> ReadRow:
-    """One found row read; `scale` of its place's pixels are one of the picture's."""
-    reading = read_strip(found.strip, looks)
-    frames = [_scaled(found.to_picture(*frame), 1 / scale) for frame in reading.frames]
-    digits = map(ReadDigit, reading.digits, reading.confidences, frames, reading.seen)
-    return ReadRow(tuple(digits), reading.confidence, reading.evidence, found.strip)
-
-
-def _scaled(frame: Frame, factor: float) -> Frame:
-    left, top, right, bottom = frame
-    return left * factor, top * factor, right * factor, bottom * factor
+    return to_original

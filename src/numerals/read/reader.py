@@ -1,7 +1,9 @@
-"""Reader: pictures in, digits out. Composes the rest of this room; the README's example."""
+"""Reader: pictures in, digits out. Combines loading, detection and recognition."""
 
 import math
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,53 +14,58 @@ from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.normalise import DigitImages, normalise, nudged, other_views
 from numerals.read.occlusion import Explanation, explain
-from numerals.read.page_reader import ReadRow, read_page
-from numerals.read.picture import Picture, load_picture, load_pixels
+from numerals.read.page_reader import read_page
+from numerals.read.picture import load_picture, load_pixels
 from numerals.read.recognise import THREADS, DigitPredictions, Recogniser, RowRecogniser
-from numerals.read.strip_reader import Frame, StripReader, StripReaderSettings
-from numerals.results import Box, Digit, Page, Recognition, Row
+from numerals.read.strip_reader import StripReader, StripReaderSettings
+from numerals.results import Page, Recognition
 
-SURE = 0.8  # how sure the first look must be to be the only one
-CERTAIN = 0.9  # how sure another must be to call a digit what the first look did not
-POWER = 3  # a look weighs its sureness to this power: 2 costs striped pictures 1.5 points, 5 costs MNIST 0.06
-TOGETHER = 512  # doubtful pictures looked at again at a time: their views are a few megabytes
-TINY = 1e-9  # so that views of which none is sure at all still have an average
+CLEAR_CERTAINTY = 0.8  # pictures whose first view is less certain are recognised again in other views
+OVERRULING_CERTAINTY = 0.9  # above it, another view may call a picture a digit that the first view rejected
+CERTAINTY_POWER = 3  # views are weighted by certainty to this power: 2 costs striped pictures 1.5 points, 5 MNIST 0.06
+BATCH_OF_VIEWS = 512  # uncertain pictures recognised again at a time: their views are a few megabytes
+MIN_WEIGHT = 1e-9  # so that the views of a picture of which none is certain at all still have an average
 
 Pictures = Sequence[Any] | npt.NDArray[Any]
-Scores = npt.NDArray[np.float32]
+FloatArray = npt.NDArray[np.float32]
 
 
 class Reader:
-    """Reads handwritten digits with the models that ship, or with an exported one in the place of one of them.
+    """Reads handwritten digits with the models that come with numerals, or with one of your own.
 
-    A `model` that reads rows reads the rows. One that reads one digit a picture names the digits: in `recognise`, and
-    in `read` those that the row model has located. Thread-safe.
+    A Reader is thread-safe.
 
     Args:
-        model: a path, or what `weights.load` made of one.
-        threads: how many compute at the same time; one where a Reader a core is at work.
+        model: an exported model, as a path or as `model_files.load` returns it. One that reads rows replaces the row
+            model. One that reads single digits replaces the digit model, and alone names the digits that `read` finds.
+        threads: how many threads compute at the same time. Use 1 if you run one Reader per core.
 
     Raises:
-        ModelError: no such model, or not one of ours.
+        ModelError: the model does not exist, or is not a model that `numerals export` wrote.
+        MissingError: the model is your own, and the package onnx, which checks it, is not installed.
     """
 
     def __init__(self, model: str | Path | ModelFile | None = None, threads: int = THREADS) -> None:
         own = model if model is None or isinstance(model, ModelFile) else model_files.load(model)
-        rows = self._rows = RowRecogniser(own if own and own.reads_rows else None, threads)
-        named = own if own and not own.reads_rows else None
-        self._recogniser = Recogniser(named, threads)
-        models = rows, self._recogniser, StripReaderSettings.from_card(rows.model.card), named is not None
-        self._read_strip, self._read_drawn = StripReader(*models), StripReader(*models, drawn=True)
+        own_digit_model = own if own and not own.reads_rows else None
+        self._row_recogniser = RowRecogniser(own if own and own.reads_rows else None, threads)
+        self._recogniser = Recogniser(own_digit_model, threads)
+        self._strip_reader = StripReader(
+            self._row_recogniser,
+            self._recogniser,
+            StripReaderSettings.from_card(self._row_recogniser.model.card),
+            digit_model_names=own_digit_model is not None,
+        )
 
     def read(self, picture: Any, drawn: bool = False, timeout: float = math.inf) -> Page:
         """Read all rows of digits in one picture.
 
         Args:
             picture: a path, the bytes of a picture file, an array, or a loaded `Picture`, as `pages` yields them; of
-                a file with several pages, the first. See `load_picture` for the shapes and types of arrays.
+                a file with several pages, the first. See `load_pixels` for the shapes and types of arrays.
             drawn: the picture was drawn on an empty pad, the right way up: a straight stroke is a 1, not a printed
                 line.
-            timeout: seconds after which to give up.
+            timeout: seconds after which to give up, counted from when the picture is loaded.
 
         Returns:
             The rows in reading order; no rows if there are no digits.
@@ -67,25 +74,25 @@ class Reader:
             PictureError: not a picture, damaged, too large, or not read within `timeout` seconds.
         """
         loaded = load_picture(picture)
-        read_strip = self._read_drawn if drawn else self._read_strip
-        found = read_page(loaded.pixels, read_strip.giving_up(timeout))
-        rows = tuple(_row(row, found.quarters, loaded) for row in found.rows)
-        return Page(rows, loaded.width, loaded.height, 90 * found.quarters)
+        return read_page(loaded, replace(self._strip_reader, drawn=drawn, deadline=time.monotonic() + timeout))
 
     def recognise(self, pictures: Pictures) -> Recognition:
-        """One digit a picture.
+        """Recognise pictures that show one digit each.
 
         Args:
             pictures: arrays, paths or bytes as `load_pixels` takes them, or one array (n, h, w) or (n, h, w, 3); any
-                size, grey or colour, either polarity.
+                size, grey or colour, white ink on black or dark ink on light.
+
+        Returns:
+            The predictions, in the order of the pictures.
 
         Raises:
-            PictureError: one of them is no picture.
+            PictureError: one of them is not a picture.
         """
         if not (isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8):
             pictures = [load_pixels(picture) for picture in pictures]
         digits = normalise(pictures)
-        probabilities, is_digit = self._look_again(pictures, digits, *self._recogniser(digits))
+        probabilities, is_digit = self._reconsider(pictures, digits, self._recogniser(digits))
         return Recognition(
             digits=probabilities.argmax(axis=1),
             confidence=probabilities.max(axis=1).astype(np.float64),
@@ -95,64 +102,46 @@ class Reader:
         )
 
     def explain(self, digit: npt.NDArray[np.uint8], named: int) -> Explanation:
-        """What the digit model says of uint8 (28, 28), `Digit.seen`, and what in it spoke for the digit `named`."""
+        """Explain the digit model's prediction for one digit.
+
+        Args:
+            digit: uint8 (28, 28), white ink on black, such as `Digit.seen`.
+            named: the class to explain, 0 to 9.
+        """
         return explain(self._recogniser, digit, named)
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:
-        """What the cards of both models say, of the one for `digits` and the one for `rows`."""
-        return {"digits": self._recogniser.model.card, "rows": self._rows.model.card}
+        """The cards of the two models: of "digits" and of "rows"."""
+        return {"digits": self._recogniser.model.card, "rows": self._row_recogniser.model.card}
 
-    def _look_again(
-        self, pictures: Pictures, digits: DigitImages, probabilities: Scores, is_digit: Scores
-    ) -> DigitPredictions:
-        """Where the first look was doubtful, other views of the picture have a say too, each by how sure it is.
+    def _reconsider(self, pictures: Pictures, digits: DigitImages, first: DigitPredictions) -> DigitPredictions:
+        """Average over several views where the first is uncertain, each weighted by its certainty.
 
-        It becomes a digit by another view only where that is nearly certain: what is no digit has many views as well.
+        A rejected picture becomes a digit only if another view is nearly certain, since non-digits have many views too.
         """
-        doubtful = np.flatnonzero(_sureness(probabilities, is_digit) < SURE)
-        for part in np.array_split(doubtful, -(-len(doubtful) // TOGETHER)) if len(doubtful) else ():
-            looks = [np.vstack([nudged(digits[i]), other_views(pictures[int(i)])]) for i in part]
-            ends = np.cumsum([len(each) for each in looks])[:-1]
-            answers = (np.split(each, ends) for each in self._recogniser(np.concatenate(looks)))
-            for i, theirs, they_are in zip(part, *answers, strict=True):
-                views, are = np.vstack([probabilities[i], theirs]), np.append(is_digit[i], they_are)
-                probabilities[i], is_digit[i] = _decided(views, are)
+        probabilities, is_digit = first
+        uncertain = np.flatnonzero(certainty(*first) < CLEAR_CERTAINTY)
+        batches = np.array_split(uncertain, -(-len(uncertain) // BATCH_OF_VIEWS)) if len(uncertain) else ()
+        for batch in batches:
+            views = [np.vstack([nudged(digits[i]), other_views(pictures[int(i)])]) for i in batch]
+            ends = np.cumsum([len(each) for each in views])[:-1]
+            outputs = (np.split(output, ends) for output in self._recogniser(np.concatenate(views)))
+            for i, other_probabilities, other_is_digit in zip(batch, *outputs, strict=True):
+                probabilities[i], is_digit[i] = _combined(
+                    np.vstack([probabilities[i], other_probabilities]), np.append(is_digit[i], other_is_digit)
+                )
         return DigitPredictions(probabilities, is_digit)
 
 
-def _decided(views: Scores, are: Scores) -> tuple[Scores, np.float32]:
-    """One picture's probabilities (10,) and is_digit from several views of it, the first look first."""
-    sureness = _sureness(views, are)
-    best = int(sureness.argmax())
-    probabilities = np.average(views, axis=0, weights=sureness**POWER + TINY)
-    return probabilities, are[best] if sureness[best] > CERTAIN else are[0]
+def _combined(probabilities: FloatArray, is_digit: FloatArray) -> tuple[FloatArray, np.float32]:
+    """Combine the predictions for several views of one picture, the first view first, to one prediction."""
+    certainties = certainty(probabilities, is_digit)
+    best = int(certainties.argmax())
+    average = np.average(probabilities, axis=0, weights=certainties**CERTAINTY_POWER + MIN_WEIGHT)
+    return average, is_digit[best] if certainties[best] > OVERRULING_CERTAINTY else is_digit[0]
 
 
-def _sureness(probabilities: Scores, is_digit: Scores) -> Scores:
-    """(n,) in [0, 1]: that it is a digit, and which."""
+def certainty(probabilities: FloatArray, is_digit: FloatArray) -> FloatArray:
+    """Return, float32 (n,) in [0, 1], how certain predictions are that a picture is a digit, and of its class."""
     return probabilities.max(axis=1) * is_digit  # type: ignore[no-any-return]
-
-
-def _row(row: ReadRow, quarters: int, loaded: Picture) -> Row:
-    """The row with its boxes in the picture's own pixels."""
-    digits = tuple(
-        Digit(each.digit, each.confidence, _box([each.box], quarters, loaded), each.seen) for each in row.digits
-    )
-    return Row(digits, row.confidence, _box([each.box for each in row.digits], quarters, loaded), row.strip)
-
-
-def _box(frames: Sequence[Frame], quarters: int, loaded: Picture) -> Box:
-    """The box around frames of a picture that was turned by so many quarters against the clock, turned back."""
-    height, width = loaded.pixels.shape[:2]
-    left, top = min(frame[0] for frame in frames), min(frame[1] for frame in frames)
-    right, bottom = max(frame[2] for frame in frames), max(frame[3] for frame in frames)
-    if quarters == 1:
-        left, top, right, bottom = width - bottom, left, width - top, right
-    elif quarters == 2:
-        left, top, right, bottom = width - right, height - bottom, width - left, height - top
-    elif quarters == 3:
-        left, top, right, bottom = top, height - right, bottom, height - left
-    across, down = loaded.width / width, loaded.height / height
-    x, y = max(round(left * across), 0), max(round(top * down), 0)
-    return Box(x, y, min(round(right * across), loaded.width) - x, min(round(bottom * down), loaded.height) - y)

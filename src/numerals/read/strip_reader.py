@@ -1,10 +1,10 @@
-"""One strip -> its digits, their places and confidences: the row model looks several times, the digit model judges.
+"""Read one strip: the row model proposes readings, the digit model scores them, and confidences are calibrated.
 
-The row model reads touching digits, but looks at each in passing; the digit model sees one digit at a time, and was
-taught what is none. So of the readings that the looks propose, both together choose. Knows nothing about pages.
+The row model separates touching digits, but sees each of them only as part of the row. The digit model sees one digit
+at a time and was trained to reject non-digits. So several views of the strip propose readings, and both models together
+choose one of them.
 """
 
-import copy
 import math
 import time
 from collections.abc import Callable
@@ -17,191 +17,206 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.errors import ModelError, PictureError
-from numerals.read.ctc import Candidate, StepProbabilities, candidates
-from numerals.read.normalise import normalise_one
+from numerals.read.ctc import Reading, StepProbabilities, decode
+from numerals.read.normalise import DigitImages, normalise_one
 from numerals.read.pixels import GreyPixels
-from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIDE
+from numerals.read.recognise import DigitPredictions
+from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIDE, STRIP_HEIGHT
+from numerals.results import Box, Digit, Row
 
-LOOKS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # sizes and widths at which a strip is looked at
-THIN = 0.5  # share of the ink that is two pixels wide; where it is less, strokes are thickened by one
-FAINT = 0.35  # of a row's ink: what belongs to a digit's box is darker
-AROUND = 4  # pixels of paper around a digit that is cut out
-LOGIT_EPSILON = 1e-6  # confidences are kept this far from 0 and 1 before the logit
-TALL, NARROW = 0.6, 0.35  # of a digit's height a straight stroke is high, and of its own height it is wide at most
-SLANT = 0.25  # columns a line that a hand leans its digits to the right
-FLOOR = 0.01  # of a probability of the digit model: one doubtful cut shall not outvote all else
+VIEWS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # zoom and stretch of each view of a strip
+MIN_THICK_SHARE = 0.5  # of the ink is at least two pixels wide; otherwise strokes are thickened by one pixel
+INK_THRESHOLD = 0.35 * INK_LEVEL  # levels above this count as ink
+CROP_MARGIN = 4  # pixels of background around a digit that is cut out
+LOGIT_EPSILON = 1e-6  # confidences stay this far from 0 and 1 when their logit is taken
+MIN_STROKE_HEIGHT = 0.6  # of the digits' height: lower strokes are not counted as upright
+MAX_STROKE_WIDTH = 0.35  # of its own height: wider pieces of ink are not straight strokes
+SLANT = 0.25  # columns per line by which handwriting leans to the right
+PROBABILITY_FLOOR = 0.01  # added to the digit model's probabilities, so that one bad crop cannot veto a reading
 
-RowAnswer = Callable[[GreyPixels], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11)
-DigitAnswer = Callable[[GreyPixels], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as `Recogniser`
-Opinion = npt.NDArray[np.float32]  # (digits, 11): the digit model's ten probabilities and is_digit of each
-Frame = tuple[float, float, float, float]  # left, top, right, bottom
+RowModel = Callable[[GreyPixels], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
+DigitModel = Callable[[DigitImages], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as Recogniser
 
 
 @dataclass(frozen=True)
 class StripReaderSettings:
-    """What the row model's card says about how to take its answers; the defaults take them as they are."""
+    """How to combine and calibrate the models' outputs, from the row model's card; the defaults change nothing.
 
-    named: float = 0.0  # exponent of the digit model's probability of each digit, beside the row model's
-    being: float = 0.0  # exponent of its is_digit
-    digit: tuple[float, float] = (1.0, 0.0)  # slope and shift of the logit of a digit's confidence (calibration)
-    row: tuple[float, float] = (1.0, 0.0)  # and of a row's
-    threshold: float = 0.5  # evidence under which a row is no row of digits
+    Calibration is Platt's (1999): slope and shift of a confidence's logit.
+    """
+
+    digit_exponent: float = 0.0  # of the digit model's probability of each digit, next to the row model's probability
+    is_digit_exponent: float = 0.0  # of the digit model's is_digit of each digit
+    digit_calibration: tuple[float, float] = (1.0, 0.0)  # slope and shift of the logit of a digit's confidence
+    row_calibration: tuple[float, float] = (1.0, 0.0)  # slope and shift of the logit of a row's confidence
+    threshold: float = 0.5  # rows with less evidence are not rows of digits
 
     @classmethod
     def from_card(cls, card: dict[str, Any]) -> "StripReaderSettings":
-        """Raises ModelError where the card has them not."""
+        """Read the settings from the row model's card.
+
+        Raises:
+            ModelError: the card lacks them, or they are impossible.
+        """
         try:
-            (digit, up), (row, high) = (map(float, card["calibration"][name]) for name in ("digit", "row"))
-            named, being = (float(card["opinion"][name]) for name in ("named", "being"))
-            found = cls(named, being, (digit, up), (row, high), float(card["threshold"]))
+            (digit_slope, digit_shift), (row_slope, row_shift) = (
+                map(float, card["calibration"][name]) for name in ("digit", "row")
+            )
+            digit_exponent, is_digit_exponent = (float(card["opinion"][name]) for name in ("named", "being"))
+            threshold = float(card["threshold"])
         except (KeyError, TypeError, ValueError) as error:
             raise ModelError(f"the row model's card: opinion, calibration or threshold is wrong ({error})") from error
-        if not np.isfinite([named, being, digit, up, row, high]).all() or min(digit, row) <= 0:
+        numbers = [digit_exponent, is_digit_exponent, digit_slope, digit_shift, row_slope, row_shift]
+        if not np.isfinite(numbers).all() or min(digit_slope, row_slope) <= 0:
             raise ModelError(f"the row model's card: calibration {card['calibration']}: must be finite, slopes over 0")
-        return found
+        return cls(
+            digit_exponent, is_digit_exponent, (digit_slope, digit_shift), (row_slope, row_shift), threshold
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)
-class StripReading:
-    """The digits of a strip, left to right; `evidence` in [0, 1] is how much it looks like digits at all."""
+class Candidate:
+    """A reading that the row model proposes, and what the digit model says about each of its digits."""
 
-    digits: tuple[int, ...]
-    confidences: tuple[float, ...]
-    frames: tuple[Frame, ...]  # in the strip's pixels
-    seen: tuple[GreyPixels, ...]  # uint8 (28, 28) each: what the digit model saw
-    confidence: float
-    evidence: float
+    strip: GreyPixels  # uint8 (40, w), bright ink on black: the strip that was read
+    reading: Reading
+    boxes: tuple[Box, ...]  # of the digits, in the strip's pixels
+    images: tuple[DigitImages, ...]  # uint8 (28, 28) each: the digits cut out
+    predictions: DigitPredictions  # of the digit model for these images
+
+    def score(self, settings: StripReaderSettings) -> float:
+        """Return the row model's probability of the reading, times how much the digit model agrees."""
+        probabilities, is_digit = self.predictions
+        agreed = probabilities[np.arange(len(probabilities)), np.array(self.reading.digits, np.int64)]
+        log_agreement = settings.digit_exponent * np.log(agreed + PROBABILITY_FLOOR)
+        log_agreement = log_agreement + settings.is_digit_exponent * np.log(is_digit + PROBABILITY_FLOOR)
+        return self.reading.probability * float(np.exp(log_agreement.sum()))
 
 
 @dataclass(frozen=True)
-class Proposal:
-    """A reading that the looks propose, its boxes in the strip, and what the digit model says of each of them."""
-
-    candidate: Candidate
-    frames: tuple[Frame, ...]
-    seen: tuple[GreyPixels, ...]  # uint8 (28, 28): each frame cut out, as the digit model saw it
-    opinion: Opinion
-
-    def weight(self, settings: StripReaderSettings) -> float:
-        """Its share, times how much the digit model agrees."""
-        named = self.opinion[np.arange(len(self.opinion)), np.array(self.candidate.digits, np.int64)]
-        said = settings.named * np.log(named + FLOOR) + settings.being * np.log(self.opinion[:, 10] + FLOOR)
-        return self.candidate.share * float(np.exp(said.sum()))
-
-
 class StripReader:
-    """Both models, and how to weigh them.
+    """Reads strips with a row model and a digit model.
 
     Args:
-        rows, digits: the two models.
-        settings: how to take their answers.
-        renames: the digits are named by the digit model alone, where the row model has found them.
-        drawn: all is drawn by hand on an empty pad, the right way up: no straight stroke is a printed line.
+        row_model: proposes readings.
+        digit_model: scores the digits of each proposal.
+        settings: how to combine and calibrate the models' outputs.
+        digit_model_names: the row model only finds the digits, and the digit model alone names them.
+        drawn: the picture was drawn on an empty pad, the right way up, so no straight stroke is a printed line.
+        deadline: on `time.monotonic`'s clock; no strip is begun after it.
     """
 
-    def __init__(
-        self,
-        rows: RowAnswer,
-        digits: DigitAnswer,
-        settings: StripReaderSettings,
-        renames: bool = False,
-        drawn: bool = False,
-    ) -> None:
-        self.rows, self.digits, self.settings, self.renames, self.drawn = rows, digits, settings, renames, drawn
-        self.until = math.inf  # on `time.monotonic`: when reading is given up
+    row_model: RowModel
+    digit_model: DigitModel
+    settings: StripReaderSettings
+    digit_model_names: bool = False
+    drawn: bool = False
+    deadline: float = math.inf
 
-    def giving_up(self, seconds: float) -> "StripReader":
-        """The same, that begins no strip so many seconds from now, but raises PictureError."""
-        hurried = copy.copy(self)
-        hurried.until = time.monotonic() + seconds
-        return hurried
+    def __call__(self, strip: GreyPixels, views: int = len(VIEWS)) -> Row:
+        """Read a strip.
 
-    def __call__(self, strip: GreyPixels, looks: int = len(LOOKS)) -> StripReading:
-        """uint8 (40, w), 0 paper, read with so many looks."""
-        if time.monotonic() > self.until:
+        Args:
+            strip: uint8 (40, w), bright ink on black.
+            views: how many of VIEWS to read, at least one.
+
+        Returns:
+            The digits with their boxes in the strip's pixels, and the row's evidence in [0, 1].
+
+        Raises:
+            PictureError: the deadline has passed.
+        """
+        if time.monotonic() > self.deadline:
             raise PictureError("takes too long to read: too much is written in it; give a part of it")
-        reading = self.choose(self.propose(strip, looks))
-        if self.drawn and upright_strokes(strip) > reading.digits.count(1):
-            slanted = self.choose(self.propose(strip, looks, SLANT))
-            return slanted if is_with_more_ones(slanted.digits, reading.digits) else reading
-        return reading
+        row = self.choose(self.propose(strip, views))
+        digits = [digit.digit for digit in row.digits]
+        if self.drawn and count_upright_strokes(strip) > digits.count(1):
+            other = self.choose(self.propose(strip, views, SLANT))
+            return other if adds_only_ones([digit.digit for digit in other.digits], digits) else row
+        return row
 
-    def propose(self, strip: GreyPixels, looks: int = len(LOOKS), slant: float = 0.0) -> list[Proposal]:
-        """What may be written there, the row model's best first; it sees the strip leaning to the right by `slant`."""
-        seen = leaning(thickened(strip), slant)
-        found = candidates([self.rows(zoomed(seen, *look)[None, None])[0] for look in LOOKS[:looks]])
-        frames = [tuple(digit_frames(strip, each.steps)) for each in found]
-        return [Proposal(*each) for each in zip(found, frames, *self._opinions(strip, frames), strict=True)]
+    def propose(self, strip: GreyPixels, views: int = len(VIEWS), slant: float = 0.0) -> list[Candidate]:
+        """Return the readings that the row model proposes, its best first.
 
-    def choose(self, proposals: list[Proposal]) -> StripReading:
-        """The proposal that both models together think best."""
-        weights = [each.weight(self.settings) for each in proposals]
-        best = proposals[int(np.argmax(weights))]
-        share = max(weights) / max(sum(weights), 1e-12) * min(sum(each.candidate.share for each in proposals), 1.0)
-        digits = best.candidate.digits
-        sure = [calibrated(confidence, self.settings.digit) for confidence in best.candidate.confidences]
-        confidence = calibrated(share, self.settings.row)
-        if self.renames and digits:
-            digits = tuple(best.opinion[:, :10].argmax(axis=1).tolist())
-            sure = best.opinion[:, :10].max(axis=1).tolist()
-            confidence = float(np.prod(sure))
-        evidence = float(np.mean(np.array(sure) * best.opinion[:, 10])) if digits else 0.0
-        return StripReading(digits, tuple(sure), best.frames, best.seen, confidence, evidence)
+        Args:
+            strip: uint8 (40, w), bright ink on black.
+            views: how many of VIEWS to read, at least one.
+            slant: columns per line by which the row model sees the strip leaning to the right.
+        """
+        prepared = slanted(thicken_hairlines(strip), slant)
+        readings = decode([self.row_model(rescaled(prepared, *view)[None, None])[0] for view in VIEWS[:views]])
+        boxes = [digit_boxes(strip, reading.steps) for reading in readings]
+        distinct = sorted({box for row in boxes for box in row}, key=_sides)
+        images = [crop_digit(strip, box) for box in distinct]
+        probabilities, is_digit = np.zeros((0, 10), np.float32), np.zeros(0, np.float32)
+        if images:
+            probabilities, is_digit = self.digit_model(np.stack(images))
+        index = {box: number for number, box in enumerate(distinct)}
+        candidates = []
+        for reading, row in zip(readings, boxes, strict=True):
+            chosen = np.array([index[box] for box in row], np.int64)
+            predictions = DigitPredictions(probabilities[chosen], is_digit[chosen])
+            candidates.append(Candidate(strip, reading, tuple(row), tuple(images[i] for i in chosen), predictions))
+        return candidates
 
-    def _opinions(
-        self, strip: GreyPixels, frames: list[tuple[Frame, ...]]
-    ) -> tuple[list[tuple[GreyPixels, ...]], list[Opinion]]:
-        """What the digit model sees in each frame of each list, and says of it."""
-        different = sorted({frame for each in frames for frame in each})
-        if not different:
-            return [() for _ in frames], [np.zeros((0, 11), np.float32) for _ in frames]
-        cuts = [cut_out(strip, frame) for frame in different]
-        probabilities, is_digit = self.digits(np.stack(cuts))
-        said = dict(zip(different, np.column_stack([probabilities, is_digit]), strict=True))
-        seen = dict(zip(different, cuts, strict=True))
-        return (
-            [tuple(seen[frame] for frame in each) for each in frames],
-            [np.array([said[frame] for frame in each], np.float32).reshape(-1, 11) for each in frames],
-        )
+    def choose(self, candidates: list[Candidate]) -> Row:
+        """Return the candidate that both models together score best, as a row in the strip's pixels."""
+        scores = [candidate.score(self.settings) for candidate in candidates]
+        best = candidates[int(np.argmax(scores))]
+        total = min(sum(candidate.reading.probability for candidate in candidates), 1.0)
+        share = max(scores) / max(sum(scores), 1e-12) * total
+        digits = best.reading.digits
+        confidences = [calibrated(each, self.settings.digit_calibration) for each in best.reading.confidences]
+        confidence = calibrated(share, self.settings.row_calibration)
+        probabilities, is_digit = best.predictions
+        if self.digit_model_names and digits:
+            digits = tuple(probabilities.argmax(axis=1).tolist())
+            confidences = probabilities.max(axis=1).tolist()
+            confidence = float(np.prod(confidences))
+        evidence = float(np.mean(np.array(confidences) * is_digit)) if digits else 0.0
+        box = Box.union(best.boxes) if digits else Box(0, 0, best.strip.shape[1], STRIP_HEIGHT)
+        found = tuple(map(Digit, digits, confidences, best.boxes, best.images))
+        return Row(found, confidence, box, best.strip, evidence)
 
 
-def calibrated(confidence: float, line: tuple[float, float]) -> float:
-    """The confidence with its logit on that line, slope and shift (Platt 1999)."""
-    return float(1 / (1 + np.exp(-(line[0] * logit(confidence) + line[1]))))
+def calibrated(confidence: float, slope_and_shift: tuple[float, float]) -> float:
+    """Return the confidence in [0, 1] after a linear change of its logit (Platt 1999)."""
+    slope, shift = slope_and_shift
+    return float(1 / (1 + np.exp(-(slope * logit(confidence) + shift))))
 
 
-def logit(share: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """log(p / (1 - p)), finite everywhere."""
-    inside = np.clip(np.asarray(share, np.float64), LOGIT_EPSILON, 1 - LOGIT_EPSILON)
+def logit(probability: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Return log(p / (1 - p)), finite for all p in [0, 1]."""
+    inside = np.clip(np.asarray(probability, np.float64), LOGIT_EPSILON, 1 - LOGIT_EPSILON)
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def thickened(strip: GreyPixels) -> GreyPixels:
-    """The strip, its strokes a pixel wider where they are hairlines."""
-    dark = np.asarray(strip > FAINT * INK_LEVEL, np.uint8)
+def thicken_hairlines(strip: GreyPixels) -> GreyPixels:
+    """Return the strip with strokes one pixel wider if most of its ink is thinner than two pixels."""
+    ink = np.asarray(strip > INK_THRESHOLD, np.uint8)
     square = np.ones((2, 2), np.uint8)
-    wide = np.asarray(cv2.morphologyEx(dark, cv2.MORPH_OPEN, square), np.uint8)
-    return strip if wide.sum() >= THIN * dark.sum() else np.asarray(cv2.dilate(strip, square), np.uint8)
+    thick = np.asarray(cv2.morphologyEx(ink, cv2.MORPH_OPEN, square), np.uint8)
+    return strip if thick.sum() >= MIN_THICK_SHARE * ink.sum() else np.asarray(cv2.dilate(strip, square), np.uint8)
 
 
-def upright_strokes(strip: GreyPixels) -> int:
-    """How many pieces of ink are narrow, upright, and as high as a digit.
+def count_upright_strokes(strip: GreyPixels) -> int:
+    """Count the pieces of ink that are narrow, upright and as high as a digit.
 
-    The row model takes one that is straight for a printed line, which it must not read.
+    The row model takes a perfectly straight one for a printed line, which it was trained to ignore.
     """
-    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(strip > FAINT * INK_LEVEL, np.uint8), connectivity=8)
-    wide, high = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
-    return int(np.sum((high >= TALL * DIGIT_HEIGHT) & (wide <= NARROW * high)))
+    _, _, stats, _ = cv2.connectedComponentsWithStats(np.asarray(strip > INK_THRESHOLD, np.uint8), connectivity=8)
+    widths, heights = stats[1:, cv2.CC_STAT_WIDTH], stats[1:, cv2.CC_STAT_HEIGHT]
+    return int(np.sum((heights >= MIN_STROKE_HEIGHT * DIGIT_HEIGHT) & (widths <= MAX_STROKE_WIDTH * heights)))
 
 
-def is_with_more_ones(digits: tuple[int, ...], others: tuple[int, ...]) -> bool:
-    """Whether all that the digits have more than the others is ones."""
-    rest, other_rest = ([digit for digit in each if digit != 1] for each in (digits, others))
-    return len(digits) > len(others) and rest == other_rest
+def adds_only_ones(digits: list[int], baseline: list[int]) -> bool:
+    """Return whether `digits` has more digits than `baseline`, and all of the additional ones are 1."""
+    rest, baseline_rest = ([digit for digit in each if digit != 1] for each in (digits, baseline))
+    return len(digits) > len(baseline) and rest == baseline_rest
 
 
-def leaning(strip: GreyPixels, slant: float) -> GreyPixels:
-    """The strip leaning to the right about its middle line by so many columns a line."""
+def slanted(strip: GreyPixels, slant: float) -> GreyPixels:
+    """Return the strip leaning to the right about its middle line, by `slant` columns per line."""
     if slant == 0:
         return strip
     height, width = strip.shape
@@ -209,47 +224,59 @@ def leaning(strip: GreyPixels, slant: float) -> GreyPixels:
     return np.asarray(cv2.warpAffine(strip, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def zoomed(strip: GreyPixels, zoom: float, stretch: float) -> GreyPixels:
-    """The strip with its writing larger or smaller about its middle line, and wider or narrower; its height stays."""
+def rescaled(strip: GreyPixels, zoom: float, stretch: float) -> GreyPixels:
+    """Return the strip with its writing scaled by `zoom` about the middle line, and its width by `stretch` as well.
+
+    The strip's height stays the same.
+    """
     if zoom == stretch == 1:
         return strip
     height, width = strip.shape
-    wide = max(round(width * zoom * stretch), 8)
-    matrix = np.array([[wide / width, 0, 0], [0, zoom, (1 - zoom) * (height - 1) / 2]])
-    return np.asarray(cv2.warpAffine(strip, matrix, (wide, height), flags=cv2.INTER_LINEAR), np.uint8)
+    new_width = max(round(width * zoom * stretch), 8)
+    matrix = np.array([[new_width / width, 0, 0], [0, zoom, (1 - zoom) * (height - 1) / 2]])
+    return np.asarray(cv2.warpAffine(strip, matrix, (new_width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def cut_out(strip: GreyPixels, frame: Frame) -> GreyPixels:
-    """One digit of the strip in MNIST's form."""
-    left, top, right, bottom = (round(side) for side in frame)
-    part = strip[max(top, 0) : max(bottom, top + 1), max(left, 0) : max(right, left + 1)]
-    return normalise_one(np.pad(part, AROUND), None, False)
+def crop_digit(strip: GreyPixels, box: Box) -> DigitImages:
+    """Return one digit of the strip in MNIST's form, uint8 (28, 28), white ink on black."""
+    part = strip[box.top : max(box.bottom, box.top + 1), box.left : max(box.right, box.left + 1)]
+    return normalise_one(np.pad(part, CROP_MARGIN), None, False)
 
 
-def digit_frames(strip: GreyPixels, steps: tuple[int, ...]) -> list[Frame]:
-    """Each digit's box in the strip: between the columns with least ink, drawn in to the ink there."""
+def digit_boxes(strip: GreyPixels, steps: tuple[int, ...]) -> list[Box]:
+    """Return each digit's box in the strip, given the row model's steps at which the digits peak.
+
+    Neighbours are parted at the column with least ink between their peaks; each box is tight around the ink.
+    """
     if not steps:
         return []
-    at = [STRIDE * step + STRIDE / 2 for step in steps]
-    columns = strip.sum(axis=0, dtype=np.float64)
-    ends = [0.0, *(_parting(columns, *pair) for pair in pairwise(at)), float(strip.shape[1])]
-    dark: npt.NDArray[np.bool_] = strip > FAINT * INK_LEVEL
-    return [_drawn_in(dark, left, right, peak) for left, right, peak in zip(ends, ends[1:], at, strict=False)]
+    peaks = [STRIDE * step + STRIDE / 2 for step in steps]
+    ink_per_column = strip.sum(axis=0, dtype=np.float64)
+    borders = [0.0, *(_emptiest_column(ink_per_column, *pair) for pair in pairwise(peaks)), float(strip.shape[1])]
+    ink: npt.NDArray[np.bool_] = strip > INK_THRESHOLD
+    return [_tight_box(ink, left, right, peak) for (left, right), peak in zip(pairwise(borders), peaks, strict=True)]
 
 
-def _parting(columns: npt.NDArray[np.float64], left: float, right: float) -> float:
-    """The column with least ink between two peaks, and of several the one nearest to their middle."""
-    between = np.arange(int(left), max(int(np.ceil(right)), int(left) + 1))
-    away = np.abs(between + 0.5 - (left + right) / 2)
-    return float(between[np.argmin(columns[between] + 0.5 * INK_LEVEL * away / max(right - left, 1))]) + 0.5
+def _sides(box: Box) -> tuple[int, int, int, int]:
+    return box.left, box.top, box.right, box.bottom
 
 
-def _drawn_in(dark: npt.NDArray[np.bool_], left: float, right: float, peak: float) -> Frame:
-    """The box around the dark pixels between two columns that are not farther off than a digit is wide."""
-    height = dark.shape[0]
+def _emptiest_column(ink_per_column: npt.NDArray[np.float64], left: float, right: float) -> float:
+    """Return the column with least ink between two peaks; of several, the one nearest to the middle."""
+    columns = np.arange(int(left), max(int(np.ceil(right)), int(left) + 1))
+    distances = np.abs(columns + 0.5 - (left + right) / 2)
+    costs = ink_per_column[columns] + 0.5 * INK_LEVEL * distances / max(right - left, 1)
+    return float(columns[np.argmin(costs)]) + 0.5
+
+
+def _tight_box(ink: npt.NDArray[np.bool_], left: float, right: float, peak: float) -> Box:
+    """Return the box around the ink between two columns, at most a digit's width from the peak."""
+    height = ink.shape[0]
     start, end = int(max(left, peak - 0.6 * height)), int(np.ceil(min(right, peak + 0.6 * height)))
-    part = dark[:, start:end]
+    part = ink[:, start:end]
     columns, lines = np.flatnonzero(part.any(axis=0)), np.flatnonzero(part.any(axis=1))
     if not len(columns):
-        return float(start), 0.0, float(end), float(height)
-    return float(start + columns[0]), float(lines[0]), float(start + columns[-1] + 1), float(lines[-1] + 1)
+        return Box.from_sides(start, 0, end, height)
+    return Box.from_sides(
+        start + int(columns[0]), int(lines[0]), start + int(columns[-1]) + 1, int(lines[-1]) + 1
+    )  # fmt: skip
