@@ -120,7 +120,7 @@ def test_reading_with_what_ships_does_not_import_onnx() -> None:
 def test_other_kinds_are_refused_by_name_and_not_opened(
     tmp_path: Path, suffix: str, command: tuple[str, ...], capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from tests.cli.test_cli import call
+    from tests.helpers.commands import call
 
     path, trace = tmp_path / f"model{suffix}", tmp_path / "trace"
     os.mkfifo(path) if suffix == ".pkl" else torch.save(Opened(trace), path)  # a pipe: whoever opens it waits for ever

@@ -15,8 +15,8 @@ from numerals.read.recognise import Recogniser
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.pretrained import pretrained_weights
 from numerals.server.corrections import CorrectionStore
-from tests.cli.test_cli import call
 from tests.conftest import NUMERALS, run_quietly
+from tests.helpers.commands import call
 from tests.helpers.pictures import some_digits
 
 
@@ -53,8 +53,8 @@ def corrections(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_hand_is_learnt_and_mnist_not_forgotten(corrections: Path, tmp_path: Path) -> None:
-    run, spec = tmp_path / "run", f"corrections:{corrections}"
-    done = run_quietly((*NUMERALS, "train", "--init", "shipped", "--data", spec, "--out", run))
+    run = tmp_path / "run"
+    done = run_quietly((*NUMERALS, "adapt", corrections, "--init", "shipped", "--out", run))
     assert done.returncode == 0, done.stderr
     assert "Test Accuracy: 0.99" in done.stdout
     assert "held-out corrections" in done.stderr and "MNIST's validation digits" in done.stderr
@@ -69,8 +69,7 @@ def test_a_hand_is_learnt_and_mnist_not_forgotten(corrections: Path, tmp_path: P
 def test_an_adapted_model_is_exported_and_reads(corrections: Path, tmp_path: Path) -> None:
     run, short = tmp_path / "run", tmp_path / "short.toml"
     short.write_text('network = "adapted"\nsteps = 3\nmade = 50\n')
-    options = ("--recipe", short, "--data", f"corrections:{corrections}", "--out", run)
-    assert run_quietly((*NUMERALS, "train", *options)).returncode == 0
+    assert run_quietly((*NUMERALS, "adapt", corrections, "--recipe", short, "--out", run)).returncode == 0
     done = run_quietly((*NUMERALS, "export", run))
     assert done.returncode == 0, done.stderr
     card = json.loads((run / "model.json").read_text())
@@ -80,12 +79,12 @@ def test_an_adapted_model_is_exported_and_reads(corrections: Path, tmp_path: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--data", "corrections:nowhere.sqlite"), "there is nothing there"),
-        (("--recipe", "adapt"), "learns from corrections:"),
-        (("--recipe", "quick", "--data", "corrections:FILE"), "recipe adapt"),
-        (("--recipe", "adapt", "--data", "corrections:FILE", "--epochs", 2), "epochs"),
-        (("--recipe", "adapt", "--data", "corrections:FILE", "--init", "nowhere"), "not a run folder"),
-        (("--recipe", "adapt", "--data", "corrections:FEW"), "3 corrections"),
+        (("nowhere.sqlite",), "no such file"),
+        ((), "CORRECTIONS"),
+        (("FILE", "--recipe", "quick"), "use numerals train"),
+        (("FILE", "--epochs", 2), "adapt has no option --epochs"),
+        (("FILE", "--init", "nowhere"), "not a run folder"),
+        (("FEW",), "3 corrections"),
     ],
 )
 def test_a_mistake_is_one_line(
@@ -95,7 +94,7 @@ def test_a_mistake_is_one_line(
     for digit in range(3):
         CorrectionStore(few).add(digit, None, b"", bytes(784))
     named = [str(each).replace("FILE", str(corrections)).replace("FEW", str(few)) for each in options]
-    code, stdout, stderr = call(capfd, "train", "--out", tmp_path / "run", *named)
+    code, stdout, stderr = call(capfd, "adapt", "--out", tmp_path / "run", *named)
     assert (code, stdout, stderr.count("\n")) == (2, "", 1), stderr
     assert words in stderr
     assert not (tmp_path / "run").exists()

@@ -64,7 +64,7 @@ def test_a_training_is_kept_evaluated_exported_and_read_with(
     name: str, text: str, unit: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, out = written(tmp_path, name, text), tmp_path / "run"
-    code, line, progress = run(capfd, "train", "--recipe", recipe, "--data", small_npz, "--out", out, "--seed", 3)
+    code, line, progress = run(capfd, "train-reader", recipe, "--data", small_npz, "--out", out, "--seed", 3)
     assert code == 0 and line.startswith("Test Accuracy: 0.")
     assert f"{unit} 2/" in progress and "min left" in progress and "numerals export" in progress
     assert {path.name for path in out.iterdir()} == {"recipe.toml", "model.safetensors", "history.csv", "metrics.json"}
@@ -94,9 +94,7 @@ def test_the_same_seed_gives_the_same_weights(
         for seed, out in ((1, "a"), (1, "b"), (2, "c")):
             folder = tmp_path / f"{name}-{out}"
             assert (
-                run(
-                    capfd, "train", "--recipe", recipe, "--data", small_npz, "--out", folder, "--seed", seed, "--quiet"
-                )[2]
+                run(capfd, "train-reader", recipe, "--data", small_npz, "--out", folder, "--seed", seed, "--quiet")[2]
                 == ""
             )
             hashes.append(json.loads((folder / "metrics.json").read_text())["weights_sha256"])
@@ -106,8 +104,8 @@ def test_the_same_seed_gives_the_same_weights(
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        (READER, ("--epochs", "3"), "--epochs 3: recipe mine has none"),
-        (ROWS, ("--device", "cuda"), "--device cuda: recipe mine trains on the CPU"),
+        (READER, ("--epochs", "3"), "train-reader has no option --epochs; set steps or rounds in a recipe file"),
+        (ROWS, ("--device", "cuda"), "train-reader has no option --device"),
         (READER.replace("fresh", "frsh"), (), "did you mean fresh?"),
         (ROWS.replace('"rows"', '"cows"', 1), (), "network = 'cows'"),
         (ROWS.replace("rows = 24", "rows = 0"), (), "rows = 0"),
@@ -117,7 +115,7 @@ def test_a_mistake_is_one_line(
     text: str, options: tuple[str, ...], said: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, out = written(tmp_path, "mine", text), tmp_path / "run"
-    code, printed, told = run(capfd, "train", "--recipe", recipe, "--out", out, *options)
+    code, printed, told = run(capfd, "train-reader", recipe, "--out", out, *options)
     assert (code, printed) == (2, "")
     assert said in told and told.count("\n") == 1
     assert not out.exists()
@@ -134,7 +132,7 @@ def test_interrupted_it_keeps_the_weights_so_far(
 
     monkeypatch.setattr(RunFolder, "write_history", interrupted)
     recipe = written(tmp_path, "mine", READER)
-    code, _, told = run(capfd, "train", "--recipe", recipe, "--data", small_npz, "--out", out)
+    code, _, told = run(capfd, "train-reader", recipe, "--data", small_npz, "--out", out)
     assert code == 130 and f"the weights so far are kept in {out}" in told
     monkeypatch.undo()
     RunFolder.open(out).network()
@@ -153,7 +151,7 @@ def test_a_swallowed_ctrl_c_ends_it_all_the_same(
 
     monkeypatch.setattr(RunFolder, "write_history", swallowing)
     recipe = written(tmp_path, "mine", READER)
-    code, _, told = run(capfd, "train", "--recipe", recipe, "--data", small_npz, "--out", out)
+    code, _, told = run(capfd, "train-reader", recipe, "--data", small_npz, "--out", out)
     assert code == 130 and f"the weights so far are kept in {out}" in told and written_down == [1]
 
 
@@ -164,7 +162,7 @@ def test_a_class_that_is_missing_is_named(small_npz: Path, tmp_path: Path, capfd
     arrays["x_test"], arrays["y_test"] = (arrays[name][arrays["y_test"] != 4] for name in ("x_test", "y_test"))
     np.savez(few, **arrays)
     out = tmp_path / "run"
-    code, _, told = run(capfd, "train", "--recipe", written(tmp_path, "m", ROWS), "--data", few, "--out", out)
+    code, _, told = run(capfd, "train-reader", written(tmp_path, "m", ROWS), "--data", few, "--out", out)
     assert code == 2 and "its test part has no digit 4" in told
     assert not out.exists()
 
@@ -173,7 +171,7 @@ def test_another_runs_weights_are_where_it_starts(
     small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe = written(tmp_path, "slow", READER + "learning_rate = 1e-12\nweight_decay = 0.0\naveraging = 0.0\n")
-    common = ("train", "--data", small_npz, "--quiet", "--recipe")
+    common = ("train-reader", "--data", small_npz, "--quiet")
     assert run(capfd, *common, recipe, "--out", tmp_path / "a")[0] == 0
     assert run(capfd, *common, recipe, "--seed", 9, "--init", tmp_path / "a", "--out", tmp_path / "b")[0] == 0
     first, second = (RunFolder.open(tmp_path / name).network().state_dict() for name in "ab")
@@ -181,7 +179,10 @@ def test_another_runs_weights_are_where_it_starts(
     metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in "ab"]
     assert metrics[0]["init_sha256"] is None
     assert metrics[1]["init_sha256"] == metrics[0]["weights_sha256"]
-    for wrong, said in ((written(tmp_path, "rows", ROWS), "another network"), ("article", "starts from chance")):
+    for wrong, said in (
+        (written(tmp_path, "rows", ROWS), "another network"),
+        ("article", "use numerals train --recipe article"),
+    ):
         code, _, told = run(capfd, *common, wrong, "--init", tmp_path / "a", "--out", tmp_path / "c")
         assert code == 2 and said in told and not (tmp_path / "c").exists()
 
@@ -190,7 +191,7 @@ def test_another_runs_weights_are_where_it_starts(
 @pytest.mark.parametrize("after", [0.0, 2.0])  # seconds since there is a run folder
 def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, after: float, small_npz: Path, tmp_path: Path) -> None:
     recipe = written(tmp_path, name, text.replace("steps = 4", "steps = 4000").replace("rounds = 2", "rounds = 2000"))
-    command = ["-m", "numerals", "train", "--recipe", recipe, "--data", small_npz, "--out", tmp_path / "run", "--quiet"]
+    command = ["-m", "numerals", "train-reader", recipe, "--data", small_npz, "--out", tmp_path / "run", "--quiet"]
     start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     start += "import runpy; sys.argv = ['numerals', *sys.argv[1:]]; runpy.run_module('numerals', run_name='__main__')"
     whole = [sys.executable, "-c", start, *map(str, command[2:])]
@@ -210,7 +211,7 @@ def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, after: float, sma
 @pytest.mark.parametrize(("name", "text"), [("reader", READER), ("rows", ROWS)])
 def test_a_killed_training_leaves_no_process(name: str, text: str, small_npz: Path, tmp_path: Path) -> None:
     recipe = written(tmp_path, name, text.replace("steps = 4", "steps = 40000").replace("rounds = 2", "rounds = 2000"))
-    command = [sys.executable, "-m", "numerals", "train", "--recipe", recipe, "--data", small_npz]
+    command = [sys.executable, "-m", "numerals", "train-reader", recipe, "--data", small_npz]
     command += ["--out", tmp_path / "run", "--quiet"]
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
     deadline = time.monotonic() + 60

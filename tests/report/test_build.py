@@ -21,8 +21,8 @@ from numerals.report.build import report
 from numerals.report.significance import compare, verdict
 from numerals.runs.load import KeptRun, read_run
 from numerals.runs.train import train
-from tests.cli.test_cli import assert_one_line, call
 from tests.helpers.browser import chromium, complaints
+from tests.helpers.commands import assert_one_line, call
 
 TINY = Recipe.load("article").change(
     epochs=3,

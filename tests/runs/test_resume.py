@@ -525,7 +525,7 @@ def test_the_command_killed_and_resumed(small_npz: Path, tmp_path: Path) -> None
     assert (second.returncode, second.stdout) == (2, "") and "another training writes into it" in second.stderr
     done = run_quietly((*NUMERALS, "train", "--resume", "run"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "Goes on from its checkpoint: epoch" in done.stderr
+    assert "Resumes from the checkpoint in epoch" in done.stderr
     whole = run_quietly((*train_, tmp_path / "whole"))
     hashes = [json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] for name in ("run", "whole")]
     assert hashes[0] == hashes[1] and done.stdout == whole.stdout
@@ -551,10 +551,8 @@ def steps_of(run: Path) -> dict[str, list[int]]:
     ("arguments", "says"),
     [
         (("--resume", "absent"), "no training to resume"),
-        (("--resume", "absent", "--out", "there"), "--resume absent: goes on in its own folder"),
-        (("--resume", "absent", "--init", "there"), "--resume absent: goes on in its own folder"),
-        (("--anyway",), "--anyway: is for --resume"),
-        (("--recipe", "rows", "--every-steps", "5"), "--every-steps 5: recipe rows keeps no checkpoints"),
+        (("--resume", "absent", "--out", "there"), "--resume absent continues in its own folder"),
+        (("--force",), "--force needs --resume RUN"),
     ],
 )
 def test_a_mistake_in_the_call_is_one_line(
@@ -564,7 +562,7 @@ def test_a_mistake_in_the_call_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    from tests.cli.test_cli import call
+    from tests.helpers.commands import call
 
     monkeypatch.chdir(tmp_path)
     code, stdout, stderr = call(capfd, "train", *arguments)

@@ -126,15 +126,15 @@ def test_a_part_survives_its_line_of_json() -> None:
 def test_a_job_goes_on_with_what_is_missing_and_refuses_another(scans: Path, tmp_path: Path) -> None:
     asked = {"source": "x", "part": 7}
     archive = Archive(str(scans), "picture")
-    listed = Job(tmp_path / "out", asked).listed(archive, 7)
+    listed = Job(tmp_path / "out", asked).list_archive(archive, 7)
     assert (listed.pictures, listed.skipped) == (PICTURES, 2)
     job = Job(tmp_path / "out", asked)
     job.path(1).write_bytes(as_parquet([]))
-    left = [number for chunk in job.missing(job.listed(archive, 7)) for number, _ in chunk]
+    left = [number for chunk in job.missing(job.list_archive(archive, 7)) for number, _ in chunk]
     assert left == [number for number in range(listed.parts) if number != 1]
     with pytest.raises(InputError, match=r"another job \(part differs"):
         Job(tmp_path / "out", asked | {"part": 8})
-    with pytest.raises(InputError, match="no job of read-many"):
+    with pytest.raises(InputError, match="do not belong to a job"):
         Job(scans, asked)
 
 
@@ -143,7 +143,7 @@ def test_as_many_parts_are_handed_out_together_as_are_asked_for(tmp_path: Path) 
     for number in range(600):  # their lists are files of 256
         (tmp_path / "scans" / f"{number}.png").touch()
     job = Job(tmp_path / "out", {"source": "scans"})
-    listed = job.listed(Archive(str(tmp_path / "scans"), "picture"), 1)
+    listed = job.list_archive(Archive(str(tmp_path / "scans"), "picture"), 1)
     job.path(7).touch()
     assert [len(each) for each in job.missing(listed, 400)] == [400, 199]
     numbers = [number for each in job.missing(listed, 100) for number, _ in each]
@@ -157,9 +157,9 @@ def test_keys_of_a_bucket_are_written_nowhere() -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("nowhere",), "there is no such file"),
+        (("nowhere",), "no such file"),
         (("{scans}", "--address", "here"), "must be HOST:PORT"),
-        (("{scans}", "--address", "127.0.0.1:1"), "nobody answers"),
+        (("{scans}", "--address", "127.0.0.1:1"), "nothing answers"),
         (("{table}", "--column", "nope"), "no column nope"),
     ],
 )
@@ -231,7 +231,7 @@ def nodes() -> Iterator[Any]:
 def read(source: str, out: Path, part: int = 4, column: str = "picture") -> Iterator[Any]:
     from numerals.scale import read_many as many
 
-    request = many.Request(source, column, part, None)
+    request = many.ReadRequest(source, column, part, None)
     job, listed = many.prepare(request, out)
     yield from many.read_parts(job, listed, request, 2)
 
@@ -366,7 +366,7 @@ def test_ctrl_c_is_one_line_that_says_what_goes_on(tmp_path: Path) -> None:
         job.send_signal(signal.SIGINT)
         _, says = job.communicate(timeout=60)
     assert job.returncode == 130
-    assert says.splitlines() == [f"numerals: interrupted; what was read is in {out}; the same command goes on"]
+    assert says.splitlines() == [f"numerals: interrupted; what was read is in {out}; to continue, repeat the command"]
 
 
 def test_a_bucket_that_denies_is_one_line_and_makes_nothing(tmp_path: Path) -> None:

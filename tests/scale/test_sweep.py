@@ -49,17 +49,17 @@ def test_a_space_names_numbers_of_the_recipe_by_dotted_key(tmp_path: Path) -> No
         )
     )
     assert (found.recipe, found.trials, found.seed) == (Recipe.load("article"), 5, 3)
-    assert set(found.keys) == {"batch_size", "model.convolutions", "model.dense", "optimizer.learning_rate"}
-    dense = found.keys["model.dense"]
-    assert isinstance(dense, search_space.Range) and dense.whole and dense.log
-    changed = found.change({"batch_size": 64, "model.dense": 20})
+    assert set(found.varied) == {"batch_size", "model.convolutions", "model.dense", "optimizer.learning_rate"}
+    dense = found.varied["model.dense"]
+    assert isinstance(dense, search_space.Range) and dense.is_integer and dense.log
+    changed = found.apply({"batch_size": 64, "model.dense": 20})
     assert changed == found.recipe.change(batch_size=64, model={"dense": 20})
 
 
 @given(st.dictionaries(st.sampled_from(["epochs", "batch_size", "model.dense", "model.kernel"]), st.integers(1, 3)))
 def test_dotted_keys_change_what_they_name_and_nothing_else(chosen: dict[str, int]) -> None:
     recipe = Recipe.load("article")
-    changed = search_space.Space(recipe, 1, 0, {}).change(chosen)
+    changed = search_space.SearchSpace(recipe, 1, 0, {}).apply(chosen)
     before, after = _dotted(recipe.model_dump()), _dotted(changed.model_dump())
     assert {key: after[key] for key in chosen} == chosen
     assert {key: value for key, value in after.items() if key not in chosen} == {
@@ -72,7 +72,7 @@ def test_dotted_keys_change_what_they_name_and_nothing_else(chosen: dict[str, in
     [
         ("[space", "not TOML"),
         ("trials = 3", "the table space is missing"),
-        ("trials = 0\n[space]\nepochs = [1]", "trials = 0: must be a whole number"),
+        ("trials = 0\n[space]\nepochs = [1]", "trials = 0: must be an integer"),
         ("tries = 1\n[space]\nepochs = [1]", "unknown key tries"),
         ("[space]\nepoch = [1]", "did you mean epochs"),
         ("[space]\nmodel.dropout = [0.1, 1.5]", "model.dropout = 1.5"),
@@ -80,7 +80,7 @@ def test_dotted_keys_change_what_they_name_and_nothing_else(chosen: dict[str, in
         ("[space]\nmodel.dropout = {low = 0.5, high = 0.1}", "must be under"),
         ("[space]\nmodel.dropout = {low = 0, high = 0.1, log = true}", "over 0"),
         ("[space]\nmodel.dropout = {low = 0.1}", "must have low and high"),
-        ('recipe = "rows"\n[space]\nepochs = [1]', "the article's kind"),
+        ('recipe = "rows"\n[space]\nepochs = [1]', "use numerals train-reader"),
     ],
 )
 def test_a_mistake_in_a_space_is_a_line(tmp_path: Path, text: str, says: str) -> None:
@@ -92,11 +92,11 @@ def test_a_mistake_in_a_space_is_a_line(tmp_path: Path, text: str, says: str) ->
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (("--seeds", "2", "--workers", "2"), "does not go with --workers"),
-        (("--address", "h:1"), "is for --seeds and --workers"),
-        (("--recipe", "rows", "--seeds", "2"), "trained once"),
-        (("--seeds", "2", "--data", "nowhere"), "there is nothing there"),
-        (("--workers", "2", "--resume", "nowhere"), "no training to resume"),
+        (("--seeds", "2", "--resume", "runs/a"), "--seeds does not go with --resume"),
+        (("--seeds", "2", "--every-steps", "9"), "--seeds does not go with --every-steps"),
+        (("--address", "h:1"), "--address h:1 needs --seeds"),
+        (("--recipe", "rows", "--seeds", "2"), "use numerals train-reader"),
+        (("--seeds", "2", "--data", "nowhere"), "nowhere"),
     ],
 )
 def test_options_that_do_not_go_together_are_a_line(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
@@ -120,7 +120,7 @@ def test_interrupted_seeds_go_on_to_what_each_would_have_been(tmp_path: Path, sm
         return bool(names(out, "seed-*/metrics.json")) and (out / "seed-2" / "history.csv").exists()
 
     says = interrupted(command, halfway)
-    assert "of 3 trainings have ended" in says and "the same command goes on" in says
+    assert "of 3 trainings have ended" in says and "to continue, repeat the command" in says
     assert not (out / "results.csv").exists()
     before = {path.parent.name: json.loads(path.read_text()) for path in out.glob("seed-*/metrics.json")}
     whole = {name for name, metrics in before.items() if metrics["test"]}

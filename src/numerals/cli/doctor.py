@@ -1,4 +1,4 @@
-"""What is installed, which device trains, whether the data verifies. Knows nothing about training itself."""
+"""The checks of `numerals doctor`: installed packages, training device, training data, shipped models."""
 
 import hashlib
 import os
@@ -15,20 +15,22 @@ from numerals.read import model_files
 
 @dataclass(frozen=True)
 class Finding:
-    what: str
+    """The result of one check; a line of the output."""
+
+    subject: str
     ok: bool
-    says: str
+    result: str
 
 
 def examine() -> list[Finding]:
-    """Everything worth a line, in the order of a reader's questions."""
+    """Run all checks."""
     return [
         Finding(
             "numerals",
             True,
             f"{numerals.__version__} on Python {platform.python_version()}, {platform.system()} {platform.machine()}",
         ),
-        *(package(name, always) for name, always in _wishes()),
+        *(check_package(name, required) for name, required in _dependencies()),
         _device(),
         *(_model(name) for name in (model_files.DIGIT_MODEL, model_files.ROW_MODEL)),
         *(_file(name) for name in data.SHA256),
@@ -36,30 +38,30 @@ def examine() -> list[Finding]:
     ]
 
 
-def _wishes() -> list[tuple[str, bool]]:
-    """Every package that the installed numerals asks for, and whether always or for training only."""
-    wishes = []
+def _dependencies() -> list[tuple[str, bool]]:
+    """Each package that numerals depends on, and whether always (True) or only for training (False)."""
+    dependencies = []
     for line in metadata.requires("numerals") or []:
         name = re.split(r"[^\w.-]", line)[0]
         if "extra ==" not in line:
-            wishes.append((name, True))
+            dependencies.append((name, True))
         elif re.search(r"extra == .train.", line):
-            wishes.append((name, False))
-    return wishes
+            dependencies.append((name, False))
+    return dependencies
 
 
-def package(name: str, always: bool) -> Finding:
-    """A package's version; that one for training is missing is no fault, since reading does without."""
+def check_package(name: str, required: bool) -> Finding:
+    """The version of a package. A missing package is a fault only if it is `required`: reading needs fewer."""
     try:
         return Finding(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        hint = "install numerals again" if always else "only training needs it: pip install 'numerals[train]'"
-        return Finding(name, not always, f"not installed; {hint}")
+        hint = "install numerals again" if required else "only training needs it: pip install 'numerals[train]'"
+        return Finding(name, not required, f"not installed; {hint}")
 
 
 def _device() -> Finding:
     if util.find_spec("torch") is None:
-        return Finding("device", True, "no PyTorch, so nothing can be trained; reading does without")
+        return Finding("device", True, "PyTorch is not installed; reading works, training does not")
     from numerals.article.device import choose_device, uses_bfloat16
 
     device = choose_device("auto")
@@ -68,7 +70,7 @@ def _device() -> Finding:
 
 
 def _model(name: str) -> Finding:
-    """Whether a model that ships is the one of its card."""
+    """Check a shipped model against the SHA-256 in its card."""
     try:
         card = model_files.load(name=name).card
     except ModelError as error:
@@ -77,7 +79,7 @@ def _model(name: str) -> Finding:
 
 
 def _file(name: str) -> Finding:
-    """The packaged file, whatever the cache has."""
+    """Check a file of MNIST in the package."""
     try:
         data.unpack(name)
     except DataError as error:
@@ -86,11 +88,11 @@ def _file(name: str) -> Finding:
 
 
 def _cache() -> Finding:
-    """What is unpacked is verified as a start would; a damaged file would be written anew then."""
+    """Count the intact files in the cache; a damaged one is no fault, because the next start replaces it."""
     folder = data.cache_folder()
-    there = [name for name in data.SHA256 if (folder / name).is_file()]
-    good = [name for name in there if hashlib.sha256((folder / name).read_bytes()).hexdigest() == data.SHA256[name]]
-    says = f"{folder}: {len(good)} of {len(data.SHA256)} files unpacked and verified"
-    if len(good) < len(there):
-        says += f"; {len(there) - len(good)} damaged, the next start unpacks them again"
-    return Finding("cache", True, f"{says}; it may be deleted at any time")
+    cached = [name for name in data.SHA256 if (folder / name).is_file()]
+    intact = [name for name in cached if hashlib.sha256((folder / name).read_bytes()).hexdigest() == data.SHA256[name]]
+    result = f"{folder}: {len(intact)} of {len(data.SHA256)} files unpacked and verified"
+    if len(intact) < len(cached):
+        result += f"; {len(cached) - len(intact)} damaged, to be replaced at the next start"
+    return Finding("cache", True, f"{result}; you can delete this folder at any time")

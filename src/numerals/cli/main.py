@@ -1,7 +1,9 @@
-"""The command line: its commands, and one line to the user whatever happens.
+"""The command line `numerals`: the list of commands, and one line on stderr for every failure.
 
-Results go to stdout, everything else to stderr. Exit codes: 0, 1 a failure, 2 a mistake in the call or the input,
+Results go to stdout, everything else to stderr. Exit codes: 0 done, 1 failure, 2 mistake in the call or the input,
 130 interrupted.
+
+Each group of commands has a module: train_commands, run_commands, read_commands and tool_commands.
 """
 
 import io
@@ -12,39 +14,37 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import typer
+from rich.markup import escape
 from typer.core import TyperGroup
 
 import numerals
-from numerals.cli import read_commands as read
-from numerals.cli import scale_commands as scale
-from numerals.cli import train_commands as learn
-from numerals.cli.read_commands import complain
+from numerals.cli import hints, read_commands, run_commands, tool_commands, train_commands
+from numerals.cli.options import READ, RUNS, TOOLS, TRAIN
+from numerals.cli.terminal import print_error
 from numerals.errors import MissingError, NumeralsError
 from numerals.files import storage_error
 
-INTERRUPTED = 130  # what a shell expects of a program ended by Ctrl-C
+INTERRUPTED = 130  # the exit code that shells expect after Ctrl-C
 
 
 class _Commands(TyperGroup):
-    """Typer by itself ends without a word when it is interrupted."""
+    """Prints what was saved when a command is interrupted; Typer alone prints nothing."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt as error:
-            _end(f"interrupted; {str(error) or 'nothing was kept'}", INTERRUPTED, error)
+            _exit(f"interrupted; {str(error) or 'nothing was saved'}", INTERRUPTED, error)
 
 
 app = typer.Typer(
     name="numerals",
     cls=_Commands,
-    help="Train the classic MNIST convolutional network, step by step as the article has it, "
-    "and read handwritten digits in pictures.",
-    epilog="Exit codes: 0 done, 1 a failure, 2 a mistake in the call or the input, 130 interrupted. "
-    "NUMERALS_TRACEBACK=1 in the environment shows where an error comes from.",
-    add_completion=False,
+    help="Train the classic MNIST convolutional network step by step, and read handwritten digits in pictures.",
+    epilog="Exit codes: 0 done, 1 failure, 2 mistake in the call or the input, 130 interrupted.\n\n"
+    "Set NUMERALS_TRACEBACK=1 to see where an error comes from.",
     pretty_exceptions_enable=False,
-    rich_markup_mode=None,
+    rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -52,7 +52,7 @@ app = typer.Typer(
 @app.callback(invoke_without_command=True)
 def options(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if version:
         print(f"numerals {numerals.__version__}")
@@ -61,48 +61,63 @@ def options(
         raise typer.Exit(2)
 
 
-for command in (
-    learn.train,
-    scale.sweep,
-    learn.evaluate,
-    learn.report,
-    learn.export,
-    read.read,
-    read.serve,
-    scale.read_many,
-    learn.benchmark,
-    read.doctor,
-):
-    app.command()(command)
+def unwrap(docstring: str) -> str:
+    """The docstring as help: one line per paragraph, which the terminal wraps, and brackets that are no markup."""
+    return escape("\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")))
+
+
+for panel, commands in {
+    TRAIN: (train_commands.train, train_commands.train_reader, train_commands.adapt, train_commands.sweep),
+    RUNS: (run_commands.evaluate, run_commands.report, run_commands.export),
+    READ: (read_commands.read, read_commands.read_many, read_commands.serve),
+    TOOLS: (tool_commands.benchmark, tool_commands.doctor),
+}.items():
+    for command in commands:
+        app.command(help=unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
 def main() -> NoReturn:
-    """Run the command line: whatever happens, the user sees one line about it, not a traceback."""
+    """Run the command line; end every failure with one line on stderr instead of a traceback."""
     if not os.environ.get("NUMERALS_TRACEBACK"):
-        threading.excepthook = lambda _: None  # what fails in TensorBoard's thread is raised again in ours
+        threading.excepthook = lambda _: None  # the main thread raises what fails in TensorBoard's thread again
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may have what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may not have the characters of a file's name
     try:
-        sys.exit(app(standalone_mode=False) or 0)
+        sys.exit(app(standalone_mode=False, prog_name="numerals") or 0)
     except NumeralsError as error:
-        _end(str(error), error.exit_code, error)
+        _exit(str(error), error.exit_code, error)
     except ModuleNotFoundError as error:
         missing = MissingError(f"training needs {error.name}, which is not installed; pip install 'numerals[train]'")
-        _end(str(missing), missing.exit_code, error)
-    except BrokenPipeError:  # whoever read our output has gone; a second failure at Python's end is nobody's news
+        _exit(str(missing), missing.exit_code, error)
+    except BrokenPipeError:  # nobody reads our output any more; keep Python from failing again when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # every file of ours is looked after where it is written
+    except OSError as error:  # files of ours are handled where they are written, so this is the output
         failure = storage_error(error, Path(error.filename or "standard output"))
-        _end(str(failure), failure.exit_code, error)
+        _exit(str(failure), failure.exit_code, error)
     except Exception as error:
-        if isinstance(error, typer.TyperException):  # an unknown option, a value out of its range
-            _end(f"{error.format_message()} (numerals --help)", error.exit_code, error)
-        _end(f"a bug: {type(error).__name__}: {error}; set NUMERALS_TRACEBACK=1 to see where, and tell us", 1, error)
+        if hasattr(error, "format_message"):  # a mistake in the call; versions of Typer differ in the name of the class
+            _exit(_explain(error), getattr(error, "exit_code", 2), error)
+        bug = f"bug: {type(error).__name__}: {error}; set NUMERALS_TRACEBACK=1 to see where, and please report it"
+        _exit(bug, 1, error)
 
 
-def _end(message: str, code: int, error: BaseException) -> NoReturn:
+def _explain(error: Any) -> str:
+    """One line about a mistake in the call, with a hint if an option is unknown."""
+    context = getattr(error, "ctx", None)
+    if type(error).__name__ != "NoSuchOption" or context is None or context.parent is None:
+        return f"{error.format_message()} (see numerals --help)"
+    known = {name: _options(command) for name, command in context.parent.command.commands.items()}
+    options = known.pop(context.info_name)
+    return hints.unknown_option(error.option_name, context.info_name, options, known)
+
+
+def _options(command: Any) -> list[str]:
+    return [name for parameter in command.params for name in parameter.opts if name.startswith("--")]
+
+
+def _exit(message: str, code: int, error: BaseException) -> NoReturn:
     if os.environ.get("NUMERALS_TRACEBACK"):
         raise error
-    complain(" ".join(message.split()))
+    print_error(" ".join(message.split()))
     sys.exit(code)

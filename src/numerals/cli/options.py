@@ -1,32 +1,106 @@
-"""The options that several commands have. Knows nothing about what they do."""
+"""Options that several commands share, the panels of the help, and `TrainOptions`."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+RECIPES = ("article", "instant", "quick", "best")  # built in, for `numerals train`
+DEVICES = ("auto", "cpu", "cuda")
+
+# Panels of `numerals --help`
+TRAIN, RUNS, READ, TOOLS = "Train", "Evaluate and export", "Read and serve", "Tools"
+# Panels of `numerals COMMAND --help`
+SAVING, RAY, OUTPUT, ACCESS = "Run folder", "Run on Ray", "Output", "Access"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
+    """The options of `numerals train`; None stands for an option that was not given."""
+
+    recipe: str | None
+    epochs: int | None
+    seed: int | None
+    device: str
+    data: str | None
+    out: Path | None
+    resume: Path | None
+    every_steps: int | None
+    force: bool
+    seeds: int | None
+    address: str | None
+    quiet: bool
+
+
+RecipeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--recipe",
+        metavar="NAME|FILE.toml",
+        help=f"Train with a built-in recipe ({', '.join(RECIPES)}) or with your own file.",
+        show_default=RECIPES[0],
+        autocompletion=lambda: list(RECIPES),
+    ),
+]
+SeedOption = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="Seed all random numbers. The same seed, machine and number of threads give the same weights, bit for "
+        "bit.",
+        show_default="0",
+    ),
+]
 DataOption = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="SPEC",
+        metavar="mnist|PATH",
         show_default="mnist",
-        help="mnist, or a path: a folder of IDX files (gzipped or not), a Kaggle digit-recognizer .csv, an .npz with "
-        "x_train and y_train, or a folder with a folder per class of 28x28 pictures, white ink on black; "
-        "or corrections:FILE, what numerals serve keeps.",
+        help="Use other digits: a folder of IDX files, a .csv of Kaggle's digit-recognizer, an .npz with x_train and "
+        "y_train, or a folder with one folder of 28x28 pictures per class (white ink on black).",
     ),
 ]
-JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print the metrics as JSON on stdout instead of the last line.")
-]
-QuietOption = Annotated[bool, typer.Option("--quiet", help="Nothing but the last line.")]
 DeviceOption = Annotated[
-    str, typer.Option(metavar="auto|cpu|cuda", help="auto takes a CUDA device where there is one.")
+    str,
+    typer.Option(
+        metavar="|".join(DEVICES),
+        help="Choose the device; auto uses a CUDA GPU if there is one.",
+        autocompletion=lambda: list(DEVICES),
+    ),
+]
+OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Save to this new run folder instead of runs/RECIPE-1, runs/RECIPE-2, ...",
+        show_default=False,
+        rich_help_panel=SAVING,
+    ),
 ]
 AddressOption = Annotated[
     str | None,
     typer.Option(
         metavar="HOST:PORT",
-        help="The head of a Ray cluster, from a machine of it. Left out: this machine's cores.",
+        help="Run on the Ray cluster with this head node, instead of on the cores of this machine.",
+        show_default=False,
+        rich_help_panel=RAY,
+    ),
+]
+QuietOption = Annotated[bool, typer.Option("--quiet", help="Print only the last line.", rich_help_panel=OUTPUT)]
+JsonOption = Annotated[
+    bool,
+    typer.Option("--json", help="Print the metrics as JSON, and the last line on stderr.", rich_help_panel=OUTPUT),
+]
+ModelOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--model",
+        metavar="FILE.onnx",
+        help="Read with an exported model of your own: one that reads rows, or one that recognises single digits.",
         show_default=False,
     ),
 ]

@@ -1,20 +1,19 @@
-"""A training as a terminal shows it: the layers, a progress bar, a line an epoch. Knows nothing about how to train.
+"""Progress in the terminal: of a training (layers, a bar, one line per epoch), and bars for reading.
 
-Where there is no terminal the bar is left out; with `quiet` everything is. All of it goes to stderr.
+Everything goes to stderr. The bars appear only on a terminal; `quiet` turns everything off.
 """
 
-import logging
 import shlex
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from numerals.files import readable_json
+from numerals.cli.terminal import plain_console, status_printer
 
 if TYPE_CHECKING:
     from numerals.article.callbacks import Epoch
@@ -22,14 +21,12 @@ if TYPE_CHECKING:
     from numerals.article.recipe import Recipe
     from numerals.runs.train import Run
 
-Item = TypeVar("Item")
-
 
 class Show:
-    """An Observer for `train`; use it as a context, so that the bar goes when the training does."""
+    """Shows a training as it runs. Use it as a context, so that the bar disappears when the training ends."""
 
     def __init__(self, quiet: bool) -> None:
-        self._console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
+        self._console = plain_console(quiet)
         columns = (
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
@@ -50,29 +47,28 @@ class Show:
 
     def started(self, recipe: "Recipe", layers: "Sequence[LayerSummary]", facts: dict[str, Any]) -> None:
         self._epochs = recipe.epochs
-        for line in facts["said"]:  # damage; whoever wants it quiet wants to know that too
-            say(False)(line)
+        for line in facts["said"]:  # about damaged files, so print it even with --quiet
+            status_printer(quiet=False)(line)
         self._print(_table(layers))
-        still = sum(layer.parameters - layer.trained for layer in layers)
+        untrained = sum(layer.parameters - layer.trained for layer in layers)
         self._print(
-            f"{sum(layer.parameters for layer in layers):,} parameters ({still} of them BatchNorm's running means and "
-            "variances, not trained); softmax is in the loss"
+            f"{sum(layer.parameters for layer in layers):,} parameters ({untrained} of them BatchNorm's running means "
+            "and variances, not trained); softmax is in the loss"
         )
         precision = "bfloat16" if facts["bfloat16"] else "float32"
         self._print(
-            f"Recipe {recipe.name}: {facts['digits']:,} digits to learn from, "
-            f"{facts['validation']:,} to validate with; "
+            f"Recipe {recipe.name}: {facts['digits']:,} training digits, {facts['validation']:,} validation digits; "
             f"{precision} on {facts['device']}, batches of {recipe.batch_size}"
         )
         if facts["resumed"]:
             epoch, step = facts["resumed"]
-            self._print(f"Goes on from its checkpoint: epoch {epoch}, {step} steps done in it")
+            self._print(f"Resumes from the checkpoint in epoch {epoch}, after {step} of its steps")
         self._bar.start()
 
-    def _print(self, what: "str | Table") -> None:
-        """Whoever watched may have gone; that is no reason to end a training."""
+    def _print(self, content: "str | Table") -> None:
+        """Print, and stay quiet from then on if stderr was closed: the training goes on."""
         try:
-            self._console.print(what)
+            self._console.print(content)
         except OSError:
             self._console.quiet = True
 
@@ -91,39 +87,40 @@ class Show:
             f"epoch {row.epoch:>{len(str(self._epochs))}}/{self._epochs}  loss {row.loss:.4f}  "
             f"accuracy {row.accuracy:.4f}  val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  "
             f"rate {row.learning_rate:.0e}  {row.seconds:.1f} s"
-            f"{'  best so far, kept' if best else ''}"
+            f"{'  best so far, saved' if best else ''}"
         )
 
     def ended(self, run: "Run") -> None:
         self._bar.stop()
-        how = {
-            "early": f"Stopped early after epoch {len(run.history)}, since val_loss had ceased to fall.",
-            "all epochs": f"{_epochs(len(run.history))} done.",
-            "interrupted": f"Interrupted after {_epochs(len(run.history))}, so the test digits were not used; "
-            f"to use them: numerals evaluate {shlex.quote(str(run.folder))}.",
+        epochs = _epochs(len(run.history))
+        reason = {
+            "early": f"Stopped early after epoch {len(run.history)}: val_loss no longer improves.",
+            "all epochs": f"Finished {epochs}.",
+            "interrupted": f"Interrupted after {epochs}, before the evaluation on the test digits; "
+            f"to evaluate: numerals evaluate {shlex.quote(str(run.folder))}.",
         }
-        self._print(f"{how[run.metrics['ended']]} The weights of epoch {run.best_epoch} are kept.")
-        self._print(f"Kept in {run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
+        self._print(f"{reason[run.metrics['ended']]} The weights are those of epoch {run.best_epoch}.")
+        self._print(f"Saved in {run.folder}: {', '.join(sorted(path.name for path in run.folder.iterdir()))}")
         if (run.folder / "tensorboard").is_dir():
-            self._print(
-                f"To look: curves.svg there, and tensorboard --logdir {shlex.quote(str(run.folder / 'tensorboard'))}"
-            )
+            logs = shlex.quote(str(run.folder / "tensorboard"))
+            self._print(f"To see the curves: open curves.svg there, or run tensorboard --logdir {logs}")
 
 
-def track(items: Iterable[Item], total: int) -> Generator[Item, None, None]:
-    """The items, with a progress bar on stderr where it is a terminal and there are several of them.
+def reading_progress(names: Sequence[str]) -> Generator[str, None, None]:
+    """The names, with a progress bar on stderr.
 
-    Where the results appear on a terminal too, they are progress enough, and a bar would run into them.
+    There is no bar for a single name, nor if stdout is a terminal too: the results show the progress there, and the bar
+    would overwrite them.
     """
     console = Console(stderr=True, soft_wrap=True)
-    hidden = total < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
+    hidden = len(names) < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
     with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
-        yield from bar.track(items, total, description="reading")
+        yield from bar.track(names, description="reading")
 
 
 @contextmanager
-def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
-    """A function to call with how many more are done; a progress bar on stderr where it is a terminal."""
+def count_progress(total: int, description: str) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr; gives a function to call with the number of items just finished."""
     console = Console(stderr=True, soft_wrap=True)
     columns = (
         TextColumn("{task.description}"),
@@ -134,31 +131,8 @@ def counted(total: int, what: str) -> Iterator[Callable[[int], None]]:
     )
     hidden = not console.is_terminal
     with Progress(*columns, console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda more: bar.advance(task, more)
-
-
-def say(quiet: bool) -> Callable[[str], None]:
-    """Lines to stderr, or into nothing."""
-    console = Console(stderr=True, quiet=quiet, highlight=False, soft_wrap=True, markup=False, emoji=False)
-    return console.print
-
-
-def log_to_stderr(quiet: bool) -> None:
-    """Print what numerals logs as plain lines on stderr, unless `quiet`."""
-    logger = logging.getLogger("numerals")
-    logger.handlers = [logging.StreamHandler()]
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False
-
-
-def last_line(line: str, found: dict[str, Any] | None) -> None:
-    """A command's result on stdout; with figures, these there as JSON, and the line on stderr."""
-    if found is None:
-        print(line)
-    else:
-        print(readable_json(found), end="")
-        print(line, file=sys.stderr)
+        task = bar.add_task(description, total=total)
+        yield lambda count: bar.advance(task, count)
 
 
 def _epochs(count: int) -> str:

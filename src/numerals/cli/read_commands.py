@@ -1,4 +1,7 @@
-"""The commands of the half that reads: parse, call, print. Each imports what it needs within; none needs PyTorch."""
+"""The commands read, read-many and serve, none of which needs PyTorch.
+
+The work of read is in read_files.py, that of read-many in ray_jobs.py, and that of serve in the package `server`.
+"""
 
 import contextlib
 import sys
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from numerals.cli.options import ACCESS, RAY, AddressOption, ModelOption
 from numerals.errors import InputError, MissingError
 
 if TYPE_CHECKING:
@@ -18,108 +22,192 @@ def read(
     pictures: Annotated[
         list[str],
         typer.Argument(
-            metavar="PICTURE...", help="Pictures, PDFs (with the extra pdf), folders of them, or - for stdin."
+            metavar="PICTURE...",
+            help="Pictures, PDFs (with the extra pdf), folders of them (not of their subfolders), or - for stdin.",
         ),
     ],
-    form: Annotated[
-        str, typer.Option("--format", metavar="text|json|csv", help="What is printed; json and csv have the boxes.")
+    output_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="text|json|csv",
+            help="Choose what to print; json and csv include boxes and confidences.",
+            autocompletion=lambda: ["text", "json", "csv"],
+        ),
     ] = "text",
     annotated: Annotated[
         Path | None,
         typer.Option(
-            "--annotate", metavar="DIR", help="Keep each picture there with boxes, digits and what the network saw."
-        ),
-    ] = None,
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE.onnx",
-            help="An exported model instead of one that ships: of rows, or of one digit a picture, which then names "
-            "the digits.",
+            "--annotate",
+            metavar="DIR",
+            help="Save each picture to this folder, with boxes, digits and the input of the network drawn on it.",
             show_default=False,
         ),
     ] = None,
+    model: ModelOption = None,
 ) -> None:
-    """Read handwritten digits in photographs, scans and drawings: rows from top to bottom, a line each.
+    """Read handwritten digits in photographs, scans and drawings.
 
-    Each is printed as it is read. A picture without digits prints nothing, and stderr says so. A picture that cannot be
-    read is reported, the others are read, and the exit code is 1; where it is the only one, 2. Folders within a folder
-    are left alone.
+    Prints one line per row of digits, top to bottom, as soon as each picture is read. Reads the first picture of an
+    animation and every page of a TIFF or PDF, up to 100 megapixels (WebP: 40).
 
-    Of an animation the first picture is read, of TIFF and PDF every page. At most 100 megapixels (WebP: 40).
+    Reports a picture without digits on stderr. Reports a picture that cannot be read, reads the others, and exits with
+    1 (with 2 if it was the only one).
     """
     from numerals.cli import read_files
-    from numerals.cli.progress import track
+    from numerals.cli.progress import reading_progress
+    from numerals.cli.terminal import print_error
     from numerals.read.reader import Reader
 
-    if form not in read_files.FORMS:
-        raise InputError(f"--format {form}: must be one of {', '.join(read_files.FORMS)}")
-    warnings.simplefilter("ignore")  # Pillow's, of odd files, in lines of their own; what is bad is said below
-    names, failed = read_files.sources(pictures), list[str]()
-    with contextlib.closing(track(names, len(names))) as tracked:
-        pages = read_files.read_all(Reader(model), tracked, annotated)
-        parts = read_files.FORMS[form](read_files.reported(pages, len(names), failed, complain), len(names) > 1)
-        _print_all(parts)
-    if failed:
+    if output_format not in read_files.FORMATS:
+        raise InputError(f"--format {output_format}: must be one of {', '.join(read_files.FORMATS)}")
+    warnings.simplefilter("ignore")  # Pillow's warnings take several lines; we report bad pictures ourselves
+    names, errors = read_files.list_sources(pictures), list[str]()
+    with contextlib.closing(reading_progress(names)) as tracked:
+        readings = read_files.read_all(Reader(model), tracked, annotated)
+        reported = read_files.report_problems(readings, len(names), errors, print_error)
+        _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))
+    if errors:
         raise typer.Exit(1)
 
 
-def _print_all(parts: "read_files.Parts") -> None:
-    """Each part as it comes; where Ctrl-C falls, the parts may end what they began.
+def _print_all(chunks: "read_files.Chunks") -> None:
+    """Print each chunk as it comes. On Ctrl-C, print what closes an open list.
 
     Raises:
-        KeyboardInterrupt: it says that what was read is printed.
+        KeyboardInterrupt: with a message that says what was printed.
     """
     try:
-        for part in parts:
-            print(part, end="", flush=True)
+        for chunk in chunks:
+            print(chunk, end="", flush=True)
     except KeyboardInterrupt as error:
         with contextlib.suppress(KeyboardInterrupt, StopIteration):
-            print(parts.throw(error), end="", flush=True)
+            print(chunks.throw(error), end="", flush=True)
         raise KeyboardInterrupt("what was read is printed") from error
+
+
+def read_many(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="SOURCE",
+            help="A folder with its subfolders, a glob in quotes, a .parquet table (or a folder or glob that ends in "
+            ".parquet), or any of these in a bucket: s3://bucket/scans.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="Write the records to this folder, as Parquet files. To continue, repeat the command."
+        ),
+    ],
+    model: ModelOption = None,
+    column: Annotated[
+        str, typer.Option(metavar="NAME", help="For tables: read the picture files in this column.")
+    ] = "picture",
+    part: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Maximum number of pictures per Parquet file; a worker reads one such part at a time.",
+        ),
+    ] = 500,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Number of readers that work in parallel, one core each.",
+            show_default="all cores",
+            rich_help_panel=RAY,
+        ),
+    ] = None,
+    address: AddressOption = None,
+) -> None:
+    """Read an archive of pictures on Ray and save one record per picture.
+
+    A record has picture, text, confidence, rows and error. A picture that cannot be read gets a record with its error;
+    files whose suffix is not that of a picture are counted and skipped.
+
+    After an interruption, the same command reads what is missing; no picture is recorded twice.
+
+    Needs the extra scale: pip install 'numerals[scale]'.
+    """
+    from numerals.cli import ray_jobs
+
+    ray_jobs.read_many(source, out, model=model, column=column, part=part, workers=workers, address=address)
 
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="The address to answer at; others than this machine's own need a --token.")
+        str,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Listen on this address. An address that other machines can reach needs --token.",
+            rich_help_panel=ACCESS,
+        ),
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
-    workers: Annotated[int, typer.Option(min=1, max=64, help="Processes that answer, each with its own models.")] = 1,
-    queue: Annotated[
-        int, typer.Option(min=1, max=100_000, help="Requests that may wait in a process; more get 503 at once.")
-    ] = 256,
+    port: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, max=65535, help="Listen on this port; 0 picks a free one.", rich_help_panel=ACCESS
+        ),
+    ] = 8000,
     token: Annotated[
         str | None,
         typer.Option(
+            metavar="TOKEN",
             envvar="NUMERALS_TOKEN",
-            help="What requests must have as Authorization: Bearer TOKEN; the page asks for it once.",
+            help="Require this token: requests send Authorization: Bearer TOKEN, and the page asks for it once.",
             show_default=False,
+            rich_help_panel=ACCESS,
         ),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines in without a token.")] = False,
+    insecure: Annotated[
+        bool, typer.Option("--insecure", help="Accept other machines without a token.", rich_help_panel=ACCESS)
+    ] = False,
     name: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="HOST", help="A further name under which it is reached, as behind a proxy; may be repeated."
+            metavar="HOST",
+            help="Accept this host name too, for example behind a proxy. Can be repeated.",
+            show_default=False,
+            rich_help_panel=ACCESS,
         ),
     ] = None,
-    model: Annotated[
-        Path | None, typer.Option(metavar="FILE.onnx", help="An exported model, as read takes it.", show_default=False)
-    ] = None,
+    workers: Annotated[
+        int, typer.Option(metavar="N", min=1, max=64, help="Number of processes that answer, each with its own models.")
+    ] = 1,
+    queue: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Maximum number of requests that wait in one process; further requests get status 503.",
+        ),
+    ] = 256,
+    model: ModelOption = None,
     corrections: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="Where corrections are kept; left out, in your data folder.", show_default=False
+            metavar="FILE",
+            help="Save corrected digits to this file.",
+            show_default="in your data folder",
         ),
     ] = None,
 ) -> None:
-    """Answer at http://127.0.0.1:8000: a page to draw on, and an HTTP interface (/docs).
+    """Serve a web page to draw on and an HTTP API (documented at /docs), at http://127.0.0.1:8000.
 
-    Only this machine is answered, unless --host names an address that others reach. Ctrl-C or SIGTERM ends it: what was
-    accepted is answered first. Needs the extra serve.
+    Answers only this machine unless --host names an address that others can reach. Ctrl-C or SIGTERM stops the server
+    after it has answered the requests it accepted.
+
+    Needs the extra serve: pip install 'numerals[serve]'.
     """
     try:
-        from numerals.server.run import serve as answer
+        from numerals.server.run import serve as run_server
         from numerals.server.settings import ServerSettings
     except ModuleNotFoundError as error:
         hint = "pip install 'numerals[serve]'"
@@ -137,21 +225,4 @@ def serve(
         model=model,
         corrections=corrections,
     )
-    answer(settings, lambda line: print(f"numerals: {line}", file=sys.stderr, flush=True))
-
-
-def doctor() -> None:
-    """Say what is installed, which device trains, whether data and model verify. Exits with 1 if something is wrong."""
-    from numerals.cli.doctor import examine
-
-    findings = examine()
-    width = max(len(finding.what) for finding in findings)
-    for finding in findings:
-        print(f"{'ok ' if finding.ok else 'BAD'} {finding.what:{width}s}  {finding.says}")
-    if not all(finding.ok for finding in findings):
-        raise typer.Exit(1)
-
-
-def complain(message: str) -> None:
-    """One line on stderr, as every error of ours looks."""
-    print(f"numerals: {message}", file=sys.stderr)
+    run_server(settings, lambda line: print(f"numerals: {line}", file=sys.stderr, flush=True))

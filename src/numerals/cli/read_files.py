@@ -1,6 +1,6 @@
-"""What `numerals read` does with many sources: one after the other, a bad one reported and the others read.
+"""The work of `numerals read`: reads pictures one after the other and formats the result as text, JSON or CSV.
 
-Knows nothing about how a picture is read, nor about printing.
+A picture that cannot be read is reported, and the others are read.
 """
 
 import csv
@@ -23,60 +23,65 @@ from numerals.read.picture import MAX_FILE_BYTES
 from numerals.read.reader import Reader
 from numerals.results import Page
 
-Parts = Generator[str, None, None]  # what is printed, bit by bit
+Chunks = Generator[str, None, None]  # text to print, piece by piece
 STDIN = "-"
 COLUMNS = ("picture", "page", "row", "text", "confidence", "left", "top", "width", "height", "error")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """One page of one source, or why it could not be read."""
+    """One page of one picture, or the reason why it could not be read."""
 
     picture: str
-    number: int  # of the page, from 1
+    number: int  # of the page, counted from 1
     page: Page | None
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        read = self.page.to_dict() if self.page else {}
-        return {"picture": self.picture, "page": self.number, **read, "error": self.error}
+        fields = self.page.to_dict() if self.page else {}
+        return {"picture": self.picture, "page": self.number, **fields, "error": self.error}
 
 
-def sources(given: Sequence[str]) -> list[str]:
-    """What was named, with folders as the pictures in them, sorted.
+def list_sources(arguments: Sequence[str]) -> list[str]:
+    """The arguments of the command, with each folder replaced by the pictures in it, sorted.
 
     Raises:
         InputError: a folder without pictures.
     """
-    found = []
-    for name in given:
+    sources = []
+    for name in arguments:
         if name != STDIN and os.path.isdir(name):
-            found += _inside(name)
+            sources += _pictures_in(name)
         else:
-            found.append(name)
-    return found
+            sources.append(name)
+    return sources
 
 
-def _inside(folder: str) -> list[str]:
+def _pictures_in(folder: str) -> list[str]:
     try:
-        inside = sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
+        pictures = sorted(str(path) for path in Path(folder).iterdir() if path.suffix.lower() in SUFFIXES)
     except OSError as error:
         raise InputError(f"{printable(folder)}: cannot be read ({error.strerror})") from error
-    if not inside:
+    if not pictures:
         suffixes = ", ".join(sorted(SUFFIXES))
         raise InputError(f"{printable(folder)}: no pictures in this folder; pictures end in {suffixes}")
-    return inside
+    return pictures
 
 
 def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:
-    """Each page of each source, in order.
+    """Read each page of each picture, in order.
+
+    Args:
+        reader: reads the pages.
+        names: paths, or "-" for standard input.
+        annotated: a folder for annotated pictures; None saves none.
 
     Raises:
         StorageError: an annotated picture cannot be written.
     """
-    taken: dict[str, int] = {}
+    stems: dict[str, int] = {}
     for name in names:
-        number, stem = 0, _stem(name, taken)
+        number, stem = 0, _stem(name, stems)
         try:
             for number, loaded in enumerate(pages(_standard_input() if name == STDIN else name), 1):
                 page = reader.read(loaded)
@@ -89,25 +94,31 @@ def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> It
             yield Reading(name, number + 1, None, str(error))
 
 
-def reported(
-    readings: Iterable[Reading], names: int, failed: list[str], say: Callable[[str], None]
+def report_problems(
+    readings: Iterable[Reading], sources: int, errors: list[str], report: Callable[[str], None]
 ) -> Iterator[Reading]:
-    """The same readings; of each that has an error or no digits it is said when it comes. `failed` gets the errors.
+    """The same readings; calls `report` for each that has an error or no digits.
+
+    Args:
+        readings: pages as they are read.
+        sources: the number of pictures to read.
+        errors: gets the message of each error.
+        report: prints one line.
 
     Raises:
-        InputError: after the last, where there is only one and it cannot be read.
+        InputError: after the last reading, if there is only one picture and it cannot be read.
     """
     for reading in readings:
-        alone = names == 1 and reading.number == 1
+        alone = sources == 1 and reading.number == 1
         if reading.error:
-            failed.append(reading.error)
+            errors.append(reading.error)
         if reading.error and not alone:
-            say(reading.error)
+            report(reading.error)
         elif reading.page and not reading.page.rows:
-            say(f"{printable(reading.picture)}: no digits found")
+            report(f"{printable(reading.picture)}: no digits found")
         yield reading
-    if failed and alone:
-        raise InputError(failed[0])
+    if errors and alone:
+        raise InputError(errors[0])
 
 
 def _standard_input() -> bytes:
@@ -115,61 +126,61 @@ def _standard_input() -> bytes:
         raise PictureError("standard input is closed; give a file")
     content = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
     if len(content) > MAX_FILE_BYTES:
-        raise PictureError(f"standard input: more than {MAX_FILE_BYTES:,} bytes; at most so many are read")
+        raise PictureError(f"standard input: more than {MAX_FILE_BYTES:,} bytes, the maximum")
     return content
 
 
-def as_json(readings: Iterable[Reading], named: bool) -> Parts:
-    """A list with an object a page; whole even when it ends with an error, in the readings or thrown in."""
+def as_json(readings: Iterable[Reading], named: bool) -> Chunks:
+    """A list with one object per page. The list is closed even if an error or Ctrl-C ends it early."""
     yield "["
-    before = "\n"
+    separator = "\n"
     try:
         for reading in readings:
-            yield before + textwrap.indent(json.dumps(reading.to_dict(), indent=2), "  ")
-            before = ",\n"
+            yield separator + textwrap.indent(json.dumps(reading.to_dict(), indent=2), "  ")
+            separator = ",\n"
     except (KeyboardInterrupt, Exception):
         yield "\n]\n"
         raise
     yield "\n]\n"
 
 
-def as_csv(readings: Iterable[Reading], named: bool) -> Parts:
-    """A line a row of digits; a picture without rows, or one that could not be read, has one line too."""
+def as_csv(readings: Iterable[Reading], named: bool) -> Chunks:
+    """One line per row of digits; one line also for a page without rows and for a picture that cannot be read."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for reading in readings:
-        line = {"picture": reading.picture, "page": reading.number, "error": reading.error}
+        fields = {"picture": reading.picture, "page": reading.number, "error": reading.error}
         rows = reading.page.rows if reading.page else ()
         for number, row in enumerate(rows, 1):
-            place = {"row": number, "text": row.text, "confidence": f"{row.confidence:.4f}", **row.box.to_dict()}
-            writer.writerow(line | place)
+            confidence = f"{row.confidence:.4f}"
+            writer.writerow(fields | {"row": number, "text": row.text, "confidence": confidence} | row.box.to_dict())
         if not rows:
-            writer.writerow(line)
+            writer.writerow(fields)
         yield text.getvalue()
         text.seek(0)
         text.truncate()
 
 
-def as_text(readings: Iterable[Reading], named: bool) -> Parts:
-    """The rows, a line each; with the picture's name before each if `named`."""
+def as_text(readings: Iterable[Reading], named: bool) -> Chunks:
+    """One line per row of digits, after the name of the picture if `named`."""
     for reading in readings:
         for row in reading.page.rows if reading.page else ():
             yield f"{printable(reading.picture)}: {row.text}\n" if named else f"{row.text}\n"
 
 
-FORMS: dict[str, Callable[[Iterable[Reading], bool], Parts]] = {
+FORMATS: dict[str, Callable[[Iterable[Reading], bool], Chunks]] = {
     "text": as_text,
     "json": as_json,
     "csv": as_csv,
 }
 
 
-def _stem(name: str, taken: dict[str, int]) -> str:
-    """What a source's annotated pictures are called; `taken` counts, as several folders may have the same names."""
+def _stem(name: str, stems: dict[str, int]) -> str:
+    """The name of a picture's annotated pages. `stems` counts equal names, which different folders may have."""
     stem = "stdin" if name == STDIN else re.sub(r"[^\w -]", "-", Path(name).name)
-    taken[stem] = taken.get(stem, 0) + 1
-    return stem if taken[stem] == 1 else f"{stem}({taken[stem]})"
+    stems[stem] = stems.get(stem, 0) + 1
+    return stem if stems[stem] == 1 else f"{stem}({stems[stem]})"
 
 
 def _write(picture: Any, path: Path) -> None:

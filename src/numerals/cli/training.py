@@ -1,164 +1,172 @@
-"""What `numerals train` does by kind of recipe: check the options, train with the terminal watching, say what was kept.
-
-Knows nothing about how the options are parsed.
-"""
+"""Runs the trainings behind `numerals train`, `train-reader` and `adapt`, and reports them in the terminal."""
 
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from numerals.article import datasets
-from numerals.article.metrics import Metrics
 from numerals.article.recipe import Recipe
-from numerals.cli.progress import Show, say
+from numerals.cli.options import TrainOptions
+from numerals.cli.progress import Show
+from numerals.cli.terminal import Result, score_line, status_printer
 from numerals.errors import DataError, InputError
-from numerals.read.normalise import normalise
-from numerals.read.picture import load_pixels
-from numerals.readers.recipes import AdaptRecipe, ReaderRecipe
-from numerals.server.corrections import MAX_CORRECTIONS, Correction, CorrectionStore
 from numerals.spec import SIDE
 
-CORRECTIONS = "corrections:"  # how --data names a file of corrections
-
 if TYPE_CHECKING:
+    from numerals.article.metrics import Metrics
     from numerals.runs.train import Run
+    from numerals.server.corrections import Correction
+
+CORRECTIONS = "corrections:"  # a prefix of --data in earlier versions
 
 
-@dataclass(frozen=True)
-class Ended:
-    """How well a training did, and its metrics.json."""
-
-    test: Metrics
-    metrics: dict[str, Any]
-
-
-def train_article(
-    recipe: Recipe,
-    epochs: int | None,
-    seed: int,
-    device: str,
-    data: str | None,
-    out: Path | None,
-    quiet: bool,
-    every_steps: int | None = None,
-) -> Ended:
-    """A network of the article's kind.
+def train(options: TrainOptions) -> Result:
+    """Run `numerals train`.
 
     Raises:
-        KeyboardInterrupt: it says what is kept.
+        InputError: options that do not go together.
+        KeyboardInterrupt: interrupted; the message says what was saved.
     """
-    if epochs is not None:
-        recipe = recipe.change(epochs=epochs)
-    beside = ThreadPoolExecutor(1)
-    loading = beside.submit(datasets.load, data)  # while torch is imported, which takes a second
+    if options.data is not None and options.data.startswith(CORRECTIONS):
+        raise InputError(f"--data {options.data}: use numerals adapt {options.data.removeprefix(CORRECTIONS)}")
+    if options.seeds is not None:
+        from numerals.cli.ray_jobs import train_seeds
+
+        return train_seeds(options, options.seeds)
+    if options.address is not None:
+        raise InputError(f"--address {options.address} needs --seeds")
+    if options.resume is not None:
+        return _resume(options, options.resume)
+    if options.force:
+        raise InputError("--force needs --resume RUN")
+    return _train(options)
+
+
+def _train(options: TrainOptions) -> Result:
+    recipe = Recipe.load(options.recipe or "article")
+    if options.epochs is not None:
+        recipe = recipe.change(epochs=options.epochs)
+    loader = ThreadPoolExecutor(1)
+    dataset = loader.submit(datasets.load, options.data)  # loads while torch is imported, which takes a second
     try:
         from numerals.article.device import keep_freed_memory
         from numerals.runs.train import train
 
         keep_freed_memory()
-        with Show(quiet) as show:
+        with Show(options.quiet) as show:
             run = train(
-                recipe, loading.result, out=out, seed=seed, device=device, observer=show, every_steps=every_steps
+                recipe,
+                dataset.result,
+                out=options.out,
+                seed=options.seed or 0,
+                device=options.device,
+                observer=show,
+                every_steps=options.every_steps,
             )
             show.ended(run)
     finally:
-        beside.shutdown(wait=False, cancel_futures=True)
-    return _ended(run)
+        loader.shutdown(wait=False, cancel_futures=True)
+    return _result(run)
 
 
-def resume_article(
-    folder: Path,
-    recipe: str | None,
-    epochs: int | None,
-    seed: int | None,
-    device: str,
-    data: str | None,
-    quiet: bool,
-    every_steps: int | None,
-    anyway: bool,
-) -> Ended:
-    """A run of a network of the article's kind goes on.
-
-    Raises:
-        KeyboardInterrupt: it says what is kept.
-    """
+def _resume(options: TrainOptions, folder: Path) -> Result:
+    if options.out is not None:
+        raise InputError(f"--resume {folder} continues in its own folder; leave out --out")
     from numerals.article.device import keep_freed_memory
     from numerals.runs.resume import resume
 
     keep_freed_memory()
-    with Show(quiet) as show:
+    with Show(options.quiet) as show:
         run = resume(
             folder,
-            epochs=epochs,
-            recipe=recipe,
-            data=data,
-            seed=seed,
-            device=device,
-            anyway=anyway,
-            every_steps=every_steps,
+            epochs=options.epochs,
+            recipe=options.recipe,
+            data=options.data,
+            seed=options.seed,
+            device=options.device,
+            anyway=options.force,
+            every_steps=options.every_steps,
             observer=show,
         )
         show.ended(run)
-    return _ended(run)
+    return _result(run)
 
 
-def _ended(run: "Run") -> Ended:
+def _result(run: "Run") -> Result:
     if run.test is None:
-        kept = f"the best model so far, of epoch {run.best_epoch}, is kept in {run.folder}"
-        raise KeyboardInterrupt(f"{kept}; numerals train --resume goes on")
-    return Ended(run.test, run.metrics)
+        raise KeyboardInterrupt(
+            f"the best model so far, of epoch {run.best_epoch}, is saved in {run.folder}; "
+            f"to continue: numerals train --resume {shlex.quote(str(run.folder))}"
+        )
+    return _scored(run.test, run.metrics)
 
 
-def train_reading(
-    recipe: ReaderRecipe,
-    epochs: int | None,
-    seed: int,
-    device: str,
-    data: str | None,
-    out: Path | None,
-    quiet: bool,
-    initial: Path | None,
-) -> Ended:
-    """One of the two networks that read."""
-    if epochs is not None:
-        raise InputError(f"--epochs {epochs}: recipe {recipe.name} has none; change its numbers in a file of your own")
-    from numerals.readers.session import train_reading as train
+def train_reader(
+    recipe: str, *, seed: int, data: str | None, initial: str | None, out: Path | None, quiet: bool
+) -> Result:
+    """Run `numerals train-reader`.
 
-    if device not in ("auto", "cpu"):
-        raise InputError(f"--device {device}: recipe {recipe.name} trains on the CPU, which makes its samples")
-    folder, test, metrics = train(recipe, data, out=out, seed=seed, initial=initial, say=say(quiet))
-    say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
-    return Ended(test, metrics)
+    Raises:
+        InputError: a recipe for another command, or a mistake in another option.
+        KeyboardInterrupt: interrupted; the message says what was saved.
+    """
+    from numerals.readers.recipes import AdaptRecipe
+    from numerals.readers.recipes import load as load_recipe
+
+    loaded = load_recipe(recipe)
+    if isinstance(loaded, Recipe):
+        raise InputError(f"recipe {recipe} trains the article's network; use numerals train --recipe {recipe}")
+    if isinstance(loaded, AdaptRecipe):
+        raise InputError(f"recipe {recipe} adapts a trained model; use numerals adapt CORRECTIONS --recipe {recipe}")
+    from numerals.readers.session import train_reading
+
+    print_status = status_printer(quiet)
+    folder, test, metrics = train_reading(loaded, data, out=out, seed=seed, initial=initial, say=print_status)
+    print_status(f"Saved in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
+    return _scored(test, metrics)
 
 
-def train_adapted(
-    recipe: AdaptRecipe, seed: int, data: str, out: Path | None, quiet: bool, initial: Path | None
-) -> Ended:
-    """The model of single digits, brought to the writing of kept corrections."""
-    if not data.startswith(CORRECTIONS):
-        raise InputError(f"--data {data}: recipe {recipe.name} learns from {CORRECTIONS}FILE")
-    path = Path(data.removeprefix(CORRECTIONS))
-    if not path.is_file():
-        raise DataError(f"{path}: there is nothing there; numerals serve says where it keeps corrections")
-    kept = sorted(CorrectionStore(path).latest(MAX_CORRECTIONS), key=lambda each: each.id)
+def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out: Path | None, quiet: bool) -> Result:
+    """Run `numerals adapt`.
+
+    Raises:
+        DataError: no file of corrections, or too few of them.
+        InputError: a mistake in another option.
+    """
+    from numerals.readers.recipes import AdaptRecipe
+    from numerals.server.corrections import MAX_CORRECTIONS, CorrectionStore
+
+    loaded = AdaptRecipe.load(recipe)
+    if not corrections.is_file():
+        raise DataError(f"{corrections}: no such file; numerals serve prints where it saves corrections")
+    saved = sorted(CorrectionStore(corrections).latest(MAX_CORRECTIONS), key=lambda correction: correction.id)
     from numerals.readers.adapt import adapt
 
-    digits, labels = _digits(kept), np.array([each.digit for each in kept], np.uint8)
-    folder, test, metrics = adapt(recipe, (digits, labels), out=out, seed=seed, initial=initial, say=say(quiet))
-    path_of_run = shlex.quote(str(folder.path))
-    say(quiet)(f"Kept in {folder.path}. To read with it: numerals export {path_of_run}, then read or serve --model")
-    return Ended(test, metrics)
+    digits, labels = _images(saved), np.array([correction.digit for correction in saved], np.uint8)
+    print_status = status_printer(quiet)
+    folder, test, metrics = adapt(loaded, (digits, labels), out=out, seed=seed, initial=initial, say=print_status)
+    path = shlex.quote(str(folder.path))
+    print_status(f"Saved in {folder.path}. To read with it: numerals export {path}, then read or serve --model")
+    return _scored(test, metrics)
 
 
-def _digits(kept: Sequence[Correction]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Each as the network saw it, or else its picture brought to that form: uint8 (n, 28, 28)."""
-    pictures = [
-        np.frombuffer(each.seen, np.uint8).reshape(SIDE, SIDE) if each.seen else load_pixels(each.picture)
-        for each in kept
+def _images(corrections: "Sequence[Correction]") -> "np.ndarray[Any, np.dtype[np.uint8]]":
+    """The corrected digits, uint8 (n, 28, 28): as the network saw them, else normalised from the stored picture."""
+    from numerals.read.normalise import normalise
+    from numerals.read.picture import load_pixels
+
+    images = [
+        np.frombuffer(correction.seen, np.uint8).reshape(SIDE, SIDE)
+        if correction.seen
+        else load_pixels(correction.picture)
+        for correction in corrections
     ]
-    return normalise(pictures)
+    return normalise(images)
+
+
+def _scored(test: "Metrics", metrics: dict[str, Any]) -> Result:
+    return Result(score_line(test.accuracy, test.loss), metrics)

@@ -1,7 +1,7 @@
-"""Ray: started on this machine's cores, or joined at --address. Knows nothing about what runs on it.
+"""Starts Ray on the cores of this machine, or joins the cluster at --address.
 
-Its usage reports are off, it has no dashboard, and whoever speaks to it must know its token: on this machine one that
-is made for the occasion, in a cluster the one that its owner gave out (docs/scale.md).
+Ray's usage reports and dashboard are off. Every connection needs a token: on this machine a new one for each command,
+on a cluster the one that its owner chose (docs/scale.md).
 """
 
 import logging
@@ -17,39 +17,40 @@ from importlib import util
 from pathlib import Path
 from typing import Any
 
-from numerals.errors import InputError
+from numerals.errors import FailureError, InputError, NumeralsError
 
-PATIENCE = 15  # seconds for a cluster to answer
-STORE = 200 * 2**20  # bytes of Ray's object store on this machine: what lies there is a few parts or trials
-_answered: set[str] = set()  # addresses that need not be asked twice; "" is this machine
+TIMEOUT = 15  # seconds for a cluster to answer
+OBJECT_STORE_BYTES = 200 * 2**20  # on this machine; it holds a few parts or trials at a time
+MAX_ERROR_CHARACTERS = 200  # of an error of Ray's
+_checked: set[str] = set()  # addresses that answered; "" stands for this machine
 
 
 @contextmanager
 def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
-    """Ray within the block; gives the number of cores it may use.
+    """Run Ray within the block; yields the number of cores that it has.
 
     Args:
-        address: HOST:PORT of a cluster's head, from a machine of the cluster; None: this machine's own cores.
-        workers: at least so many cores are offered on this machine, whatever it has.
+        address: HOST:PORT of a cluster's head node, if this machine is in the cluster; None for this machine alone.
+        workers: on this machine, let Ray use at least this many cores, even if there are fewer.
 
     Raises:
-        InputError: Ray is not installed, nobody answers at the address, or not to our token.
+        InputError: Ray is not installed, nothing answers at the address, or the token is wrong.
     """
     check(address)
     if address is None:
         cores = max(os.cpu_count() or 1, workers or 1)
-        settings: dict[str, Any] = {"num_cpus": cores, "object_store_memory": STORE, "include_dashboard": False}
-        settings["_node_ip_address"] = "127.0.0.1"  # nothing of it listens to other machines
+        settings: dict[str, Any] = {"num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES}
+        settings |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}  # other machines cannot connect
     else:
         settings = {}
     import ray
 
-    with _hushed():
+    with _ray_output_hidden():
         try:
             ray.init(address or "local", log_to_driver=False, logging_level=logging.CRITICAL, **settings)
         except (OSError, RuntimeError, ValueError) as error:  # another version of Ray or Python, a port in use
-            what = f"--address {address}: cannot be joined" if address else "Ray cannot be started"
-            raise InputError(f"{what} ({str(error).splitlines()[0]})") from error
+            problem = f"--address {address}: cannot join the cluster" if address else "Ray does not start"
+            raise InputError(f"{problem} ({str(error).splitlines()[0]})") from error
         try:
             yield int(ray.cluster_resources().get("CPU", 1))
         finally:
@@ -57,28 +58,28 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
 
 
 def check(address: str | None) -> None:
-    """Before anything is made: that Ray is installed, and that one of our token answers.
+    """Check that Ray is installed and that the cluster answers, before a command writes anything.
 
     Raises:
         InputError: as `connected`.
     """
     missing = [name for name in ("ray", "pyarrow", "optuna") if util.find_spec(name) is None]
     if missing:
-        raise InputError(f"this runs on Ray; {missing[0]} is not installed; pip install 'numerals[scale]'")
-    _quiet()
-    protected = os.environ.setdefault("RAY_AUTH_MODE", "token") == "token"
-    if address is None and protected and "" not in _answered:
+        raise InputError(f"this command runs on Ray; {missing[0]} is not installed; pip install 'numerals[scale]'")
+    _configure_ray()
+    needs_token = os.environ.setdefault("RAY_AUTH_MODE", "token") == "token"
+    if address is None and needs_token and "" not in _checked:
         os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray reads it once, when it is imported
-        _answered.add("")
-    if address is not None and address not in _answered:
-        _ask(address)
-        _answered.add(address)
-    with _hushed():
-        import ray  # noqa: F401  what follows finds it imported
+        _checked.add("")
+    if address is not None and address not in _checked:
+        _check_address(address)
+        _checked.add(address)
+    with _ray_output_hidden():
+        import ray  # noqa: F401  so that later imports print nothing
 
 
-def _quiet() -> None:
-    """Before Ray is imported, since it reads these then; its workers inherit them."""
+def _configure_ray() -> None:
+    """Set Ray's environment variables. It reads them when it is imported, and its workers inherit them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -86,56 +87,68 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_DATA_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("RAY_TRAIN_ENABLE_V2", "1")
     for name in ("ray", "ray.data", "ray.tune", "ray.train"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is raised too, and said in our words
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are raised too; we report those
     warnings.simplefilter("ignore")
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """stderr for Python alone, stdout for nobody: there Ray writes, past every setting, how its processes died.
+def _ray_output_hidden() -> Iterator[None]:
+    """Hide what Ray's processes write to stderr and stdout; Python's own stderr still works.
 
-    That is no error here, and our results are printed when Ray has ended.
+    Whatever its settings, Ray writes there how its processes died, which is no error when it shuts down. Commands print
+    their results after that.
     """
     if os.environ.get("NUMERALS_TRACEBACK"):
         yield
         return
-    before = sys.stderr
-    with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as ours:
-        nowhere = open(os.devnull, "w")  # noqa: SIM115  a thread of Ray's may still write when it is over
+    stderr = sys.stderr
+    with open(os.dup(2), "w", buffering=1, errors="backslashreplace") as visible:
+        nowhere = open(os.devnull, "w")  # noqa: SIM115  a thread of Ray's may still write after the block
         os.dup2(nowhere.fileno(), 2)
-        sys.stderr = ours
+        sys.stderr = visible
         try:
             with redirect_stdout(nowhere):
                 yield
         finally:
-            sys.stderr = before
-            ours.flush()
-            os.dup2(ours.fileno(), 2)
+            sys.stderr = stderr
+            visible.flush()
+            os.dup2(visible.fileno(), 2)
 
 
-def _ask(address: str) -> None:
-    """That a Ray of our token answers; Ray itself waits for minutes, or ends the process."""
+def _check_address(address: str) -> None:
+    """Check that a Ray of the same version and token answers. Ray itself would wait for minutes or end the process."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16 or "/" in host:
         raise InputError(f"--address {address}: must be HOST:PORT of the cluster's head, as in 10.0.0.1:6379")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), PATIENCE / 3).close()
+        socket.create_connection((host.strip("[]"), int(port)), TIMEOUT / 3).close()
     except OSError as error:
-        raise InputError(f"--address {address}: nobody answers ({error}); is the cluster up?") from error
+        raise InputError(f"--address {address}: nothing answers ({error}); is the cluster running?") from error
     if os.environ["RAY_AUTH_MODE"] == "token" and not _has_token():
         raise InputError(
             f"--address {address}: no token; set RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH to the cluster's, or "
-            "RAY_AUTH_MODE=disabled where it has none (docs/scale.md)"
+            "RAY_AUTH_MODE=disabled if it has none (docs/scale.md)"
         )
-    asked = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
+    command = [sys.executable, "-m", "ray.scripts.scripts", "health-check", "--address", address]
     try:
-        done = subprocess.run(asked, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(command, capture_output=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired as error:
-        raise InputError(f"--address {address}: what listens there does not answer as Ray does") from error
+        raise InputError(f"--address {address}: something other than Ray listens there") from error
     if done.returncode:
-        raise InputError(f"--address {address}: no Ray of this version there, or it has another token than ours")
+        raise InputError(f"--address {address}: Ray there has another version or another token")
 
 
 def _has_token() -> bool:
     path = Path(os.environ.get("RAY_AUTH_TOKEN_PATH", Path.home() / ".ray" / "auth_token"))
     return bool(os.environ.get("RAY_AUTH_TOKEN")) or path.is_file()
+
+
+def cause_of(error: BaseException, problem: str) -> NumeralsError:
+    """The error of numerals that Ray wrapped in its own; otherwise a FailureError that begins with `problem`."""
+    inner: BaseException | None = error
+    while inner is not None:
+        inner = getattr(inner, "cause", None) or inner.__cause__
+        if isinstance(inner, NumeralsError):
+            return type(inner)(str(inner))
+    last_line = str(error).strip().splitlines()[-1]
+    return FailureError(f"{problem}: {last_line[:MAX_ERROR_CHARACTERS]}; to continue, repeat the command")

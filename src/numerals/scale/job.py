@@ -1,15 +1,14 @@
-"""The folder of a job of `read-many`: what it is to read, in parts, and which are read. Knows nothing about Ray.
+"""The output folder of `numerals read-many`: the parts of the archive, and the records of those that are read.
 
     DIR/
-      part-0000000.parquet ...     a record a picture; each is there whole or not at all
-      _job/job.json                what was asked for: another job does not go on here
-      _job/parts-0000.jsonl ...    PARTS parts a file, as the archive was when it was listed
-      _job/listed.json             how many there are; without it, the archive is listed again
+      part-0000000.parquet ...     one record per picture; a part's file is complete or missing
+      _job/job.json                the request; another one cannot use the folder
+      _job/parts-0000.jsonl ...    the parts of the archive as it was listed, PARTS_PER_FILE to a file
+      _job/listed.json             their number; as long as it is missing, the archive is listed again
 
-pyarrow, pandas and Spark read DIR as one table, since they leave out what begins with _ or a dot.
+pyarrow, pandas and Spark read DIR as one table, because they skip names that begin with an underscore or a dot.
 """
 
-import hashlib
 import io
 import itertools
 import json
@@ -22,15 +21,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from numerals.errors import InputError
-from numerals.files import storage_error, write_atomically
+from numerals.files import write_atomically
 from numerals.scale.archive import Archive, Part
+from numerals.scale.folder import RequestFolder
 
-PARTS = 256  # a file of the list
+PARTS_PER_FILE = 256
 _BOX = pa.struct([(name, pa.int32()) for name in ("left", "top", "width", "height")])
 _DIGIT = pa.struct([("digit", pa.int8()), ("confidence", pa.float32()), ("box", _BOX)])
 _ROW = pa.struct(
     [
-        ("page", pa.int32()),  # of the file, from 1
+        ("page", pa.int32()),  # of the file, counted from 1
         ("text", pa.string()),
         ("confidence", pa.float32()),
         ("box", _BOX),
@@ -40,108 +40,95 @@ _ROW = pa.struct(
 SCHEMA = pa.schema(
     [
         ("picture", pa.string()),
-        ("text", pa.string()),  # the rows, a line each
-        ("confidence", pa.float32()),  # that all of it is so; null where there is no row
+        ("text", pa.string()),  # one line per row
+        ("confidence", pa.float32()),  # that all rows are right; null if there are none
         ("rows", pa.list_(_ROW)),
-        ("error", pa.string()),  # null where there is none
+        ("error", pa.string()),  # null if the picture was read
     ]
 )
+NumberedPart = tuple[int, Part]
 
 
 @dataclass(frozen=True)
-class Listed:
-    """How large an archive is."""
+class Listing:
+    """The size of an archive."""
 
     parts: int
     pictures: int
-    skipped: int  # files that are no pictures by their suffix
+    skipped: int  # files whose suffix is not that of a picture
 
 
 class Job:
-    """A job's folder, made or found again.
+    """A job's folder, new or continued.
 
     Args:
-        asked: what the job is; another one may not use the folder.
+        folder: the output folder.
+        request: what the job reads and how, as plain JSON values; a job with another request cannot use the folder.
 
     Raises:
-        InputError: the folder belongs to another job, or to nobody of ours.
+        InputError: the folder belongs to another job, or has other files.
         StorageError: it cannot be written.
     """
 
-    def __init__(self, folder: Path, asked: dict[str, Any]) -> None:
-        self._folder, self._own = folder, folder / "_job"
-        asked = asked | {"hash": hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()}
-        try:
-            self._own.mkdir(parents=True, exist_ok=True)
-            found = json.loads((self._own / "job.json").read_text()) if (self._own / "job.json").is_file() else None
-            others = [path for path in folder.iterdir() if path != self._own]
-        except ValueError as error:
-            raise InputError(f"{self._own / 'job.json'}: damaged ({error}); choose another --out") from error
-        except OSError as error:
-            raise storage_error(error, folder) from error
-        if found is None and others:
-            raise InputError(f"{folder}: there are files in it, and no job of read-many; choose another --out")
-        if found is not None and found.get("hash") != asked["hash"]:
-            differs = ", ".join(name for name in asked if name != "hash" and asked[name] != found.get(name))
-            raise InputError(f"{folder}: belongs to another job ({differs} differs); choose another --out")
-        if found is None:
-            write_atomically(self._own / "job.json", json.dumps(asked, indent=2).encode())
+    def __init__(self, folder: Path, request: dict[str, Any]) -> None:
+        self._folder = folder
+        RequestFolder(folder, "_job/job.json", "hash", "job", request).claim()
 
-    def listed(self, archive: Archive, most: int) -> Listed:
-        """The archive listed into the folder, or as it was listed before.
+    def list_archive(self, archive: Archive, max_pictures: int) -> Listing:
+        """List the archive into the folder, in parts of at most `max_pictures`, unless that was done before.
 
         Raises:
-            InputError: as `Archive.parts`, or there is no picture.
+            InputError: as `Archive.parts`; or there is no picture.
         """
-        path = self._own / "listed.json"
+        path = self._folder / "_job" / "listed.json"
         if path.is_file():
-            return Listed(**json.loads(path.read_text()))
-        parts, pictures = archive.parts(most), 0
-        count = 0
-        while chunk := list(itertools.islice(parts, PARTS)):
+            return Listing(**json.loads(path.read_text()))
+        parts, count, pictures = archive.parts(max_pictures), 0, 0
+        while chunk := list(itertools.islice(parts, PARTS_PER_FILE)):
             lines = "".join(json.dumps(part.to_dict()) + "\n" for part in chunk)
-            write_atomically(self._list(count // PARTS), lines.encode())
+            write_atomically(self._part_list(count), lines.encode())
             count += len(chunk)
             pictures += sum(part.pictures for part in chunk)
         if not count:
-            raise InputError(f"no pictures there; {archive.skipped:,} files are none by their suffix")
-        listed = Listed(count, pictures, archive.skipped)
-        write_atomically(path, json.dumps(vars(listed)).encode())
-        return listed
+            raise InputError(f"no pictures found; {archive.skipped:,} files do not end like pictures")
+        listing = Listing(count, pictures, archive.skipped)
+        write_atomically(path, json.dumps(vars(listing)).encode())
+        return listing
 
-    def read_before(self, listed: Listed) -> int:
-        """How many pictures need not be read any more."""
-        return listed.pictures - sum(part.pictures for left in self.missing(listed) for _, part in left)
+    def count_done(self, listing: Listing) -> int:
+        """The number of pictures that are read already."""
+        return listing.pictures - sum(part.pictures for batch in self.missing(listing) for _, part in batch)
 
-    def missing(self, listed: Listed, most: int = PARTS) -> Iterator[list[tuple[int, Part]]]:
-        """The parts that are not read yet, with their numbers, `most` or fewer at a time."""
-        ahead: list[tuple[int, Part]] = []
-        for first in range(0, listed.parts, PARTS):
-            lines = self._list(first // PARTS).read_text().splitlines()
+    def missing(self, listing: Listing, max_parts: int = PARTS_PER_FILE) -> Iterator[list[NumberedPart]]:
+        """The parts that are still to be read, with their numbers, in batches of at most `max_parts`."""
+        batch: list[NumberedPart] = []
+        for first in range(0, listing.parts, PARTS_PER_FILE):
+            lines = self._part_list(first).read_text().splitlines()
             numbered = ((number, part_of(line)) for number, line in enumerate(lines, first))
-            ahead += [(number, part) for number, part in numbered if not self.path(number).is_file()]
-            while len(ahead) >= most:
-                yield ahead[:most]
-                ahead = ahead[most:]
-        if ahead:
-            yield ahead
+            batch += [(number, part) for number, part in numbered if not self.path(number).is_file()]
+            while len(batch) >= max_parts:
+                yield batch[:max_parts]
+                batch = batch[max_parts:]
+        if batch:
+            yield batch
 
     def path(self, number: int) -> Path:
-        """Where a part's records are."""
+        """The file for the records of a part."""
         return self._folder / f"part-{number:07}.parquet"
 
-    def _list(self, number: int) -> Path:
-        return self._own / f"parts-{number:04}.jsonl"
+    def _part_list(self, number: int) -> Path:
+        """The file that lists the part with this number."""
+        return self._folder / "_job" / f"parts-{number // PARTS_PER_FILE:04}.jsonl"
 
 
 def part_of(line: str) -> Part:
-    """A part from its line of JSON."""
-    found = json.loads(line)
-    return Part(**found | {"names": tuple(found["names"])})
+    """The part that a line of JSON describes."""
+    fields = json.loads(line)
+    return Part(**fields | {"names": tuple(fields["names"])})
 
 
 def as_parquet(records: list[dict[str, Any]]) -> bytes:
-    """Records of SCHEMA as the bytes of a Parquet file."""
+    """Records of SCHEMA as the content of a Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(records, SCHEMA), buffer, compression="zstd")
     return buffer.getvalue()

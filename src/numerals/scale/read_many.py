@@ -1,7 +1,7 @@
-"""Archives of pictures read on Ray: an actor a core, a Reader each. Knows nothing about where pictures lie.
+"""Reads an archive of pictures on Ray: one actor per core, each with its own Reader.
 
-Ray Data hands out parts of the archive to the actors, gives those of a lost one to another, and takes no more results
-than are fetched. Only this process writes: a part that was read twice is written once.
+Ray Data hands parts of the archive to the actors, gives the part of a lost actor to another, and keeps no more results
+than this process fetches. Only this process writes, so a part that was read twice is written once.
 """
 
 import json
@@ -17,75 +17,78 @@ import cv2
 import numpy as np
 import ray
 
-from numerals.errors import FailureError, InputError, NumeralsError, PictureError, printable
+from numerals.errors import InputError, NumeralsError, PictureError, printable
 from numerals.files import write_atomically
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.pages import SUFFIXES, pages
 from numerals.read.reader import Reader
 from numerals.scale.archive import Archive, without_secrets
-from numerals.scale.job import PARTS, Job, Listed, as_parquet, part_of
+from numerals.scale.cluster import cause_of
+from numerals.scale.job import PARTS_PER_FILE, Job, Listing, as_parquet, part_of
 
-AHEAD = 8  # parts a worker, or more, are handed out together; the next when they are done
+PARTS_PER_WORKER = 8  # handed out together, at least; the next ones follow when these are done
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is to be read, and how."""
+class ReadRequest:
+    """What to read, and how."""
 
     source: str
     column: str
-    part: int  # at most so many pictures to a file
-    model: ModelFile | None
+    max_pictures: int  # in a part, which becomes one Parquet file
+    model: ModelFile | None  # None for the shipped models
 
-    def asked(self) -> dict[str, Any]:
-        """What makes it this job and no other; nothing secret in it."""
+    def to_dict(self) -> dict[str, Any]:
+        """The request as it is recorded in the folder, without the keys of a bucket."""
         source = without_secrets(self.source)
         return {
             "source": source if "://" in source else os.path.abspath(source),
             "column": self.column,
-            "part": self.part,
-            "model": self.model.card["sha256"]
-            if self.model
-            else [
-                model_files.load(name=name).card["sha256"] for name in (model_files.ROW_MODEL, model_files.DIGIT_MODEL)
-            ],
+            "part": self.max_pictures,
+            "model": self._model_sha256(),
         }
+
+    def _model_sha256(self) -> str | list[str]:
+        if self.model:
+            return str(self.model.card["sha256"])
+        shipped = (model_files.ROW_MODEL, model_files.DIGIT_MODEL)
+        return [model_files.load(name=name).card["sha256"] for name in shipped]
 
 
 @dataclass(frozen=True)
-class Done:
-    """A part that has been read."""
+class PartDone:
+    """A part that was read: its number of pictures, and how many of them could not be read."""
 
     pictures: int
     unreadable: int
 
 
-def prepare(request: Request, out: Path) -> tuple[Job, Listed]:
-    """The job's folder, with the archive listed.
+def prepare(request: ReadRequest, out: Path) -> tuple[Job, Listing]:
+    """Make the job's folder, or continue in it, and list the archive.
 
     Raises:
-        InputError, StorageError: as `Job` and `Archive` do.
+        InputError, StorageError: as `Job` and `Archive`.
     """
     archive = Archive(request.source, request.column)
-    if not out.exists() and next(archive.parts(1), None) is None:  # nothing is made for a mistake in the call
+    if not out.exists() and next(archive.parts(1), None) is None:  # make nothing if the call has a mistake
         raise InputError(f"{printable(request.source)}: no pictures; they end in {', '.join(sorted(SUFFIXES))}")
-    job = Job(out, request.asked())
-    return job, job.listed(Archive(request.source, request.column), request.part)
+    job = Job(out, request.to_dict())
+    return job, job.list_archive(Archive(request.source, request.column), request.max_pictures)
 
 
-def read_parts(job: Job, listed: Listed, request: Request, workers: int) -> Iterator[Done]:
-    """Reads what is missing, on so many actors; each part is on disk when it comes.
+def read_parts(job: Job, listing: Listing, request: ReadRequest, workers: int) -> Iterator[PartDone]:
+    """Read the missing parts on `workers` actors; each part is on disk when it is yielded.
 
     Raises:
-        FailureError: the bucket or the disk that holds the pictures failed.
+        FailureError: the bucket or the disk with the pictures failed.
         StorageError: the records cannot be written.
     """
-    _silence()
-    for left in job.missing(listed, max(PARTS, workers * AHEAD)):
-        items = [{"number": number, "part": json.dumps(part.to_dict())} for number, part in left]
+    _silence_ray_data()
+    for batch in job.missing(listing, max(PARTS_PER_FILE, workers * PARTS_PER_WORKER)):
+        items = [{"number": number, "part": json.dumps(part.to_dict())} for number, part in batch]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            ReadParts,
+            PartReader,
             batch_size=1,
             fn_constructor_args=(request,),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
@@ -94,71 +97,61 @@ def read_parts(job: Job, listed: Listed, request: Request, workers: int) -> Iter
         try:
             for row in data.iter_rows():
                 write_atomically(job.path(int(row["number"])), row["records"])
-                yield Done(int(row["pictures"]), int(row["unreadable"]))
+                yield PartDone(int(row["pictures"]), int(row["unreadable"]))
         except ray.exceptions.RayError as error:
-            raise _cause(error) from error
+            raise cause_of(error, "Ray failed") from error
 
 
-class ReadParts:
-    """What an actor does; a batch is a part."""
+class PartReader:
+    """An actor of Ray Data; each of its batches is one part."""
 
-    def __init__(self, request: Request) -> None:
+    def __init__(self, request: ReadRequest) -> None:
         cv2.setNumThreads(1)
         self._archive = Archive(request.source, request.column)
-        self._read = recorder(Reader(request.model, threads=1))
+        self._record = recorder(Reader(request.model, threads=1))
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        records = [self._read(*each) for each in self._archive.contents(part_of(batch["part"][0]))]
+        part = part_of(batch["part"][0])
+        records = [self._record(name, content) for name, content in self._archive.contents(part)]
         unreadable = sum(record["error"] is not None for record in records)
-        content = np.empty(1, object)
-        content[0] = as_parquet(records)
+        parquet = np.empty(1, object)
+        parquet[0] = as_parquet(records)
         return {
             "number": batch["number"],
-            "records": content,
+            "records": parquet,
             "pictures": np.array([len(records)]),
             "unreadable": np.array([unreadable]),
         }
 
 
 def recorder(reader: Reader) -> Callable[[str, str | bytes | PictureError], dict[str, Any]]:
-    """A picture's name and content -> its record, whatever the picture is."""
+    """A function from a picture's name and content to its record; it never fails, whatever the picture is."""
 
     def record(name: str, content: str | bytes | PictureError) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
-        error = None
+        message = None
         try:
             if isinstance(content, PictureError):
                 raise content
-            for number, loaded in enumerate(pages(content), 1):
-                rows += [{"page": number, **row.to_dict()} for row in reader.read(loaded).rows]
-        except NumeralsError as reason:
-            error = str(reason)
-        except Exception as reason:  # noqa: BLE001  a bug of ours or of a decoder's must not end a job of millions
-            error = f"a bug: {type(reason).__name__}: {reason}"
+            for number, page in enumerate(pages(content), 1):
+                rows += [{"page": number, **row.to_dict()} for row in reader.read(page).rows]
+        except NumeralsError as error:
+            message = str(error)
+        except Exception as error:  # noqa: BLE001  one bug, ours or a decoder's, must not end a job of millions
+            message = f"bug: {type(error).__name__}: {error}"
         return {
             "picture": printable(name),
             "text": "\n".join(row["text"] for row in rows),
             "confidence": math.prod(row["confidence"] for row in rows) if rows else None,
             "rows": rows,
-            "error": error and printable(error),
+            "error": message and printable(message),
         }
 
     return record
 
 
-def _cause(error: BaseException) -> NumeralsError:
-    """What an actor raised, out of Ray's own errors around it."""
-    inner: BaseException | None = error
-    while inner is not None:
-        inner = getattr(inner, "cause", None) or inner.__cause__
-        if isinstance(inner, NumeralsError):
-            return type(inner)(str(inner))
-    last = str(error).strip().splitlines()[-1]
-    return FailureError(f"Ray: {last[:200]}; what was read is kept, and the same command goes on")
-
-
-def _silence() -> None:
-    """Progress is ours to show."""
+def _silence_ray_data() -> None:
+    """Turn off Ray Data's progress bars and logs; the command has its own."""
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.print_on_execution_start = False

@@ -1,7 +1,7 @@
-"""Many trainings at a time on Ray Tune: several seeds, or a search for better numbers. Each is an ordinary run folder.
+"""Runs many trainings on Ray Tune: one recipe with several seeds, or a search for better settings.
 
-Knows nothing about how to train. Nothing is chosen by the test digits: the search, the early
-end of hopeless trials (ASHA, Li et al. 2020) and the best one go by val_loss alone.
+Each trial is an ordinary run folder. The test digits decide nothing: the search, the early stopping of hopeless trials
+(ASHA, Li et al. 2020) and the choice of the best trial use val_loss alone.
 """
 
 import json
@@ -16,37 +16,44 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
-from numerals.errors import FailureError, NumeralsError
 from numerals.files import write_atomically
+from numerals.scale.cluster import cause_of
 from numerals.scale.search_space import Range
-from numerals.scale.trials import Plan, Trial, as_csv, claim, trials
+from numerals.scale.trials import Plan, Progress, Trial, as_csv, load_trials
 
 LOG = logging.getLogger(__name__)
-STATE = "_tune"  # Ray Tune's own folder, from which an interrupted sweep goes on
-GRACE = 2  # epochs that each trial may have
-SHARE = 3  # of this many trials that came as far, one goes on
+TUNE_FOLDER = "_tune"  # Ray Tune's own state, from which an interrupted sweep continues
+MIN_EPOCHS = 2  # of each trial, before ASHA may stop it
+REDUCTION_FACTOR = 3  # ASHA lets one of this many trials continue
 
 
 def run_all(plan: Plan, cores: int) -> list[Trial]:
-    """Trains what is missing, and gives all trials, the best by val_loss first; results.csv has them too.
+    """Run the trials that are missing and write results.csv.
+
+    Args:
+        plan: what to train, and the output folder.
+        cores: number of CPU cores of the cluster; trials that run at the same time share them.
+
+    Returns:
+        All trials, the best by val_loss first.
 
     Raises:
-        InputError: `plan.out` belongs to another sweep.
-        FailureError: a trial failed; the others are kept, and the same command goes on.
-        KeyboardInterrupt: it says how many have ended.
+        InputError: the output folder belongs to another sweep.
+        FailureError: a trial failed; the others are saved, and the same command continues.
+        KeyboardInterrupt: interrupted; the message says how many trials have ended.
     """
-    goes_on = claim(plan)
-    each = max(1, cores // min(plan.trials, cores))
-    trainable = tune.with_resources(tune.with_parameters(Training, plan=plan, threads=each), {"cpu": each})
-    callbacks: list[tune.Callback] = [_Progress()]
-    if goes_on and tune.Tuner.can_restore(str(plan.out / STATE)):
+    continues = plan.folder().claim()
+    threads = max(1, cores // min(plan.trials, cores))
+    trainable = tune.with_resources(tune.with_parameters(TrialTraining, plan=plan, threads=threads), {"cpu": threads})
+    state = str(plan.out / TUNE_FOLDER)
+    if continues and tune.Tuner.can_restore(state):
         tuner = tune.Tuner.restore(
-            str(plan.out / STATE), trainable, resume_unfinished=True, restart_errored=True, param_space=_space(plan)
+            state, trainable, resume_unfinished=True, restart_errored=True, param_space=_param_space(plan)
         )
     else:
         tuner = tune.Tuner(
             trainable,
-            param_space=_space(plan),
+            param_space=_param_space(plan),
             tune_config=tune.TuneConfig(
                 metric="val_loss",
                 mode="min",
@@ -56,93 +63,90 @@ def run_all(plan: Plan, cores: int) -> list[Trial]:
             ),
             run_config=tune.RunConfig(
                 storage_path=str(plan.out),
-                name=STATE,
+                name=TUNE_FOLDER,
                 verbose=0,
-                callbacks=callbacks,
+                callbacks=[_LogTrials()],
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folders have their own
             ),
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     results = tuner.fit()
     if results.errors:
-        raise _failure(results.errors[0])
+        raise cause_of(results.errors[0], "a training failed")
     reports = [results[number].metrics or {} for number in range(len(results))]
-    ended = [report for report in reports if report.get("done")]
-    if len(ended) < plan.trials:  # Tune itself says nothing of Ctrl-C
+    ended = [_progress(report) for report in reports if report.get("done")]
+    if len(ended) < plan.trials:  # Tune returns after Ctrl-C as if nothing had happened
         raise KeyboardInterrupt(f"{len(ended)} of {plan.trials} trainings have ended")
-    found = trials(plan.out, ended)
-    write_atomically(plan.out / "results.csv", as_csv(found).encode())
-    return found
+    trials = load_trials(plan.out, ended)
+    write_atomically(plan.out / "results.csv", as_csv(trials).encode())
+    return trials
 
 
-class Training(tune.Trainable):
-    """A trial: the training in a thread of its own, which waits after each epoch until Tune wants another.
+class TrialTraining(tune.Trainable):
+    """A trial. The training runs in its own thread, which waits after each epoch until Tune asks for the next one.
 
-    So that a trial that is stopped ends as a training does, with its metrics and its curves.
+    A trial that Tune stops therefore ends like any training, with its metrics and its curves.
     """
 
     def setup(self, config: dict[str, Any], plan: Plan, threads: int) -> None:  # type: ignore[override]
-        self._rows: queue.Queue[Any] = queue.Queue()
-        self._more: queue.Queue[bool] = queue.Queue()
-        self._last: dict[str, Any] = {}
+        self._reports: queue.Queue[Any] = queue.Queue()  # dictionaries for Tune, or the exception of the thread
+        self._continue: queue.Queue[bool] = queue.Queue()
+        self._last_report: dict[str, Any] = {}
         name = f"seed-{config['seed']}" if plan.space is None else f"trial-{self.trial_id.rpartition('_')[2]}"
         self._thread = threading.Thread(target=self._train, args=(config, plan, threads, name), daemon=True)
-        self._name, self._begun = name, False
+        self._name, self._started = name, False
 
     def step(self) -> dict[str, Any]:
-        """One epoch."""
-        if self._begun:
-            self._more.put(True)
+        """Train one epoch."""
+        if self._started:
+            self._continue.put(True)
         else:
-            self._begun = True
+            self._started = True
             self._thread.start()
-        what = self._rows.get()
-        if isinstance(what, BaseException):
-            raise what
-        self._last = self._last | what
-        return self._last
+        report = self._reports.get()
+        if isinstance(report, BaseException):
+            raise report
+        self._last_report = self._last_report | report
+        return self._last_report
 
     def cleanup(self) -> None:
-        self._more.put(False)
-        if self._begun:
+        self._continue.put(False)
+        if self._started:
             self._thread.join()
 
     def _train(self, config: dict[str, Any], plan: Plan, threads: int, name: str) -> None:
         try:
             _train(config, plan, threads, name, self)
-            self._rows.put({"done": True})
-        except BaseException as error:  # noqa: BLE001  it is raised again in Tune's own thread
-            self._rows.put(error)
+            self._reports.put({"done": True})
+        except BaseException as error:  # noqa: BLE001  `step` raises it in Tune's thread
+            self._reports.put(error)
 
-    def ended_before(self, metrics: dict[str, Any]) -> None:
-        """The run had ended when the sweep was interrupted."""
-        loss, accuracy = metrics["validation"]["loss"], metrics["validation"]["accuracy"]
-        self._rows.put({"run": self._name, "epoch": metrics["epochs"], "val_loss": loss, "val_accuracy": accuracy})
+    def report(self, epoch: int, val_loss: float, val_accuracy: float) -> None:
+        """Report the last epoch of the training."""
+        self._reports.put({"run": self._name, "epoch": epoch, "val_loss": val_loss, "val_accuracy": val_accuracy})
 
     def started(self, recipe: Any, layers: Any, facts: Any) -> None: ...
 
     def epoch(self, row: Any, best: bool) -> None:
-        """The training's observer: Tune has the figures, and says whether to go on."""
+        """Report an epoch to Tune, then wait until Tune continues the trial or stops it."""
         from numerals.article.callbacks import Stopped
 
-        self._rows.put(
-            {"run": self._name, "epoch": row.epoch, "val_loss": row.val_loss, "val_accuracy": row.val_accuracy}
-        )
-        if not self._more.get():
+        self.report(row.epoch, row.val_loss, row.val_accuracy)
+        if not self._continue.get():
             raise Stopped
 
 
 class _Watch:
-    """An Observer of the training; Trainable's own `step` has another meaning."""
+    """An observer of the training; `Trainable.step` has another meaning."""
 
-    def __init__(self, training: Training) -> None:
+    def __init__(self, training: TrialTraining) -> None:
         self.started, self.epoch = training.started, training.epoch
 
     def step(self, *_: Any) -> None: ...
 
 
-def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: Training) -> None:
-    """From its last checkpoint, if the trial was begun before; also if Ctrl-C stopped it, since Tune asks again."""
+def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: TrialTraining) -> None:
+    """Train one trial, from its last checkpoint if it has one: Tune asks again for a trial that Ctrl-C stopped."""
     import torch
 
     from numerals.article.device import keep_freed_memory
@@ -154,47 +158,51 @@ def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training
     keep_freed_memory()
     run, watch = plan.out / name, _Watch(training)
     metrics = RunFolder(run).metrics()
-    if metrics.get("test"):
-        training.ended_before(metrics)
+    if metrics.get("test"):  # it ended before the sweep was interrupted
+        training.report(metrics["epochs"], metrics["validation"]["loss"], metrics["validation"]["accuracy"])
     elif (run / "checkpoint").is_dir():
         resume(run, data=plan.data, device=plan.device, observer=watch)
     else:
-        chosen = {key: json.loads(value) if _is_list(plan, key) else value for key, value in config.items()}
-        seed = chosen.pop("seed") if plan.space is None else plan.seed
+        settings = {key: json.loads(value) if _has_lists(plan, key) else value for key, value in config.items()}
+        seed = settings.pop("seed") if plan.space is None else plan.seed
         write_atomically(plan.out / f"{name}.json", json.dumps(config).encode())
-        recipe = plan.space.change(chosen) if plan.space else plan.recipe
+        recipe = plan.space.apply(settings) if plan.space else plan.recipe
         train(recipe, plan.data, out=run, seed=seed, device=plan.device, observer=watch)
 
 
-class _Progress(tune.Callback):
-    """Logs a line for each trial that ends. It has no attributes, because Tune pickles it."""
+class _LogTrials(tune.Callback):
+    """Logs one line for each trial that ends. It has no attributes, because Tune pickles it."""
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        done = sum(each.is_finished() for each in trials)
+        ended = sum(each.is_finished() for each in trials)
         if "val_loss" in last:
-            settings = _short(trial.config)
-            LOG.info("%d ended: epoch %d, val_loss %.4f, %s", done, last["epoch"], last["val_loss"], settings)
+            settings = _format_settings(trial.config)
+            LOG.info("%d ended: epoch %d, val_loss %.4f, %s", ended, last["epoch"], last["val_loss"], settings)
 
 
-def _space(plan: Plan) -> dict[str, Any]:
+def _progress(report: dict[str, Any]) -> Progress:
+    return Progress(report["run"], report["epoch"], report["val_loss"], report["val_accuracy"])
+
+
+def _param_space(plan: Plan) -> dict[str, Any]:
     if plan.space is None:
         return {"seed": tune.grid_search(list(range(plan.seed, plan.seed + plan.trials)))}
-    return {key: _domain(each) for key, each in plan.space.keys.items()}
+    return {key: _domain(values) for key, values in plan.space.varied.items()}
 
 
 def _domain(values: Range | list[Any]) -> Any:
     if isinstance(values, list):
-        return tune.choice([json.dumps(each) if isinstance(each, list) else each for each in values])
-    if values.whole:
+        return tune.choice([json.dumps(value) if isinstance(value, list) else value for value in values])
+    if values.is_integer:
         draw: Any = tune.lograndint if values.log else tune.randint
         return draw(int(values.low), int(values.high) + 1)
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _is_list(plan: Plan, key: str) -> bool:
-    """Whether the choices are lists, as of convolutions, which Optuna takes as text only."""
-    values = plan.space.keys.get(key) if plan.space else None
+def _has_lists(plan: Plan, key: str) -> bool:
+    """Whether the choices for a key are lists (as for convolutions). Optuna takes them only as text."""
+    values = plan.space.varied.get(key) if plan.space else None
     return isinstance(values, list) and isinstance(values[0], list)
 
 
@@ -202,20 +210,14 @@ def _scheduler(plan: Plan) -> Any:
     if plan.space is None:
         return FIFOScheduler()
     return ASHAScheduler(
-        time_attr="epoch", max_t=max(plan.recipe.epochs, 2) + 1, grace_period=GRACE, reduction_factor=SHARE
+        time_attr="epoch",
+        max_t=max(plan.recipe.epochs, 2) + 1,
+        grace_period=MIN_EPOCHS,
+        reduction_factor=REDUCTION_FACTOR,
     )
 
 
-def _short(config: dict[str, Any]) -> str:
+def _format_settings(config: dict[str, Any]) -> str:
     return ", ".join(
         f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in config.items()
     )
-
-
-def _failure(error: Any) -> NumeralsError:
-    inner: Any = error
-    while inner is not None:
-        inner = getattr(inner, "cause", None) or inner.__cause__
-        if isinstance(inner, NumeralsError):
-            return type(inner)(str(inner))
-    return FailureError(f"a training failed: {str(error).strip().splitlines()[-1][:200]}; the same command goes on")

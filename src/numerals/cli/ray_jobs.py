@@ -1,0 +1,147 @@
+"""Runs what needs Ray: `numerals train --seeds`, `sweep` and `read-many`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from numerals.cli.options import TrainOptions
+from numerals.cli.progress import count_progress
+from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
+from numerals.errors import InputError
+from numerals.scale import cluster
+from numerals.scale.trials import Plan, Trial, as_csv, finished_scores, mean_and_deviation
+
+
+def train_seeds(options: TrainOptions, seeds: int) -> Result:
+    """Train the same recipe with several seeds; the result has mean and standard deviation, and every run.
+
+    Raises:
+        InputError: options that do not go together.
+        KeyboardInterrupt: interrupted; the message says how to continue.
+    """
+    from numerals.article.recipe import Recipe
+
+    excluded = {"--force": options.force, "--every-steps": options.every_steps, "--resume": options.resume}
+    for name, value in excluded.items():
+        if value:
+            raise InputError(f"--seeds does not go with {name}; to continue, repeat the command with the same --out")
+    recipe = Recipe.load(options.recipe or "article")
+    if options.epochs is not None:
+        recipe = recipe.change(epochs=options.epochs)
+    out = (options.out or _unused(f"{recipe.name}-seeds")).absolute()
+    plan = Plan(recipe, _checked(options.data), options.device, seeds, options.seed or 0, None, out)
+    details = _run(plan, options.address, options.quiet)
+    test = details["test"]
+    accuracy = f"{test['accuracy']:.4f} ± {test['accuracy_deviation']:.4f}"
+    line = f"Test Accuracy: {accuracy}, Test Loss: {test['loss']:.4f} ± {test['loss_deviation']:.4f}"
+    return Result(line, details)
+
+
+def sweep(space: Path, out: Path, *, device: str, data: str | None, address: str | None, quiet: bool) -> Result:
+    """Run the sweep that the TOML file `space` describes; the result has the best trial, and all others.
+
+    Raises:
+        InputError: a mistake in the file or in an option.
+        KeyboardInterrupt: interrupted; the message says how to continue.
+    """
+    from numerals.scale import search_space
+
+    loaded = search_space.load(space)
+    plan = Plan(loaded.recipe, _checked(data), device, loaded.trials, loaded.seed, loaded, out.absolute())
+    details = _run(plan, address, quiet)
+    best = details["best"]
+    return Result(score_line(best["test_accuracy"], best["test_loss"]), details)
+
+
+def _run(plan: Plan, address: str | None, quiet: bool) -> dict[str, Any]:
+    """Run all trainings of a plan and print a table of them; returns what --json prints."""
+    cluster.check(address)
+    plan.folder().check()
+    with cluster.connected(address) as cores:
+        from numerals.scale.sweep import run_all
+
+        try:
+            log_to_stderr(quiet)
+            trials = run_all(plan, cores)
+        except KeyboardInterrupt as error:
+            done = f"{error}; " if str(error) else ""
+            raise KeyboardInterrupt(
+                f"{done}to continue, repeat the command with --out {shlex.quote(str(plan.out))}"
+            ) from error
+    scores = finished_scores(trials)
+    accuracy, accuracy_deviation = mean_and_deviation([score.accuracy for score in scores])
+    loss, loss_deviation = mean_and_deviation([score.loss for score in scores])
+    report = _report(plan.out, trials)
+    print_status = status_printer(quiet)
+    print_status(as_csv(trials).rstrip())
+    print_status(f"Best by val_loss: {plan.out / trials[0].name}. {len(scores)} of {len(trials)} trained to the end.")
+    print_status(f"Report that compares them: {report}")
+    return {
+        "folder": str(plan.out),
+        "best": trials[0].row(),
+        "trials": [trial.row() for trial in trials],
+        "test": {
+            "runs": len(scores),
+            "accuracy": accuracy,
+            "accuracy_deviation": accuracy_deviation,
+            "loss": loss,
+            "loss_deviation": loss_deviation,
+        },
+    }
+
+
+def _report(folder: Path, trials: Sequence[Trial]) -> Path:
+    """Write one report that compares all trials that were tested, the best one first."""
+    from numerals.report.build import report
+
+    return report([folder / trial.name for trial in trials if trial.test], folder / "report.html", False)
+
+
+def _checked(data: str | None) -> str:
+    """`data` as other processes find it. Raises DataError before any process starts."""
+    from numerals.article import datasets
+
+    datasets.load(data)
+    return str(Path(data).absolute()) if data and Path(data).exists() else data or "mnist"
+
+
+def _unused(name: str) -> Path:
+    """The first of runs/NAME-1, runs/NAME-2, ... that does not exist."""
+    number = 1
+    while (path := Path("runs") / f"{name}-{number}").exists():
+        number += 1
+    return path
+
+
+def read_many(
+    source: str, out: Path, *, model: Path | None, column: str, part: int, workers: int | None, address: str | None
+) -> None:
+    """Run `numerals read-many`: read an archive, print a summary on stderr and the folder on stdout.
+
+    Raises:
+        InputError: a mistake in an option.
+        KeyboardInterrupt: interrupted; the message says how to continue.
+    """
+    cluster.check(address)
+    from numerals.read import model_files
+    from numerals.scale.read_many import ReadRequest, prepare, read_parts
+
+    request = ReadRequest(source, column, part, model_files.load(model) if model else None)
+    job, archive = prepare(request, out)
+    read = unreadable = 0
+    with cluster.connected(address, workers) as cores, count_progress(archive.pictures, "reading") as advance:
+        try:
+            advance(job.count_done(archive))
+            for done in read_parts(job, archive, request, workers or cores):
+                read, unreadable = read + done.pictures, unreadable + done.unreadable
+                advance(done.pictures)
+        except KeyboardInterrupt as error:
+            raise KeyboardInterrupt(f"what was read is in {out}; to continue, repeat the command") from error
+    print(
+        f"{read:,} pictures read, {unreadable:,} of them unreadable (column error); "
+        f"{archive.pictures - read:,} were read before; {archive.skipped:,} files skipped (not pictures)",
+        file=sys.stderr,
+    )
+    print(out)

@@ -1,0 +1,108 @@
+"""Mistakes in the call, a full disk, missing packages: one line on stderr, and the exit code."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+import safetensors.numpy
+
+from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
+from tests.helpers.commands import assert_one_line, call
+
+
+def test_a_mistake_is_one_line_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+    done = run_quietly((*NUMERALS, "train", "--data", "absent.npz"), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert_one_line(done.stderr, "absent.npz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("train", "--epochs", 0), "--epochs"),
+        (("train", "--seed", -1), "--seed"),
+        (("train", "--epoch", 3), "--epoch"),
+        (("train", "extra"), "extra"),
+        (("trian",), "trian"),
+        (("evaluate",), "RUN"),
+        (("train", "--epochs", 10**12), "epochs"),
+        (("train", "--seed", 2**63), "seed"),
+    ],
+)
+def test_a_mistake_in_the_call_is_one_line(
+    arguments: tuple[object, ...], word: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    code, stdout, stderr = call(capfd, *arguments)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, word)
+
+
+def test_without_torch_one_line_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Absent:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'torch':\n"
+        "            raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
+        "sys.meta_path.insert(0, Absent())\n"
+    )
+    done = run_quietly((*NUMERALS, "train"), cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, "torch", "pip install 'numerals[train]'")
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["sitecustomize.py"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_an_answer_that_cannot_be_written_is_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([*NUMERALS, "doctor"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert_one_line(done.stderr, "standard output: the disk is full")
+
+
+@pytest.mark.parametrize("command", [("--help",), ("--version",)])
+def test_a_reader_that_has_gone_is_no_news(command: tuple[str, ...]) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as gone:
+        done = subprocess.run([*NUMERALS, *command], stdout=gone, stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("kibibytes", [4, 64])  # too small for TensorBoard's first line; for the model
+def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path, tmp_path: Path) -> None:
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    if kibibytes == 4 and not mounts():
+        assert "CI" not in os.environ, "CI can mount"
+        pytest.skip("needs a disk of its own; the limit on a file's size does not reach so low")
+    done = run_on_full_disk(
+        (*NUMERALS, "train", "--quiet", "--data", small_npz, "--epochs", 1, "--out", disk / "run"),
+        disk,
+        kept,
+        kibibytes,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, disk / "run", "the disk is full" if mounts() else "cannot be written")
+    assert list(kept.iterdir()) == []
+
+
+def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+    """There is room for the first epoch's checkpoint and model, and not for a second checkpoint."""
+    if not mounts():
+        assert "CI" not in os.environ, "CI can mount"
+        pytest.skip("needs a disk of its own")
+    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    arguments = ("--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 9, "--out", disk / "run")
+    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, kept, 5600)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert_one_line(done.stderr, disk / "run" / "checkpoint" / "00002-000000.safetensors", "the disk is full")
+    names = {"recipe.toml", "model.safetensors", "history.csv", "checkpoint"}
+    assert {path.name for path in (kept / "run").iterdir()} == names
+    assert len(safetensors.numpy.load_file(kept / "run" / "model.safetensors")) > 10
+    resumed = run_quietly((*NUMERALS, "train", "--quiet", "--json", "--resume", kept / "run", "--epochs", 2))
+    whole = ("--quiet", "--json", "--data", small_npz, "--recipe", plain, "--epochs", 2, "--out", tmp_path / "whole")
+    wanted = json.loads(run_quietly((*NUMERALS, "train", *whole)).stdout)
+    assert json.loads(resumed.stdout)["weights_sha256"] == wanted["weights_sha256"], "with room again, it goes on"
