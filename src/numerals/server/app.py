@@ -242,7 +242,7 @@ def _add_correction_routes(app: FastAPI) -> None:
     )
     async def create_correction(request: Request, body: schemas.CorrectionIn) -> Response:
         """Send the picture of a misread digit and the correct digit. To train the model on saved corrections, run
-        `numerals train --init shipped --data corrections:FILE`."""
+        `numerals adapt FILE`."""
         engine = _engine(request)
         picture = schemas.decode_base64(body.picture, "picture")
         seen = None if body.seen is None else schemas.decode_digits(body.seen, 1, "seen").tobytes()

@@ -20,7 +20,7 @@ async function more() {
   element("more").hidden = found.corrections.length < SHOWN;
   element("none").hidden = found.count > 0;
   element("learn").hidden = found.count === 0;
-  element("command").textContent = `numerals train --init shipped --data corrections:${found.file}`;
+  element("command").textContent = `numerals adapt ${found.file}`;
 }
 
 function item(correction) {
