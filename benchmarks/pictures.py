@@ -57,7 +57,7 @@ def write_pictures(folder: Path, maker: Maker, glyphs: Glyphs, count: int, suffi
 def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
     """One row on paper, cropped: uint8 (h, w), and its digits."""
     rng = generator(seed, STREAM[ROWS], index)
-    style = replace(sample_writer(rng), drawn=0.0)  # only MNIST's digits, no drawn ones
+    style = replace(sample_writer(rng), template_share=0.0)  # only MNIST's digits, no drawn ones
     digits = _digits(rng)
     return photograph(write_row(digits, glyphs, style, rng), style, rng), (_text(digits),)
 
@@ -66,7 +66,7 @@ def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str
     """Three to six rows by one writer on plain or ruled paper, photographed on a table: RGB uint8, and its rows."""
     rng = generator(seed, STREAM[PAGES], index)
     height = rng.uniform(45, 80)
-    style = replace(sample_writer(rng), drawn=0.0, height=height, climb=float(rng.normal(0, 0.015)))
+    style = replace(sample_writer(rng), template_share=0.0, height=height, slope=float(rng.normal(0, 0.015)))
     numbers = [_digits(rng) for _ in range(int(rng.integers(3, 7)))]
     ink = np.zeros(PAGE, np.float32)
     sheet = render_background(PAGE, rng)

@@ -67,7 +67,7 @@ def clutter(seed: int) -> Picture:
     """Clothes, strokes and marks that are no digits, of all sizes, one over the other."""
     chance = np.random.default_rng(seed)
     picture = gradient(seed).astype(np.float32)
-    for maker in (non_digits.clothes, non_digits.things, non_digits.patches):
+    for maker in (non_digits.garment, non_digits.shapes, non_digits.blots):
         for _ in range(15):
             thing, side = maker(lambda _: np.zeros((72, 72), np.float32), chance), int(chance.integers(30, 200))
             ink = cv2.resize(thing, (side, side), interpolation=cv2.INTER_CUBIC)[..., None].clip(0, 1)

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from numerals.article.data import load_mnist
-from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_writer, thinned
+from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_writer, skeletonise
 from numerals.handwriting.rows import synthesize_non_digit_row, synthesize_row
-from numerals.handwriting.stroke_templates import FORMS, draw
-from numerals.handwriting.writing import Sheet
+from numerals.handwriting.stroke_templates import TEMPLATES, sample_strokes
+from numerals.handwriting.writing import RowCanvas
 from numerals.read import model_files
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strip_reader import StripReader, StripReaderSettings
@@ -49,18 +49,18 @@ def test_rows_of_many_kinds_are_strips(glyphs: Glyphs) -> None:
 def test_thinned_strokes_are_one_pixel_wide_and_whole(glyphs: Glyphs) -> None:
     bar = np.zeros((1, 40, 40), bool)
     bar[0, 10:17, 5:35] = True
-    thin = thinned(bar)[0] > 0
+    thin = skeletonise(bar)[0] > 0
     assert thin.sum(axis=0).max() <= 2
     assert thin.any(axis=0).sum() > 20
-    pieces = [cv2.connectedComponents(plane)[0] for plane in glyphs.thin]
+    pieces = [cv2.connectedComponents(plane)[0] for plane in glyphs.skeletons]
     assert float(np.mean([count == 2 for count in pieces])) > 0.9
 
 
 @pytest.mark.parametrize("digit", range(10))
 def test_drawn_digits_are_about_one_high(digit: int) -> None:
     chance = np.random.default_rng(digit)
-    for _ in range(3 * len(FORMS[digit])):
-        points = np.concatenate(draw(digit, chance))
+    for _ in range(3 * len(TEMPLATES[digit])):
+        points = np.concatenate(sample_strokes(digit, chance))
         assert 0.8 < np.ptp(points[:, 1]) < 1.3
         assert np.ptp(points[:, 0]) < 1.2
 
@@ -91,8 +91,8 @@ def test_the_model_that_ships_is_small() -> None:
 
 
 def test_ink_taller_than_the_sheet_loses_its_margins_and_no_more() -> None:
-    sheet = Sheet(sample_writer(np.random.default_rng(0)), 1)
+    sheet = RowCanvas(sample_writer(np.random.default_rng(0)), 1)
     patch = np.zeros((len(sheet.ink) + 7, 9), np.float32)
     patch[20:-20, 4] = 1
-    sheet.put(patch, 0.0, -5.0)
+    sheet.paste(patch, 0.0, -5.0)
     assert sheet.ink.sum() == patch.sum()

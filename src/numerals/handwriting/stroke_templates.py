@@ -1,20 +1,20 @@
-"""Digits drawn with a pen, for the shapes that MNIST has not: crossed sevens, hooked ones, fives like an S or a root.
+"""Stroke templates of digits, for the shapes that MNIST lacks: crossed sevens, hooked ones, fives like an S or a root.
 
-Knows nothing about MNIST or papers: a class and chance in, lines out. A form is a list of strokes, a stroke a list of
-points, x and y in units of the digit's height, y down; a point given twice is a corner, between the others the pen
-runs smoothly (Catmull-Rom).
+A template is a list of strokes, a stroke a list of points (x, y) in units of the digit's height, with y downwards. A
+point given twice is a corner; through the others the pen runs smoothly.
 """
 
 import numpy as np
 import numpy.typing as npt
 
-Points = npt.NDArray[np.float32]  # (n, 2): x, y
+from numerals.handwriting.drawing import smooth_curve
+
 Stroke = list[tuple[float, float]]
 
-_BAR: Stroke = [(0.08, 0.5), (0.52, 0.47)]  # the one through a seven
+_BAR: Stroke = [(0.08, 0.5), (0.52, 0.47)]  # through the stem of a seven
 
 # fmt: off
-FORMS: tuple[tuple[list[Stroke], ...], ...] = (
+TEMPLATES: tuple[tuple[list[Stroke], ...], ...] = (
     (  # 0
         [[(0.3, 0), (0.08, 0.2), (0, 0.5), (0.1, 0.85), (0.3, 1), (0.5, 0.85), (0.6, 0.5), (0.5, 0.15), (0.28, 0)]],
         [[(0.42, 0.06), (0.15, 0.1), (0, 0.5), (0.12, 0.9), (0.35, 1), (0.58, 0.7), (0.55, 0.25), (0.35, -0.02)]],
@@ -168,28 +168,21 @@ FORMS: tuple[tuple[list[Stroke], ...], ...] = (
 # fmt: on
 
 
-def draw(digit: int, chance: np.random.Generator) -> list[Points]:
-    """One digit as smooth lines, each float32 (n, 2), the digit about 1 high, no two alike."""
-    form = FORMS[digit][chance.integers(len(FORMS[digit]))]
-    wobble = chance.uniform(0.01, 0.035)
-    return [smooth(jittered(stroke, wobble, chance)) for stroke in form]
+def sample_strokes(digit: int, rng: np.random.Generator) -> list[npt.NDArray[np.float32]]:
+    """Choose a template of a digit and vary it at random.
+
+    Returns:
+        Smooth lines, float32 (n, 2), in units of the digit's height.
+    """
+    template = TEMPLATES[digit][rng.integers(len(TEMPLATES[digit]))]
+    jitter = rng.uniform(0.01, 0.035)
+    return [smooth_curve(_jittered(stroke, jitter, rng)) for stroke in template]
 
 
-def jittered(stroke: Stroke, wobble: float, chance: np.random.Generator) -> Points:
-    """The stroke's points moved a little, both halves of a corner alike, as float32 (n, 2)."""
+def _jittered(stroke: Stroke, jitter: float, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """The stroke's points moved a little, both points of a corner alike: float32 (n, 2)."""
     points = np.array(stroke, np.float32)
-    moves = chance.normal(0, wobble, points.shape).astype(np.float32)
-    same = np.flatnonzero((points[1:] == points[:-1]).all(axis=1)) + 1
-    moves[same] = moves[same - 1]
-    return points + moves
-
-
-def smooth(points: Points, steps: int = 6) -> Points:
-    """A Catmull-Rom curve through the points: float32 (m, 2). A point given twice stays a corner."""
-    padded = np.concatenate([points[:1], points, points[-1:]])
-    before, start, end, after = padded[:-3, None], padded[1:-2, None], padded[2:-1, None], padded[3:, None]
-    t = np.linspace(0, 1, steps, endpoint=False, dtype=np.float32)[None, :, None]
-    curve = start + 0.5 * t * (
-        end - before + t * (2 * before - 5 * start + 4 * end - after + t * (3 * (start - end) + after - before))
-    )
-    return np.concatenate([curve.reshape(-1, 2), points[-1:]]).astype(np.float32)
+    shifts = rng.normal(0, jitter, points.shape).astype(np.float32)
+    corners = np.flatnonzero((points[1:] == points[:-1]).all(axis=1)) + 1
+    shifts[corners] = shifts[corners - 1]
+    return points + shifts

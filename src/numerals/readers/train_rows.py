@@ -176,7 +176,7 @@ def _start_worker(path: str) -> None:
     exit_with_parent()
     cv2.setNumThreads(1)
     with np.load(path) as file:
-        _glyphs = Glyphs.of(file["soft"], file["thin"], file["labels"])
+        _glyphs = Glyphs(file["images"], file["skeletons"], file["labels"])
 
 
 def _synthesize_in_worker(seed: int, start: int, count: int) -> list[LabelledStrip]:
@@ -189,7 +189,7 @@ def _rounds(recipe: RowRecipe, digits: LabelledImages, seed: int) -> Iterator[li
     with tempfile.TemporaryDirectory() as folder:  # glyphs are 270 MB, too much to send to a process through a pipe
         path = str(Path(folder) / "glyphs.npz")
         glyphs = prepare_glyphs(*digits)
-        np.savez(path, soft=glyphs.soft, thin=glyphs.thin, labels=glyphs.labels)
+        np.savez(path, images=glyphs.images, skeletons=glyphs.skeletons, labels=glyphs.labels)
         del glyphs
         with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (path,)) as worker:
             with block_ctrl_c():  # the process starts with its first task
