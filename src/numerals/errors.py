@@ -1,69 +1,71 @@
-"""Everything that numerals raises on purpose. A message is one line: what was wrong, where, what to do.
+"""The exceptions that numerals raises. A message is one line: what is wrong, where, and what to do.
 
 NumeralsError
-├── InputError          a mistake in the call or the input: the command line exits with 2
-│   ├── DataError           digits or labels that cannot be used
-│   ├── RecipeError         an unknown key or an impossible value in a recipe
-│   ├── RunError            a run folder that exists already, or is not one
-│   ├── PictureError        a picture that cannot be read
-│   └── ModelError          an exported model that is none, or not the one its card names
-└── FailureError        nobody's mistake, it did not work: the command line exits with 1
-    ├── StorageError        the disk is full or refuses
-    └── MissingError        a part of numerals that is not installed
+├── InputError          wrong call or input: commands exit with 2
+│   ├── DataError           unusable images or labels
+│   ├── RecipeError         unknown key or invalid value in a recipe
+│   ├── RunError            run folder exists already, or is not a run folder
+│   ├── PictureError        unreadable picture
+│   └── ModelError          not an exported model, or not the one that its card describes
+└── FailureError        correct call that failed: commands exit with 1
+    ├── StorageError        the disk is full or not writable
+    └── MissingError        a part of numerals is not installed
 """
 
 import unicodedata
 
-BREAKING = {"Cc", "Cs", "Zl", "Zp"}  # Unicode's categories of what ends a line, moves the cursor or cannot be printed
+UNPRINTABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # Unicode: control, surrogate, line and paragraph separators
 
 
 def printable(text: str) -> str:
-    """The text in one line, whatever it holds, as a file's name may: a newline as \\n."""
-    return "".join(c.encode("unicode_escape").decode() if unicodedata.category(c) in BREAKING else c for c in text)
+    """Escape line breaks and control characters, which file names may contain, so that the text prints as one line."""
+    return "".join(
+        c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTABLE_CATEGORIES else c for c in text
+    )
 
 
 class NumeralsError(Exception):
-    """The root: catch this to catch all of them."""
+    """The base class of all exceptions that numerals raises."""
 
     exit_code = 1
 
 
 class InputError(NumeralsError):
-    """A mistake in the call or the input."""
+    """Wrong call or input."""
 
     exit_code = 2
 
 
 class DataError(InputError):
-    """Digits or labels that cannot be used."""
+    """Unusable images or labels."""
 
 
 class RecipeError(InputError):
-    """An unknown key or an impossible value in a recipe."""
+    """Unknown key or invalid value in a recipe."""
 
 
 class RunError(InputError):
-    """A run folder that exists already, cannot be made, or is not one."""
+    """A run folder that exists already, cannot be created, or is not a run folder."""
 
 
 class PictureError(InputError):
-    """A picture that cannot be read."""
+    """Unreadable picture."""
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message))
 
 
 class ModelError(InputError):
-    """An exported model that is none, or not the one that its card names."""
+    """Not an exported model, or not the one that its card describes."""
 
 
 class FailureError(NumeralsError):
-    """Nobody's mistake: it did not work."""
+    """A correct call that failed."""
 
 
 class StorageError(FailureError):
-    """The disk is full or refuses to keep a file."""
+    """The disk is full or not writable."""
 
 
 class MissingError(FailureError):
-    """A part of numerals that is not installed."""
+    """A part of numerals is not installed."""

@@ -1,4 +1,4 @@
-"""The one writer of files: a file is there whole or not at all. Knows nothing about what it writes."""
+"""Write files and folders atomically and durably: after a crash or on a full disk, a file is complete or absent."""
 
 import contextlib
 import errno
@@ -15,12 +15,12 @@ from numerals.errors import StorageError
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write `content` to a new file beside `path`, sync it, and rename it into place.
+    """Write `content` to a temporary file in the same folder, sync it, and rename it to `path`.
 
-    Safe for several processes at once: each writes a file of its own, and the last rename wins whole.
+    Several processes may write the same path at once; the last rename wins.
 
     Raises:
-        StorageError: the disk is full, or the folder cannot be written.
+        StorageError: the disk is full, or the folder is not writable.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     try:
@@ -32,17 +32,21 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         raise storage_error(error, path) from error
     finally:
-        with contextlib.suppress(OSError):  # it is there only when something failed
+        with contextlib.suppress(OSError):  # it still exists only after an error
             temporary.unlink()
     _sync(path.parent)
 
 
 def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
-    """A new folder at `path`, there with all of its files or not at all; they may be in folders within.
+    """Create a folder with all of its files at once.
+
+    Args:
+        path: the new folder. It may exist if it is empty.
+        files: content by name; a name may contain subfolders.
 
     Raises:
-        StorageError: the disk is full, or refuses.
-        OSError: the folder cannot be made, as where there is one that is not empty.
+        StorageError: the disk is full or not writable.
+        OSError: the folder cannot be created, for example because it exists and is not empty.
     """
     temporary = path.with_name(f".{uuid.uuid4().hex}")
     temporary.mkdir(parents=True)
@@ -60,15 +64,15 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder and all in it; where there is none, nothing.
+    """Remove a file, or a folder with its content. A missing path is no error.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk is not writable.
     """
     try:
         if path.is_dir() and not path.is_symlink():
-            for each in path.iterdir():
-                remove(each)
+            for child in path.iterdir():
+                remove(child)
             path.rmdir()
         else:
             path.unlink(missing_ok=True)
@@ -77,17 +81,17 @@ def remove(path: Path) -> None:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove what writers left half written in the folder when they were killed."""
-    for each in folder.iterdir():
-        if re.fullmatch(r"\..*\.[0-9a-f]{32}", each.name):
-            remove(each)
+    """Remove the temporary files of writers that were killed."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\..*\.[0-9a-f]{32}", path.name):
+            remove(path)
 
 
 def truncate(path: Path, size: int) -> None:
-    """Make a file shorter; whatever else holds is kept.
+    """Shorten a file to its first `size` bytes.
 
     Raises:
-        StorageError: the disk refuses.
+        StorageError: the disk is not writable.
     """
     try:
         os.truncate(path, size)
@@ -97,33 +101,34 @@ def truncate(path: Path, size: int) -> None:
 
 
 def sync(path: Path) -> None:
-    """Make sure that what was written to a file, and that it is in its folder, outlives a loss of power."""
+    """Flush a file and its folder to disk, so that both survive a power failure."""
     _sync(path)
     _sync(path.parent)
 
 
 def sha256(path: Path, size: int = -1) -> str | None:
-    """The SHA-256 of a file, or of its first bytes; None where it cannot be read."""
+    """The SHA-256 of a file, or of its first `size` bytes; None if it cannot be read."""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         return hashlib.sha256(file.read(size)).hexdigest()
     return None
 
 
 def readable_json(content: Any) -> str:
-    """JSON for people too: a line for each key, a list of plain values on one line."""
-    spread = json.dumps(content, indent=2)
-    return re.sub(r"\[\n *([^][{}]*?)\n *\]", lambda found: "[" + re.sub(r"\n *", " ", found[1]) + "]", spread) + "\n"
+    """Format JSON with a line for each key, and lists of plain values on one line."""
+    indented = json.dumps(content, indent=2)
+    lists = r"\[\n *([^][{}]*?)\n *\]"
+    return re.sub(lists, lambda match: "[" + re.sub(r"\n *", " ", match[1]) + "]", indented) + "\n"
 
 
 def storage_error(error: OSError, path: Path) -> StorageError:
-    """What an operating system's error means for the file at `path`, in one line."""
+    """Turn an operating system's error about the file at `path` into a message of one line."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"{path}: the disk is full; free some space and start again")
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
 
 
 def _sync(path: Path) -> None:
-    """Make a file's content, or the names in a folder, durable where the system can (not folders on Windows)."""
+    """Flush a file's content, or a folder's list of names, where the system can (Windows cannot flush folders)."""
     with contextlib.suppress(OSError):
         descriptor = os.open(path, os.O_RDONLY)
         try:

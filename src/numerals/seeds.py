@@ -1,20 +1,28 @@
-"""Where chance comes from: always derived from (seed, epoch, ...), never from a generator that runs on.
+"""Random numbers, always derived from (seed, purpose, epoch, step), never from a generator that keeps running.
 
-So the same seed gives the same training, a training can go on from any step, and several workers can share one.
+So the same seed gives the same training, and a training can resume at any step.
 """
 
 import numpy as np
 
-SHUFFLE, AUGMENTATION, DROPOUT, INITIAL_WEIGHTS, SYNTHETIC_DIGITS, SYNTHETIC_ROWS, NON_DIGIT_ROWS, CORRUPTIONS = range(
-    8
-)  # what the chance is for: no two uses share a stream
+# What random numbers are for; no two purposes share a stream. Their order is part of every result: append only.
+(
+    SHUFFLE,
+    AUGMENTATION,
+    DROPOUT,
+    INITIAL_WEIGHTS,
+    SYNTHETIC_DIGITS,
+    SYNTHETIC_ROWS,
+    NON_DIGIT_ROWS,
+    CORRUPTIONS,
+) = range(8)
 
 
-def generator(seed: int, *place: int) -> np.random.Generator:
-    """A fresh generator for that place, e.g. `generator(seed, SHUFFLE, epoch)`."""
-    return np.random.default_rng([seed, *place])
+def generator(seed: int, *key: int) -> np.random.Generator:
+    """Create a NumPy generator; the key is the purpose and what it is drawn for: `generator(seed, SHUFFLE, epoch)`."""
+    return np.random.default_rng([seed, *key])
 
 
-def torch_seed(seed: int, *place: int) -> int:
-    """A seed for torch, in [0, 2^63)."""
-    return int(np.random.SeedSequence([seed, *place]).generate_state(1, np.uint64)[0] >> np.uint64(1))
+def torch_seed(seed: int, *key: int) -> int:
+    """Derive a seed for PyTorch, in [0, 2^63): `torch_seed(seed, DROPOUT, epoch, step)`."""
+    return int(np.random.SeedSequence([seed, *key]).generate_state(1, np.uint64)[0] >> np.uint64(1))

@@ -1,4 +1,4 @@
-"""sources.py: what `--data SPEC` may name, and everything that it may not."""
+"""datasets.py: the data that `--data` accepts, and how everything else is refused."""
 
 import gzip
 import io
@@ -207,8 +207,8 @@ def test_colour_palette_and_transparency_become_grey(tmp_path: Path, digits: Lab
 
 
 def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    assert "nothing there" in refused(tmp_path / "absent")
-    assert "nothing there" in refused(tmp_path / "absent.npz")
+    assert "no such file or folder" in refused(tmp_path / "absent")
+    assert "no such file or folder" in refused(tmp_path / "absent.npz")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     refused(tmp_path / "loop")
     assert "too long" in refused(tmp_path / ("x" * 300))
@@ -217,7 +217,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["data.txt", "data", "data.npy", "data.csv.zip"])
 def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"content")
-    assert "--data takes" in refused(tmp_path / name)
+    assert "--data accepts" in refused(tmp_path / name)
 
 
 @pytest.mark.parametrize("inside", [(), ("0", "1"), ("train", "test"), ("cats", "dogs")])
@@ -278,7 +278,7 @@ def blank(count: int, side: int = 28, value: float = 0) -> npt.NDArray[Any]:
     ("images", "labels", "words"),
     [
         (blank(3, side=27), np.zeros(3, np.uint8), "27, 27"),
-        (blank(3), np.zeros(2, np.uint8), "one label an image"),
+        (blank(3), np.zeros(2, np.uint8), "one label per image"),
         (blank(3), np.array([0, 1, 10], np.uint8), "label 10 of image 2"),
         (blank(0), np.zeros(0, np.uint8), "no images"),
         (blank(1), np.zeros(1, np.uint8), ""),  # nothing could be set aside of it
@@ -310,7 +310,7 @@ def test_arrays_that_are_no_digits(
         (blank(3), [0, 1, -1], "label -1 of image 2"),
         (blank(3), [0, np.nan, 1], "label nan of image 1"),
         (blank(3), ["a", "b", "c"], "of type <U1"),
-        (blank(3), np.eye(10)[:3], "one label an image"),
+        (blank(3), np.eye(10)[:3], "one label per image"),
         (np.zeros((3, 28, 28), "M8[s]"), [0, 1, 2], "of type datetime"),
     ],
 )
@@ -345,12 +345,12 @@ def test_an_npz_that_is_another_thing(tmp_path: Path) -> None:
         np.save(file, blank(3))
     assert "not an .npz" in refused(path)
     np.savez(path, images=blank(3), labels=np.zeros(3))
-    assert "has images, labels" in refused(path)
+    assert "contains images, labels" in refused(path)
     np.savez(path, x_train=blank(3), y_test=np.zeros(3))
-    assert "has x_train, y_test" in refused(path)
+    assert "contains x_train, y_test" in refused(path)
     with zipfile.ZipFile(path, "w"):
         pass
-    assert "has nothing" in refused(path)
+    assert "contains nothing" in refused(path)
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("x", b"not an array")
         zipped.writestr("y", b"not an array")

@@ -1,4 +1,4 @@
-"""recipe.py: every number of a training, read from TOML; whatever is impossible is refused by name."""
+"""recipe.py: every number of a training, read from TOML; errors name the key that is wrong."""
 
 import re
 import tomllib
@@ -14,7 +14,7 @@ from numerals.errors import RecipeError
 from numerals.readers import recipes
 
 ARTICLE = Path(recipes.__file__).parents[1] / "recipes" / "article.toml"
-THE_ARTICLES_NUMBERS: dict[str, Any] = {
+ARTICLE_VALUES: dict[str, Any] = {
     "epochs": 10,
     "batch_size": 32,
     "training_share": 1.0,
@@ -43,14 +43,14 @@ THE_ARTICLES_NUMBERS: dict[str, Any] = {
 }
 
 
-def load(folder: Path, text: str | bytes, name: str = "mine.toml") -> Recipe:
+def load(folder: Path, text: str | bytes, name: str = "custom.toml") -> Recipe:
     path = folder / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return Recipe.load(path)
 
 
 def refused(recipe: str | Path) -> str:
-    """The one line that says why; it names the recipe."""
+    """Load a recipe that is wrong; return the error message, which is one line and names the recipe."""
     with pytest.raises(RecipeError) as caught:
         Recipe.load(recipe)
     message = str(caught.value)
@@ -60,75 +60,75 @@ def refused(recipe: str | Path) -> str:
 
 
 def refused_text(folder: Path, text: str | bytes) -> str:
-    path = folder / "mine.toml"
+    path = folder / "custom.toml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     return refused(path)
 
 
-# The article's
+# The article's recipe
 
 
 def test_the_file_has_every_number_of_the_article_and_no_other() -> None:
-    assert tomllib.loads(ARTICLE.read_text(encoding="utf-8")) == THE_ARTICLES_NUMBERS
+    assert tomllib.loads(ARTICLE.read_text(encoding="utf-8")) == ARTICLE_VALUES
 
 
 def test_the_recipe_is_what_the_file_says() -> None:
     loaded = Recipe.load("article").model_dump()
     loaded["model"]["convolutions"] = list(loaded["model"]["convolutions"])
-    assert loaded == {"name": "article", **THE_ARTICLES_NUMBERS}
+    assert loaded == {"name": "article", **ARTICLE_VALUES}
 
 
-def test_every_line_of_the_file_says_why() -> None:
+def test_every_line_of_the_file_has_a_comment() -> None:
     for line in ARTICLE.read_text(encoding="utf-8").splitlines():
         if re.match(r"\s*[\w\[]", line):
             assert re.search(r"\S\s+# .*\w", line), f"no comment: {line}"
 
 
-def test_the_file_has_every_key_there_is() -> None:
+def test_the_file_has_every_key_of_the_schema() -> None:
     def keys(model: Any) -> dict[str, Any]:
         return {
             name: keys(field.annotation) if hasattr(field.annotation, "model_fields") else None
             for name, field in model.model_fields.items()
-            if name != "name"  # which is the file's
+            if name != "name"  # comes from the name of the file
         }
 
     def names(table: dict[str, Any]) -> dict[str, Any]:
         return {name: names(value) if isinstance(value, dict) else None for name, value in table.items()}
 
-    assert keys(Recipe) == names(THE_ARTICLES_NUMBERS)
+    assert keys(Recipe) == names(ARTICLE_VALUES)
 
 
-# A file of one's own
+# Custom files
 
 
-def test_what_a_file_leaves_out_is_the_articles(tmp_path: Path) -> None:
-    mine = load(tmp_path, "epochs = 3\n[augment]\nzoom = 0\n")
-    wanted = Recipe.load("article").model_dump() | {"name": "mine", "epochs": 3}
-    wanted["augment"]["zoom"] = 0.0
-    assert mine.model_dump() == wanted
+def test_keys_that_a_file_leaves_out_keep_the_articles_values(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "epochs = 3\n[augment]\nzoom = 0\n")
+    expected = Recipe.load("article").model_dump() | {"name": "custom", "epochs": 3}
+    expected["augment"]["zoom"] = 0.0
+    assert recipe.model_dump() == expected
 
 
 def test_an_empty_file_is_the_article_by_another_name(tmp_path: Path) -> None:
-    assert load(tmp_path, "") == Recipe.load("article").model_copy(update={"name": "mine"})
+    assert load(tmp_path, "") == Recipe.load("article").model_copy(update={"name": "custom"})
 
 
-def test_a_whole_number_may_stand_for_a_share_of_it(tmp_path: Path) -> None:
-    mine = load(tmp_path, "[augment]\nrotation = 10\n[optimizer]\nlearning_rate = 1\n")
-    assert (mine.augment.rotation, mine.optimizer.learning_rate) == (10.0, 1.0)
+def test_a_whole_number_is_accepted_for_a_float(tmp_path: Path) -> None:
+    recipe = load(tmp_path, "[augment]\nrotation = 10\n[optimizer]\nlearning_rate = 1\n")
+    assert (recipe.augment.rotation, recipe.optimizer.learning_rate) == (10.0, 1.0)
 
 
-def test_a_name_is_the_files_or_its_own(tmp_path: Path) -> None:
+def test_the_name_comes_from_the_file_name_unless_it_is_set(tmp_path: Path) -> None:
     assert load(tmp_path, "", "quick-2.toml").name == "quick-2"
     assert load(tmp_path, 'name = "other"').name == "other"
     assert load(tmp_path, "", "my own recipe (2).toml").name == "my-own-recipe-2-"
 
 
-def test_a_recipe_does_not_change() -> None:
+def test_recipes_are_immutable() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Recipe.load("article").epochs = 3
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_recipe_does_not_change() -> None:
         ("[name]\nx = 1", "name"),
     ],
 )
-def test_an_unknown_key_is_named_and_the_right_one_too(tmp_path: Path, text: str, words: str) -> None:
+def test_an_unknown_key_is_named_with_a_suggestion(tmp_path: Path, text: str, words: str) -> None:
     assert words in refused_text(tmp_path, text)
 
 
@@ -212,7 +212,7 @@ def test_a_wrong_type_is_named(tmp_path: Path, text: str, words: str) -> None:
         ("plateau.min_delta", ["-1e-4"]),
     ],
 )
-def test_what_is_out_of_bounds_is_named(tmp_path: Path, key: str, values: list[str]) -> None:
+def test_values_out_of_bounds_are_named(tmp_path: Path, key: str, values: list[str]) -> None:
     floats = "." in key and key.split(".")[1] not in (
         "convolutions",
         "random_state",
@@ -239,16 +239,24 @@ def test_what_is_out_of_bounds_is_named(tmp_path: Path, key: str, values: list[s
         (b"epochs = " + b"[" * 5000, ""),
     ],
 )
-def test_what_is_not_toml(tmp_path: Path, content: bytes, words: str) -> None:
+def test_files_that_are_not_toml_are_errors(tmp_path: Path, content: bytes, words: str) -> None:
     assert words in refused_text(tmp_path, content)
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
-    assert "no such file; the package has adapt, article" in refused("artcle")
-    assert "no such file" in refused(tmp_path / "absent.toml")
-    assert "no such file" in refused(tmp_path)
-    refused("")
-    refused("x" * 300)
+@pytest.mark.parametrize("name", ["artcle", "absent.toml", ".", "", "x" * 300])
+def test_a_missing_recipe_is_named_with_the_built_in_ones(name: str, tmp_path: Path) -> None:
+    for recipe in (name, tmp_path / name):
+        with pytest.raises(RecipeError) as caught:
+            Recipe.load(recipe)
+        expected = f"no built-in recipe or file named {recipe}; built in: article, best, instant, quick"
+        assert str(caught.value) == expected
+
+
+@pytest.mark.parametrize(
+    ("recipe", "command"), [("digits", "train-reader"), ("rows", "train-reader"), ("adapt", "adapt")]
+)
+def test_a_recipe_for_another_network_names_its_command(recipe: str, command: str) -> None:
+    assert f"another network than article.toml; use numerals {command}" in refused(recipe)
 
 
 @given(st.binary(max_size=100) | st.text(max_size=100).map(str.encode))
@@ -262,10 +270,10 @@ def test_any_bytes_are_a_recipe_or_a_recipe_error(tmp_path_factory: pytest.TempP
         assert "\n" not in str(error)
 
 
-# There and back
+# Round trip
 
 
-def share(low: float = 0.0, high: float = 1.0) -> st.SearchStrategy[float]:
+def fraction(low: float = 0.0, high: float = 1.0) -> st.SearchStrategy[float]:
     return st.floats(low, high, exclude_min=True, exclude_max=True)
 
 
@@ -274,17 +282,17 @@ tables = st.fixed_dictionaries(
         "name": st.from_regex(r"[A-Za-z0-9_.-]+", fullmatch=True),
         "epochs": st.integers(1, 10**6),
         "batch_size": st.integers(1, 10**6),
-        "training_share": share(),
+        "training_share": fraction(),
         "precision": st.sampled_from(["float32", "auto"]),
-        "label_smoothing": share(),
+        "label_smoothing": fraction(),
         "curves": st.booleans(),
-        "split": st.fixed_dictionaries({"validation": share(), "random_state": st.integers(0, 2**32 - 1)}),
-        "augment": st.fixed_dictionaries({"rotation": st.floats(0, 180), "zoom": share() | st.just(0)}),
+        "split": st.fixed_dictionaries({"validation": fraction(), "random_state": st.integers(0, 2**32 - 1)}),
+        "augment": st.fixed_dictionaries({"rotation": st.floats(0, 180), "zoom": fraction() | st.just(0)}),
         "model": st.fixed_dictionaries(
-            {"convolutions": st.lists(st.integers(1, 4096), min_size=1, max_size=5), "dropout": share()}
+            {"convolutions": st.lists(st.integers(1, 4096), min_size=1, max_size=5), "dropout": fraction()}
         ),
-        "optimizer": st.fixed_dictionaries({"learning_rate": share(high=10), "epsilon": share()}),
-        "schedule": st.fixed_dictionaries({"kind": st.sampled_from(["plateau", "one-cycle"]), "warmup": share()}),
+        "optimizer": st.fixed_dictionaries({"learning_rate": fraction(high=10), "epsilon": fraction()}),
+        "schedule": st.fixed_dictionaries({"kind": st.sampled_from(["plateau", "one-cycle"]), "warmup": fraction()}),
         "plateau": st.fixed_dictionaries({"minimum": st.floats(0, 10), "min_delta": st.floats(0, 1e300)}),
         "tensorboard": st.fixed_dictionaries({"enabled": st.booleans()}),
     }
@@ -292,12 +300,12 @@ tables = st.fixed_dictionaries(
 
 
 @given(tables)
-def test_what_is_written_is_read_back_the_same(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
+def test_to_toml_round_trips(tmp_path_factory: pytest.TempPathFactory, table: dict[str, Any]) -> None:
     article = Recipe.load("article").model_dump()
-    whole = {
+    complete = {
         key: article[key] | table.get(key, {}) if isinstance(article[key], dict) else table.get(key) for key in article
     }
-    recipe = Recipe.model_validate(whole)
-    path = tmp_path_factory.getbasetemp() / "there-and-back.toml"
+    recipe = Recipe.model_validate(complete)
+    path = tmp_path_factory.getbasetemp() / "round-trip.toml"
     path.write_text(recipe.to_toml(), encoding="utf-8")
     assert Recipe.load(path) == recipe

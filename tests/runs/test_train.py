@@ -26,7 +26,6 @@ from numerals.article.device import choose_device, uses_bfloat16
 from numerals.article.metrics import compute_metrics, evaluate
 from numerals.article.recipe import Recipe
 from numerals.errors import DataError, InputError, RunError
-from numerals.plots import training_curves
 from numerals.runs.folder import RunFolder, snapshot, weights_sha256
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, run_quietly
@@ -606,14 +605,3 @@ def test_the_articles_training_takes_little_memory(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         peaks.append(json.loads(done.stdout)["peak_mebibytes"])
     assert min(peaks) < 780 and max(peaks) < 953  # a gigabyte
-
-
-def test_the_curves_say_what_is_true_of_their_recipe(tmp_path: Path) -> None:
-    still = {"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0}
-    moving, plain = ARTICLE, ARTICLE.change(augment=still, model={"dropout": 0.0})
-    assert "rotated and zoomed and shifted, with units dropped" in training_curves.explain_gap(moving)
-    assert training_curves.explain_gap(plain).startswith("Training is measured as a mean over the epoch")
-    rows = [Epoch(1, 0.5, 0.8, 0.3, 0.9, 1e-3, 1.0), Epoch(2, 0.3, 0.9, 0.35, 0.91, 1e-4, 1.0)]
-    drawn = training_curves.draw(rows, 1, moving).decode()
-    for text in ("loss", "accuracy", "learning rate", "training", "validation", "kept", "epoch", "rotated"):
-        assert text in drawn, text

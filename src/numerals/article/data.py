@@ -1,7 +1,7 @@
-"""MNIST in memory: loaded, verified, prepared, split (the article's sections 1 and 2). Knows nothing about networks.
+"""Load MNIST, prepare it and split it into training and validation (the article's sections 1 and 2).
 
-The official IDX files travel inside the package, gzipped. They are unpacked once into the platform's cache folder and
-checked against their SHA-256 at every start. Digits in another file: `sources.py`.
+The official IDX files are part of the package, gzipped. They are unpacked once into the platform's cache folder and
+checked against their SHA-256 at every load. `datasets` loads other digits.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 Images = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
 Labels = npt.NDArray[np.uint8]  # (n,), 0 to 9
 LabelledImages = tuple[Images, Labels]
+Indices = npt.NDArray[np.int64]
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
@@ -39,26 +40,34 @@ SHA256 = {  # of the uncompressed files
 
 @dataclass(frozen=True)
 class Dataset:
-    """Digits to learn from and digits to be tested on; the second are for the end only."""
+    """Digits for training and validation, and digits for the final test."""
 
     name: str
     train: LabelledImages
     test: LabelledImages
-    source: str | None = None  # what --data called it, where it was loaded by that
+    source: str | None = None  # the value of --data that loads it again; None if it was not loaded from there
 
     def split(self, validation: float, random_state: int) -> tuple[LabelledImages, LabelledImages]:
-        """The training digits as `split_indices` parts them: those to learn from and those to decide by."""
+        """Split the training digits into a training and a validation part.
+
+        Args:
+            validation: fraction of the digits for validation.
+            random_state: seed of the shuffle, as in scikit-learn.
+
+        Raises:
+            DataError: one of the parts would be empty.
+        """
         images, labels = self.train
-        kept, held_out = split_indices(len(images), validation, random_state)
-        return (images[kept], labels[kept]), (images[held_out], labels[held_out])
+        training, held_out = split_indices(len(images), validation, random_state)
+        return (images[training], labels[training]), (images[held_out], labels[held_out])
 
     def metadata(self) -> dict[str, str | int | None]:
-        """What a run's metrics say of it."""
+        """Name, source, hash and sizes, as metrics.json records them."""
         counts = {"train": len(self.train[0]), "test": len(self.test[0])}
         return {"name": self.name, "source": self.source, "sha256": self.sha256(), **counts}
 
     def sha256(self) -> str:
-        """One hash over all pixels and labels: two runs with the same saw the same digits."""
+        """One hash over all pixels and labels; equal hashes mean equal data."""
         digest = hashlib.sha256()
         for array in (*self.train, *self.test):
             digest.update(str(array.shape).encode() + np.ascontiguousarray(array).tobytes())
@@ -66,14 +75,14 @@ class Dataset:
 
 
 def load_mnist() -> tuple[LabelledImages, LabelledImages]:
-    """MNIST as published: `(x_train, y_train), (x_test, y_test)`. Needs no network.
+    """Load MNIST as published: `(x_train, y_train), (x_test, y_test)`. Needs no internet.
 
     Returns:
         Images uint8 (60000, 28, 28) and (10000, 28, 28) in [0, 255], white ink on black; labels uint8 (60000,) and
-        (10000,) in 0..9.
+        (10000,) from 0 to 9.
 
     Raises:
-        DataError: the files that came with the package are damaged.
+        DataError: the packaged files are damaged.
     """
     train = parse_idx(mnist_file(TRAIN_IMAGES), TRAIN_IMAGES), parse_idx(mnist_file(TRAIN_LABELS), TRAIN_LABELS)
     test = parse_idx(mnist_file(TEST_IMAGES), TEST_IMAGES), parse_idx(mnist_file(TEST_LABELS), TEST_LABELS)
@@ -81,9 +90,9 @@ def load_mnist() -> tuple[LabelledImages, LabelledImages]:
 
 
 def mnist_file(name: str) -> bytes:
-    """One official file, uncompressed and verified: from the cache, else unpacked from the package into the cache.
+    """Read one official file, uncompressed and verified, from the cache; unpack it into the cache if needed.
 
-    A cache that is damaged is written anew; one that cannot be written costs time, not the answer.
+    A damaged cache is replaced. A cache that cannot be written only costs time.
 
     Raises:
         DataError: the packaged file does not have its SHA-256.
@@ -101,58 +110,70 @@ def mnist_file(name: str) -> bytes:
 
 
 def cache_folder() -> Path:
-    """Where MNIST is unpacked: the platform's own kind of cache (XDG_CACHE_HOME counts on Linux)."""
+    """Where MNIST is unpacked: in the platform's cache folder (on Linux, XDG_CACHE_HOME sets it)."""
     return Path(platformdirs.user_cache_dir("numerals")) / "mnist"
 
 
 def packaged_file(name: str) -> Path:
-    """The gzipped official file inside the installed package."""
+    """The path of a gzipped official file in the installed package."""
     return Path(str(resources.files("numerals"))) / "mnist" / f"{name}.gz"
 
 
 def unpack(name: str) -> bytes:
-    """One official file out of the package, verified.
+    """Unpack one official file from the package and verify it.
 
     Raises:
-        DataError: damaged.
+        DataError: the packaged file is damaged.
     """
     path = packaged_file(name)
     try:
         content = gzip.decompress(path.read_bytes())
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: damaged ({error}); install numerals again") from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != SHA256[name]:
+        raise DataError(f"{path}: damaged ({error}); reinstall numerals") from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    if sha256 != SHA256[name]:
         raise DataError(
-            f"{path}: damaged, its SHA-256 is {found[:12]}..., not {SHA256[name][:12]}...; install numerals again"
+            f"{path}: damaged, its SHA-256 is {sha256[:12]}..., not {SHA256[name][:12]}...; reinstall numerals"
         )
     return content
 
 
 def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
-    """An IDX file of unsigned bytes as an array (the format is described on MNIST's own page).
+    """Parse an IDX file of unsigned bytes into an array (MNIST's own page describes the format).
+
+    Args:
+        content: the uncompressed file.
+        name: the file's name for error messages.
 
     Raises:
-        DataError: not IDX, not of bytes, or cut short. `name` says which file in the message.
+        DataError: not IDX, not of unsigned bytes, or not of the length that its header states.
     """
     if len(content) < 4 or content[:3] != b"\0\0\x08":
         raise DataError(f"{name}: not an IDX file of unsigned bytes (it starts with {content[:4].hex() or 'nothing'})")
     start = 4 + 4 * content[3]
     shape = tuple(int.from_bytes(content[at : at + 4], "big") for at in range(4, start, 4))
     if len(content) < start or len(content) - start != math.prod(shape):
-        wanted = "x".join(map(str, shape))
-        raise DataError(f"{name}: cut or damaged: {max(0, len(content) - start)} bytes where {wanted} were announced")
+        size, expected = max(0, len(content) - start), "x".join(map(str, shape))
+        raise DataError(f"{name}: truncated or damaged, {size} bytes of data where the header states {expected}")
     try:
         return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
-    except ValueError as error:  # more dimensions than numpy has, or none of the bytes in a shape beyond any memory
-        raise DataError(f"{name}: damaged, it announces an impossible shape ({error})") from error
+    except ValueError as error:  # more dimensions than numpy has, or a size 0 next to sizes beyond any memory
+        raise DataError(f"{name}: damaged; the header states an impossible shape ({error})") from error
 
 
 def check_digits(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> LabelledImages:
-    """The pair as uint8, when they are digits of ours.
+    """Check images and labels of any numeric type and convert them to uint8.
+
+    Args:
+        images: whole numbers from 0 to 255, (n, 28, 28) or (n, 784).
+        labels: whole numbers from 0 to 9, (n,).
+        name: where they come from, for error messages.
+
+    Returns:
+        Images uint8 (n, 28, 28) and labels uint8 (n,).
 
     Raises:
-        DataError: not (n, 28, 28), values outside 0..255, labels outside 0..9, another number of them, or none.
+        DataError: other shapes or values, or no images.
     """
     if images.ndim == 2 and images.shape[1] == PIXELS:
         images = images.reshape(-1, SIDE, SIDE)
@@ -160,60 +181,63 @@ def check_digits(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) 
         raise DataError(f"{name}: images of shape {images.shape}; they must be (n, {SIDE}, {SIDE})")
     if labels.shape != (len(images),):
         raise DataError(
-            f"{name}: {len(images)} images but labels of shape {labels.shape}; there must be one label an image"
+            f"{name}: {len(images)} images but labels of shape {labels.shape}; there must be one label per image"
         )
     if len(images) == 0:
-        raise DataError(f"{name}: no images in it")
+        raise DataError(f"{name}: contains no images")
     if images.dtype.kind == "f" and np.max(images) <= 1:
-        raise DataError(
-            f"{name}: the pixels are scaled to 0..1 already; numerals takes them as they are stored, 0 to {WHITE}"
-        )
+        raise DataError(f"{name}: the pixels are scaled to 0..1; pass them unscaled, from 0 to {WHITE}")
     return _bytes(images, WHITE, f"{name}: pixel"), _bytes(labels, len(CLASSES) - 1, f"{name}: label")
 
 
-def _bytes(values: npt.NDArray[Any], high: int, what: str) -> npt.NDArray[np.uint8]:
-    """Whole numbers from 0 to `high` as uint8, else a DataError that names the first wrong one and its place."""
+def _bytes(values: npt.NDArray[Any], high: int, name: str) -> npt.NDArray[np.uint8]:
+    """Convert whole numbers from 0 to `high` to uint8; the DataError names the first wrong value and its image."""
     if values.dtype.kind not in "uif":
-        raise DataError(f"{what}s are of type {values.dtype}; they must be whole numbers from 0 to {high}")
+        raise DataError(f"{name}s are of type {values.dtype}; they must be whole numbers from 0 to {high}")
     wrong = (values < 0) | (values > high)
     if values.dtype.kind == "f":
         wrong |= values != np.floor(values)  # true for NaN too
     if wrong.any():
         first = int(np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))[0])
-        raise DataError(f"{what} {values[wrong].flat[0]} of image {first}; they must be whole numbers from 0 to {high}")
+        raise DataError(f"{name} {values[wrong].flat[0]} of image {first}; they must be whole numbers from 0 to {high}")
     return np.ascontiguousarray(values, np.uint8)
 
 
 def prepare(
     images: npt.NDArray[Any], labels: npt.NDArray[Any]
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """What the article feeds its network: normalised, with a channel, one-hot (its section 1).
+    """Normalise images, add a channel axis and one-hot encode labels, as the article does in its section 1.
 
     Args:
         images: uint8 (n, 28, 28) in [0, 255], white ink on black.
-        labels: whole numbers (n,) in 0..9.
+        labels: whole numbers (n,) from 0 to 9.
 
     Returns:
         float32 (n, 28, 28, 1) in [0, 1] and float32 (n, 10).
 
     Raises:
-        DataError: as `check_digits`.
+        DataError: wrong shapes or values, or no images.
     """
     images, labels = check_digits(np.asarray(images), np.asarray(labels), "prepare")
     return (images.astype(np.float32) / np.float32(WHITE))[..., None], np.eye(len(CLASSES), dtype=np.float32)[labels]
 
 
-def split_indices(count: int, fraction: float, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Indices of the training and of the validation part, each int64, shuffled.
+def split_indices(count: int, fraction: float, random_state: int) -> tuple[Indices, Indices]:
+    """Split `count` digits at random: the indices of the training part and of the held-out part.
 
-    The very indices of scikit-learn's `train_test_split(np.arange(count), test_size=fraction, random_state=seed)`
-    (the article's section 2); a test compares them.
+    They are the indices that scikit-learn's `train_test_split(np.arange(count), test_size=fraction,
+    random_state=random_state)` returns, in the same order (the article's section 2); a test compares them.
+
+    Args:
+        count: number of digits.
+        fraction: of the digits to hold out.
+        random_state: seed of the shuffle.
 
     Raises:
         DataError: one of the parts would be empty.
     """
     held_out = math.ceil(count * fraction)
     if not 0 < held_out < count:
-        raise DataError(f"{count} digits cannot be split with {fraction:g} of them held out; give more digits")
-    order = np.random.RandomState(seed).permutation(count)
+        raise DataError(f"{count} digits cannot be split with {fraction:g} of them held out; provide more digits")
+    order = np.random.RandomState(random_state).permutation(count)
     return order[held_out:], order[:held_out]

@@ -1,7 +1,8 @@
-"""Recipe: every number of a training, read from TOML.
+"""Recipes: every number of a training, read from TOML.
 
-The built-in recipes live in `recipes/*.toml`, with a comment on each number. A file of your own may leave keys out:
-they keep the values of article.toml. Unknown keys and impossible values are refused by name.
+The built-in recipes are in `recipes/*.toml`; article.toml explains each number and the article's section that sets it.
+Your own file may leave keys out, which then keep the values of article.toml. Unknown keys and invalid values are
+errors that name the key.
 """
 
 import difflib
@@ -28,35 +29,35 @@ from pydantic_core import ErrorDetails
 from numerals.errors import RecipeError
 from numerals.spec import SIDE
 
-Share = Annotated[float, Field(gt=0, lt=1)]
-ShareOrZero = Annotated[float, Field(ge=0, lt=1)]
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+FractionOrZero = Annotated[float, Field(ge=0, lt=1)]
 Count = Annotated[int, Field(ge=1, le=10**6)]
 Side = Annotated[int, Field(ge=1, le=SIDE)]
-Sides = Annotated[  # one number for all convolutions, or one for each
+Sides = Annotated[  # one side for all convolutions, or a list with one for each
     tuple[Side, ...],
     Field(strict=False),
-    BeforeValidator(lambda side: side if isinstance(side, list | tuple) else (side,)),
+    BeforeValidator(lambda value: value if isinstance(value, list | tuple) else (value,)),
     PlainSerializer(lambda sides: sides[0] if len(sides) == 1 else sides),
 ]
-Rate = Annotated[float, Field(gt=0, le=10)]  # a learning rate
+LearningRate = Annotated[float, Field(gt=0, le=10)]
 
 
 class Table(BaseModel):
-    """A table of settings: strict types, unknown keys refused, immutable."""
+    """A TOML table: strict types, no unknown keys, immutable."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
 class SplitSettings(Table):
-    validation: Share
+    validation: Fraction
     random_state: Annotated[int, Field(ge=0, lt=2**32)]
 
 
 class AugmentSettings(Table):
     rotation: Annotated[float, Field(ge=0, le=180)]
-    zoom: ShareOrZero
-    width_shift: ShareOrZero
-    height_shift: ShareOrZero
+    zoom: FractionOrZero
+    width_shift: FractionOrZero
+    height_shift: FractionOrZero
 
 
 class ModelSettings(Table):
@@ -64,39 +65,39 @@ class ModelSettings(Table):
     kernel: Sides
     pool: Sides
     dense: Count
-    dropout: ShareOrZero
-    dropout_before: ShareOrZero
+    dropout: FractionOrZero
+    dropout_before: FractionOrZero
     pool_first: bool
     batch_norm: bool
-    batch_norm_momentum: ShareOrZero
-    batch_norm_epsilon: Share
+    batch_norm_momentum: FractionOrZero
+    batch_norm_epsilon: Fraction
 
     @field_validator("kernel", "pool")
     @classmethod
     def _check_length(cls, sides: tuple[int, ...], info: ValidationInfo) -> tuple[int, ...]:
         convolutions = info.data.get("convolutions", sides)
         if len(sides) not in (1, len(convolutions)):
-            raise ValueError(f"must be one number, or {len(convolutions)}: one for each of convolutions")
+            raise ValueError(f"must be one number, or a list of {len(convolutions)}: one for each convolution")
         return sides
 
     def blocks(self) -> list[tuple[int, int, int]]:
-        """(filters, kernel side, pool side) of each convolution, first layer first."""
+        """Filters, kernel side and pool side of each convolution, in order."""
         count = len(self.convolutions)
         kernels, pools = (sides * count if len(sides) == 1 else sides for sides in (self.kernel, self.pool))
         return list(zip(self.convolutions, kernels, pools, strict=True))
 
 
 class OptimizerSettings(Table):
-    learning_rate: Rate
-    beta_1: ShareOrZero
-    beta_2: ShareOrZero
-    epsilon: Share
-    weight_decay: ShareOrZero
+    learning_rate: LearningRate
+    beta_1: FractionOrZero
+    beta_2: FractionOrZero
+    epsilon: Fraction
+    weight_decay: FractionOrZero
 
 
 class ScheduleSettings(Table):
     kind: Literal["plateau", "one-cycle"]
-    warmup: Share
+    warmup: Fraction
 
 
 class EarlyStoppingSettings(Table):
@@ -105,7 +106,7 @@ class EarlyStoppingSettings(Table):
 
 class PlateauSettings(Table):
     patience: Count
-    factor: Share
+    factor: Fraction
     minimum: Annotated[float, Field(ge=0, le=10)]
     min_delta: Annotated[float, Field(ge=0)]
 
@@ -127,7 +128,7 @@ class BaseRecipe(Table):
         """Load a built-in recipe by name, or a TOML file.
 
         Raises:
-            RecipeError: no such recipe, not TOML, a recipe for another network, an unknown key, or an impossible value.
+            RecipeError: no such recipe, not TOML, a recipe for another network, an unknown key, or an invalid value.
         """
         path = find(str(recipe), cls.built_in())
         values = parse(path)
@@ -137,10 +138,10 @@ class BaseRecipe(Table):
 
     @classmethod
     def from_values(cls, values: dict[str, Any], path: Path) -> Self:
-        """The recipe that the parsed TOML file at `path` describes.
+        """Check `values`, parsed from the TOML file at `path`, and complete them from BASE.
 
         Raises:
-            RecipeError: an unknown key or an impossible value.
+            RecipeError: an unknown key or an invalid value.
         """
         changes = {"name": re.sub(r"[^\w.-]+", "-", path.stem)} | values
         try:
@@ -150,16 +151,16 @@ class BaseRecipe(Table):
 
     @classmethod
     def built_in(cls) -> list[str]:
-        """The names of the packaged recipes of this kind, the base first."""
+        """The names of the built-in recipes of this kind, BASE first."""
         names = sorted(path.stem for path in packaged(cls.BASE).parent.glob("*.toml"))
-        mine = [name for name in names if network_of(parse(packaged(name))) == cls.NETWORK]
-        return sorted(mine, key=lambda name: name != cls.BASE)
+        own = [name for name in names if network_of(parse(packaged(name))) == cls.NETWORK]
+        return sorted(own, key=lambda name: name != cls.BASE)
 
     def change(self, **changes: Any) -> Self:
-        """A checked copy with other values: `recipe.change(epochs=2, augment={"zoom": 0.0})`.
+        """Return a copy with other values, e.g. `recipe.change(epochs=2, augment={"zoom": 0.0})`.
 
         Raises:
-            RecipeError: an unknown key or an impossible value.
+            RecipeError: an unknown key or an invalid value.
         """
         try:
             return type(self).model_validate(_merge(self.model_dump(), changes))
@@ -167,7 +168,7 @@ class BaseRecipe(Table):
             raise RecipeError(f"recipe {self.name}: {_explain(type(self), error.errors()[0])}") from error
 
     def to_toml(self) -> str:
-        """The complete recipe as TOML that `load` reads back unchanged."""
+        """Write the complete recipe as TOML; `load` reads back an equal recipe."""
         return tomli_w.dumps(self.model_dump())
 
 
@@ -181,7 +182,7 @@ class Recipe(BaseRecipe):
     batch_size: Count
     training_share: Annotated[float, Field(gt=0, le=1)]
     precision: Literal["float32", "auto"]
-    label_smoothing: ShareOrZero
+    label_smoothing: FractionOrZero
     curves: bool
     split: SplitSettings
     augment: AugmentSettings
@@ -194,16 +195,16 @@ class Recipe(BaseRecipe):
 
 
 def network_of(values: dict[str, Any]) -> str | None:
-    """Which network a parsed recipe trains: "digits", "rows" or "adapted"; None for the article's.
+    """The network that a parsed recipe trains: "digits", "rows" or "adapted"; None for the article's.
 
-    "reader" is what earlier versions called "digits".
+    Earlier versions called "digits" "reader".
     """
     network = values.get("network")
     return "digits" if network == "reader" else network
 
 
 def _command(values: dict[str, Any]) -> str:
-    """Which command takes a recipe for that network."""
+    """A hint which command takes the parsed recipe."""
     commands = {None: "numerals train", "digits": "numerals train-reader", "rows": "numerals train-reader"}
     commands["adapted"] = "numerals adapt"
     network = network_of(values)
@@ -218,7 +219,7 @@ def packaged(name: str) -> Path:
 
 
 def find(recipe: str, built_in: list[str]) -> Path:
-    """The path of a built-in recipe, given its bare name, or of a file.
+    """The path of the built-in recipe, or the file, named `recipe`.
 
     Raises:
         RecipeError: neither exists; the message lists `built_in`.
@@ -231,16 +232,16 @@ def find(recipe: str, built_in: list[str]) -> Path:
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """The values in a TOML file.
+    """Read a TOML file.
 
     Raises:
-        RecipeError: it cannot be read, or is not TOML.
+        RecipeError: the file cannot be read, or is not TOML.
     """
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"recipe {path}: cannot be read ({error.strerror or error})") from error
-    except (ValueError, RecursionError) as error:  # TOML's and UTF-8's errors are both ValueErrors
+    except (ValueError, RecursionError) as error:  # ValueError: not TOML, or not UTF-8
         raise RecipeError(f"recipe {path}: not TOML ({error})") from error
 
 
@@ -253,15 +254,15 @@ def _merge(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _explain(kind: type[Table], error: ErrorDetails) -> str:
-    """One of pydantic's errors in a line: the key, its value, what is wrong with it."""
+def _explain(schema: type[Table], error: ErrorDetails) -> str:
+    """One of pydantic's errors in one line: the key, its value, what is wrong with it."""
     *tables, key = error["loc"]
     name = ".".join(map(str, error["loc"]))
     if error["type"] != "extra_forbidden":
         return f"{name} = {error['input']!r}: {error['msg'][0].lower()}{error['msg'][1:]}"
-    known: Any = kind
+    known: Any = schema
     for table in tables:
         known = known.model_fields[table].annotation
-    near = difflib.get_close_matches(str(key), known.model_fields, 1)
-    hint = f"did you mean {near[0]}?" if near else f"known keys: {', '.join(known.model_fields)}"
+    close = difflib.get_close_matches(str(key), known.model_fields, 1)
+    hint = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(known.model_fields)}"
     return f"unknown key {name}; {hint}"

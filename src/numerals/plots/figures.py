@@ -1,7 +1,7 @@
-"""The curves of a report as SVG to stand inside a page. Knows nothing about runs or pages.
+"""Draw the report's figures as inline SVG, and the confusion matrix for TensorBoard.
 
-Colours are the page's own: matplotlib draws in stand-ins, which become the style sheet's variables, so that a figure
-follows the page into the dark.
+The SVG takes its colours from the page's style sheet, so it also works in dark mode: matplotlib draws in placeholder
+colours, and `_svg` replaces them by CSS variables.
 """
 
 import html
@@ -15,124 +15,150 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from numerals.spec import CLASSES
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from numerals.article.callbacks import Epoch
     from numerals.article.metrics import ReliabilityBin
 
-SIZE = (4.0, 2.9)  # inches: a figure stands alone on a phone, beside another on a desk
-SMALL = (2.5, 1.8)
+SIZE = (4.0, 2.9)  # inches; a page shows one figure in a row on a phone, two on a wide screen
+SMALL_SIZE = (2.5, 1.8)
 INK, MUTED, GRID = "#010101", "#020202", "#030303"
-SERIES = ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406")  # lines that are told apart
+SERIES = ("#040401", "#040402", "#040403", "#040404", "#040405", "#040406")
 VARIABLES = {INK: "--ink", MUTED: "--muted", GRID: "--grid"} | {c: f"--series-{n}" for n, c in enumerate(SERIES, 1)}
-TRAINING, VALIDATION, MARK = SERIES[2], SERIES[0], SERIES[1]
+TRAINING, VALIDATION, BEST_EPOCH = SERIES[2], SERIES[0], SERIES[1]
 
 
-def history_curve(rows: "Sequence[Epoch]", figure: str, best_epoch: int, alt: str) -> str:
-    """Loss or accuracy by epoch, training beside validation; where the rate fell, and which epoch is kept."""
-    epochs = [row.epoch for row in rows]
-    drawing, axes = _axes(SIZE)
-    axes.plot(epochs, [getattr(row, figure) for row in rows], "o-", color=TRAINING, markersize=3, label="training")
+def history_curve(history: "Sequence[Epoch]", metric: str, best_epoch: int, alt: str) -> str:
+    """Draw "loss" or "accuracy" by epoch for training and validation.
+
+    Marks the epochs whose learning rate was reduced, and the best epoch.
+
+    Args:
+        history: one row per epoch.
+        metric: "loss" or "accuracy".
+        best_epoch: from 1.
+        alt: text alternative for screen readers, as in all these functions.
+    """
+    epochs = [row.epoch for row in history]
+    figure, axes = _axes(SIZE)
+    axes.plot(epochs, [getattr(row, metric) for row in history], "o-", color=TRAINING, markersize=3, label="training")
     axes.plot(
         epochs,
-        [getattr(row, f"val_{figure}") for row in rows],
+        [getattr(row, f"val_{metric}") for row in history],
         "o-",
         color=VALIDATION,
         markersize=3,
         label="validation",
     )
-    for epoch in learning_rate_drops(rows):
+    for epoch in learning_rate_drops(history):
         axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle="--")
         axes.annotate("rate falls", (epoch - 0.5, 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=8,
                       color=MUTED, ha="right", va="center")  # fmt: skip
-    kept = getattr(rows[best_epoch - 1], f"val_{figure}")
-    axes.plot([best_epoch], [kept], "o", color=MARK, markersize=9, fillstyle="none", markeredgewidth=1.8, label="kept")
-    _by_epoch(axes)
+    best = getattr(history[best_epoch - 1], f"val_{metric}")
+    axes.plot(
+        [best_epoch], [best], "o", color=BEST_EPOCH, markersize=9, fillstyle="none", markeredgewidth=1.8, label="best"
+    )
+    _label_epochs(axes)
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-    return _svg(drawing, f"history-{figure}", alt)
+    return _svg(figure, f"history-{metric}", alt)
 
 
-def learning_rate_curve(rows: "Sequence[Epoch]", stopped: bool, alt: str) -> str:
-    """The learning rate of each epoch; where it fell, and where training stopped early."""
-    drawing, axes = _axes(SIZE)
-    axes.step([row.epoch for row in rows], [row.learning_rate for row in rows], where="mid", color=VALIDATION)
-    axes.plot([row.epoch for row in rows], [row.learning_rate for row in rows], "o", color=VALIDATION, markersize=3)
+def learning_rate_curve(history: "Sequence[Epoch]", stopped_early: bool, alt: str) -> str:
+    """Draw the learning rate of each epoch, and mark where it was reduced and where training stopped early."""
+    epochs, rates = [row.epoch for row in history], [row.learning_rate for row in history]
+    figure, axes = _axes(SIZE)
+    axes.step(epochs, rates, where="mid", color=VALIDATION)
+    axes.plot(epochs, rates, "o", color=VALIDATION, markersize=3)
     axes.set_yscale("log")
-    for epoch in learning_rate_drops(rows):
-        axes.annotate("falls", (epoch, rows[epoch - 1].learning_rate), (0, 10), textcoords="offset points", color=INK,
-                      ha="center", fontsize=8.5)  # fmt: skip
-    if stopped:
-        axes.annotate("stopped early", (rows[-1].epoch, rows[-1].learning_rate), (0, -16), textcoords="offset points",
-                      color=INK, ha="right", fontsize=8.5)  # fmt: skip
-    _by_epoch(axes)
-    return _svg(drawing, "rates", alt)
+    for epoch in learning_rate_drops(history):
+        axes.annotate("falls", (epoch, rates[epoch - 1]), (0, 10), textcoords="offset points", color=INK, ha="center",
+                      fontsize=8.5)  # fmt: skip
+    if stopped_early:
+        axes.annotate("stopped early", (epochs[-1], rates[-1]), (0, -16), textcoords="offset points", color=INK,
+                      ha="right", fontsize=8.5)  # fmt: skip
+    _label_epochs(axes)
+    return _svg(figure, "rates", alt)
 
 
-def learning_rate_drops(rows: "Sequence[Epoch]") -> list[int]:
-    """The epochs that were trained with a lower learning rate than the one before."""
-    return [after.epoch for before, after in pairwise(rows) if after.learning_rate < before.learning_rate]
+def learning_rate_drops(history: "Sequence[Epoch]") -> list[int]:
+    """The epochs with a lower learning rate than the epoch before."""
+    return [after.epoch for before, after in pairwise(history) if after.learning_rate < before.learning_rate]
 
 
 def reliability_diagram(bins: "Sequence[ReliabilityBin]", width: float, alt: str) -> str:
-    """The share that is right by confidence; on the diagonal a confidence means what it says."""
-    drawing, axes = _axes(SIZE)
+    """Draw accuracy against confidence, in bins of `width`; on the diagonal the model is calibrated."""
+    figure, axes = _axes(SIZE)
     axes.plot([0, 1], [0, 1], color=MUTED, linewidth=0.9, linestyle="--")
     axes.bar(
         [b.low for b in bins], [b.accuracy for b in bins], width * 0.92, align="edge", color=VALIDATION, alpha=0.35
     )
     axes.plot([b.confidence for b in bins], [b.accuracy for b in bins], "o", color=VALIDATION, markersize=4)
-    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence", ylabel="share that is right")
-    return _svg(drawing, "reliability", alt)
+    axes.set(xlim=(0, 1), ylim=(0, 1.03), xlabel="confidence", ylabel="accuracy")
+    return _svg(figure, "reliability", alt)
 
 
 def risk_coverage_curve(risks: Sequence[float], alt: str) -> str:
-    """The share of mistakes among the surest answers, by how many of them are given."""
-    drawing, axes = _axes(SIZE)
+    """Draw the error rate of the most confident answers against the percentage of answers given.
+
+    Args:
+        risks: error rate of the most confident 1 %, 2 %, ... 100 %.
+        alt: text alternative.
+    """
+    figure, axes = _axes(SIZE)
     axes.plot(np.arange(1, len(risks) + 1), 100 * np.asarray(risks), color=VALIDATION)
     axes.fill_between(np.arange(1, len(risks) + 1), 100 * np.asarray(risks), color=VALIDATION, alpha=0.15, linewidth=0)
-    axes.set(xlim=(0, 100), xlabel="answers given, %, the surest first", ylabel="mistakes among them, %")
+    axes.set(xlim=(0, 100), xlabel="answers given, %, most confident first", ylabel="errors among them, %")
     axes.set_ylim(bottom=0)
-    return _svg(drawing, "risk", alt)
+    return _svg(figure, "risk", alt)
 
 
-def corruption_curve(name: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
-    """The accuracy under one corruption, from untouched to severe."""
-    drawing, axes = _axes(SMALL)
+def corruption_curve(corruption: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
+    """Draw accuracy against the severity of one corruption; severity 0 is the accuracy on `clean` digits."""
+    figure, axes = _axes(SMALL_SIZE)
     axes.plot(
         range(len(accuracies) + 1),
-        [100 * share for share in (clean, *accuracies)],
+        [100 * accuracy for accuracy in (clean, *accuracies)],
         "o-",
         color=VALIDATION,
         markersize=3,
     )
-    axes.axhline(10, color=MUTED, linewidth=0.8, linestyle=":")
+    axes.axhline(100 / len(CLASSES), color=MUTED, linewidth=0.8, linestyle=":")
     axes.set(ylim=(0, 103), yticks=(0, 50, 100), xticks=range(len(accuracies) + 1))
-    return _svg(drawing, f"trial-{name}", alt)
+    return _svg(figure, f"trial-{corruption}", alt)
 
 
-def comparison_curves(histories: "Mapping[str, Sequence[Epoch]]", figure: str, alt: str) -> str:
-    """One figure of several runs by epoch."""
-    drawing, axes = _axes(SIZE)
-    for number, (name, rows) in enumerate(histories.items()):
+def comparison_curves(histories: "Mapping[str, Sequence[Epoch]]", column: str, alt: str) -> str:
+    """Draw one column of the history, such as "val_loss", of several runs by name."""
+    figure, axes = _axes(SIZE)
+    for number, (name, history) in enumerate(histories.items()):
         style = ("-", "--", ":")[number // len(SERIES) % 3]
         colour = SERIES[number % len(SERIES)]
-        axes.plot([row.epoch for row in rows], [getattr(row, figure) for row in rows], f"o{style}", color=colour,
+        axes.plot([row.epoch for row in history], [getattr(row, column) for row in history], f"o{style}", color=colour,
                   markersize=3, label=name.replace("$", r"\$"))  # fmt: skip
-    _by_epoch(axes)
-    if figure == "learning_rate":
+    _label_epochs(axes)
+    if column == "learning_rate":
         axes.set_yscale("log")
     axes.legend(frameon=False, fontsize=8.5, labelcolor=INK)
-    return _svg(drawing, f"runs-{figure}", alt)
+    return _svg(figure, f"runs-{column}", alt)
 
 
 def confusion_matrix_image(confusion: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.uint8]:
-    """A confusion matrix for TensorBoard, uint8 (height, width, 4): mistakes shaded, every number written."""
+    """Draw a confusion matrix for TensorBoard: errors shaded, every count written.
+
+    Args:
+        confusion: counts (10, 10), a row for each label, a column for each prediction.
+
+    Returns:
+        RGBA, uint8 (height, width, 4).
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=(6, 6), dpi=100, layout="constrained")
-    canvas, axes = FigureCanvasAgg(drawing), drawing.subplots()
+    figure = Figure(figsize=(6, 6), dpi=100, layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
     axes.imshow(np.where(np.eye(len(confusion), dtype=bool), 0, confusion), cmap="Oranges")
     for (truth, answer), count in np.ndenumerate(confusion):
         axes.text(answer, truth, str(count), ha="center", va="center", color="black" if count else "lightgrey")
@@ -144,8 +170,8 @@ def confusion_matrix_image(confusion: npt.NDArray[np.integer[Any]]) -> npt.NDArr
 def _axes(size: tuple[float, float]) -> "tuple[Any, Axes]":
     from matplotlib.figure import Figure
 
-    drawing = Figure(figsize=size, layout="constrained")
-    axes = drawing.subplots()
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(colors=MUTED, labelcolor=INK, labelsize=9)
@@ -153,24 +179,24 @@ def _axes(size: tuple[float, float]) -> "tuple[Any, Axes]":
     axes.yaxis.label.set(color=INK, size=9.5)
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    return drawing, axes
+    return figure, axes
 
 
-def _by_epoch(axes: "Axes") -> None:
+def _label_epochs(axes: "Axes") -> None:
     from matplotlib.ticker import MaxNLocator
 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("epoch")
 
 
-def _svg(drawing: Any, name: str, alt: str) -> str:
-    """The figure as an <svg> for a page: its colours the page's, its ids its own, `alt` for those who cannot see it."""
+def _svg(figure: Any, name: str, alt: str) -> str:
+    """Render a figure as an <svg> element with the page's colours, and with ids that are unique on the page."""
     from matplotlib import rc_context
 
     buffer = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that matplotlib's font has not, the reader's may have
-        drawing.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+        warnings.simplefilter("ignore")  # a letter that matplotlib's font lacks, the reader's font may have
+        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = buffer.getvalue()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
@@ -178,4 +204,4 @@ def _svg(drawing: Any, name: str, alt: str) -> str:
     text = re.sub(r'width="[\d.]+pt" height="[\d.]+pt"', f'role="img" aria-label="{html.escape(alt)}"', text, count=1)
     text = re.sub(r"'DejaVu Sans'[^;\"]*sans-serif", "var(--sans)", text)
     text = re.sub(r"\n\s*", "\n", text)
-    return re.sub("|".join(VARIABLES), lambda found: f"var({VARIABLES[found[0]]})", text)
+    return re.sub("|".join(VARIABLES), lambda match: f"var({VARIABLES[match[0]]})", text)

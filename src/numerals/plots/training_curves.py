@@ -1,4 +1,4 @@
-"""The history as a picture: training beside validation. Knows nothing about how the figures came about."""
+"""Draw the training history of a run as curves.svg: loss, accuracy and learning rate by epoch."""
 
 import io
 from collections.abc import Sequence
@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from numerals.article.callbacks import Epoch
 from numerals.article.recipe import Recipe
 
-TRAINING, VALIDATION, KEPT = "#8a8f98", "#0b62d6", "#d6650b"
+TRAINING, VALIDATION, BEST_EPOCH = "#8a8f98", "#0b62d6", "#d6650b"  # colours
 
 
 def draw(history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> bytes:
-    """An SVG of loss, accuracy and learning rate by epoch, the kept epoch marked, the gap explained."""
+    """Draw an SVG with training next to validation, and a line at the best epoch, whose weights are kept."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
@@ -30,7 +30,7 @@ def draw(history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> bytes:
         panels[2].set_yscale("log")
         panels[2].set_title("learning rate")
         for panel in panels:
-            panel.axvline(best_epoch, color=KEPT, linestyle=":", label="kept")
+            panel.axvline(best_epoch, color=BEST_EPOCH, linestyle=":", label="best epoch")
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
             panel.set_xlabel("epoch")
             panel.spines[["top", "right"]].set_visible(False)
@@ -42,18 +42,18 @@ def draw(history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> bytes:
 
 
 def explain_gap(recipe: Recipe) -> str:
-    """Why the two curves are not measured alike."""
-    moves = recipe.augment
+    """Say in two lines why the training and validation curves cannot be compared directly."""
+    augment = recipe.augment
     changes = [
-        word
-        for word, amount in (
-            ("rotated", moves.rotation),
-            ("zoomed", moves.zoom),
-            ("shifted", moves.width_shift + moves.height_shift),
+        verb
+        for verb, amount in (
+            ("rotated", augment.rotation),
+            ("zoomed", augment.zoom),
+            ("shifted", augment.width_shift + augment.height_shift),
         )
         if amount
     ]
     conditions = [f"on digits that are {' and '.join(changes)}"] if changes else []
-    conditions += ["with units dropped"] if recipe.model.dropout else []
-    conditions += ["as a mean over the epoch, its beginning included"]
-    return f"Training is measured {', '.join(conditions)};\nvalidation after the epoch, on digits as they are."
+    conditions += ["with dropout"] if recipe.model.dropout else []
+    conditions += ["as the mean over the epoch"]
+    return f"Training is measured {', '.join(conditions)};\nvalidation after the epoch, on unchanged digits."

@@ -9,9 +9,9 @@ from numerals.article.recipe import (
     AugmentSettings,
     BaseRecipe,
     Count,
-    Rate,
-    Share,
-    ShareOrZero,
+    Fraction,
+    FractionOrZero,
+    LearningRate,
     SplitSettings,
     find,
     network_of,
@@ -39,11 +39,11 @@ class DigitRecipe(BaseRecipe):
     steps: Count
     fresh: Count
     memory: Count
-    learning_rate: Rate
-    weight_decay: ShareOrZero
-    smoothing: ShareOrZero
+    learning_rate: LearningRate
+    weight_decay: FractionOrZero
+    smoothing: FractionOrZero
     stranger_loss: LossWeight
-    averaging: ShareOrZero
+    averaging: FractionOrZero
     split: SplitSettings
 
 
@@ -57,9 +57,9 @@ class RowRecipe(BaseRecipe):
     rounds: Count
     rows: Count
     batch_size: Count
-    learning_rate: Rate
-    weight_decay: ShareOrZero
-    averaging: ShareOrZero
+    learning_rate: LearningRate
+    weight_decay: FractionOrZero
+    averaging: FractionOrZero
     validation_rows: Count
     split: SplitSettings
 
@@ -73,12 +73,12 @@ class AdaptRecipe(BaseRecipe):
     network: Literal["adapted"]
     steps: Count
     batch_size: Count
-    own: Share
+    own: Fraction
     made: Count
-    held_out: Share
-    learning_rate: Rate
-    weight_decay: ShareOrZero
-    smoothing: ShareOrZero
+    held_out: Fraction
+    learning_rate: LearningRate
+    weight_decay: FractionOrZero
+    smoothing: FractionOrZero
     stranger_loss: LossWeight
     augment: AugmentSettings
     split: SplitSettings
