@@ -1,7 +1,7 @@
-# Two commands do everything: `make train` and `make test`. They need python3 with venv, and nothing else.
+# Start with `make train` or `make test`. They need python3 with venv, and nothing else.
 
 PYTHON ?= python3
-PIP_OPTIONS ?=  # e.g. the index of PyTorch's CPU builds
+PIP_OPTIONS ?=  # options of pip, e.g. the index of PyTorch's CPU builds
 BENCH ?= instant quick article best keras-tensorflow keras-torch keras-example torch-example tinygrad-example --seeds 0 1 2
 RUN ?= runs/article-1
 SCALE ?= memory --pictures 1000000
@@ -12,21 +12,23 @@ export RAY_USAGE_STATS_ENABLED := 0
 .PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read bench-serve bench-scale record clean
 
 help:
-	@echo "make train     train the article's network on MNIST, in a .venv of its own"
-	@echo "make test      the tests, six minutes or so on two cores"
-	@echo "make slow      whole trainings and the like: twenty minutes"
-	@echo "make soak      ten minutes of load, a million damaged pictures: hours, by hand"
-	@echo "make lint      ruff; make types: mypy --strict; make check: both and the tests"
-	@echo "make notebook  docs/walkthrough.md as a notebook"
-	@echo "make pictures  docs/walkthrough.md run, its pictures and output made anew"
-	@echo "make bench     our recipes beside Keras's, PyTorch's and tinygrad's programs (which needs clang): hours; BENCH='...' for fewer"
-	@echo "make bench-short  one epoch of the article beside Keras's: a minute or two"
-	@echo "make bench-predict  an exported run's answers beside PyTorch and Keras's predict: RUN=runs/article-1"
-	@echo "make bench-read  reading beside Tesseract and RapidOCR, and how fast; READ='--folder DIR' for more"
-	@echo "make bench-serve  numerals serve beside LitServe, on loopback"
-	@echo "make bench-scale  a million pictures read on Ray: hours; SCALE='speed', or 'killed', for less"
-	@echo "make record    the README's table from benchmarks/records"
-	@echo "make clean     remove what make made, but no run"
+	@echo "make train          train the article's network on MNIST, in a new .venv"
+	@echo "make test           run the tests: about six minutes on two cores"
+	@echo "make slow           run the slow tests, with whole trainings: twenty minutes"
+	@echo "make soak           ten minutes of load and a million damaged pictures: hours, by hand"
+	@echo "make lint           run ruff"
+	@echo "make types          run mypy --strict"
+	@echo "make check          lint, types and test"
+	@echo "make notebook       convert docs/walkthrough.md to a notebook"
+	@echo "make pictures       run docs/walkthrough.md and update its pictures and outputs"
+	@echo "make bench          train numerals, Keras, PyTorch and tinygrad (needs clang): hours; BENCH='...' for fewer"
+	@echo "make bench-short    one epoch of the article with numerals and Keras: a minute or two"
+	@echo "make bench-predict  inference of an exported run, PyTorch and Keras: RUN=runs/article-1"
+	@echo "make bench-read     reading with numerals, Tesseract and RapidOCR; READ='--folder DIR' adds pictures"
+	@echo "make bench-serve    requests per second of numerals serve and LitServe, on loopback"
+	@echo "make bench-scale    read a million pictures on Ray: hours; SCALE='speed' or 'killed' for less"
+	@echo "make record         update the README's tables from benchmarks/records"
+	@echo "make clean          remove environments and caches, but no run"
 
 train: .venv/train
 	$(BIN)/numerals train
@@ -83,7 +85,7 @@ record: .venv/train
 clean:
 	rm -rf .venv .venv-*/ .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
 
-# A file in the environment says what is in it, and is made anew when the wishes change.
+# An empty file in the environment marks what is installed; it is older than the requirements when they change.
 .venv/train: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check $(PIP_OPTIONS) -c constraints.txt -e '.[train]'

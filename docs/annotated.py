@@ -1,4 +1,7 @@
-"""The README's picture of reading: a page with MNIST's test digits, read. `python -m docs.annotated PICTURE.jpg`."""
+"""Draw the README's picture of reading: a page written with MNIST's test digits, and what was read.
+
+python -m docs.annotated PICTURE.jpg
+"""
 
 import sys
 from pathlib import Path
@@ -8,6 +11,6 @@ from benchmarks.pictures import draw_page, glyphs_of_test_digits
 from numerals.read.annotate import annotate
 
 page, _ = draw_page(glyphs_of_test_digits(), 0, 17)
-written = page[: page.shape[0] * 5 // 8]
-drawn = annotate(written, numerals.Reader().read(written))
-drawn.resize((drawn.width * 2 // 3, drawn.height * 2 // 3)).save(Path(sys.argv[1]), quality=80)
+upper_part = page[: page.shape[0] * 5 // 8]  # the rows are there
+annotated = annotate(upper_part, numerals.Reader().read(upper_part))
+annotated.resize((annotated.width * 2 // 3, annotated.height * 2 // 3)).save(Path(sys.argv[1]), quality=80)

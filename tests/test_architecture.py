@@ -1,4 +1,4 @@
-"""The import rules of docs/design.md hold, and the checker finds each kind of violation."""
+"""The import rules of docs/design.md hold, and the checker finds every kind of violation."""
 
 import subprocess
 import sys
@@ -18,8 +18,8 @@ from tests.helpers.architecture import (
 SOURCE = Path(__file__).parent.parent / "src" / "numerals"
 
 
-def written(folder: Path, files: dict[str, str]) -> Path:
-    """A source folder with these modules."""
+def write_source(folder: Path, files: dict[str, str]) -> Path:
+    """Write these modules into a source folder."""
     for name, text in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -60,26 +60,26 @@ def test_every_module_is_in_a_listed_package() -> None:
 def test_a_broken_rule_is_found(tmp_path: Path, module: str, line: str, why: str) -> None:
     stubs = {f"{name}.py": "" for name in ("spec", "article/data", "runs/train", "runs/folder", "readers/recipes")}
     stubs |= {f"{name}.py": "" for name in ("cli/main", "cli/progress", "read/reader")}
-    assert any(why in found for found in violations(written(tmp_path, stubs | {module: line})))
+    assert any(why in found for found in violations(write_source(tmp_path, stubs | {module: line})))
 
 
-def test_torch_by_way_of_another_module_is_found(tmp_path: Path) -> None:
+def test_an_indirect_import_of_torch_is_found(tmp_path: Path) -> None:
     files = {
         "article/model.py": "import torch",
         "article/data.py": "def f():\n    from numerals.article import model",
         "server/app.py": "from numerals.article.data import load",
     }
-    [found] = violations(written(tmp_path, files))
+    [found] = violations(write_source(tmp_path, files))
     assert found.startswith("server.app -> article.data -> article.model -> torch")
 
 
-def test_a_slow_start_of_the_command_line_by_way_of_another_module_is_found(tmp_path: Path) -> None:
+def test_an_indirect_import_at_the_start_of_the_command_line_is_found(tmp_path: Path) -> None:
     files = {
         "cli/main.py": "from numerals.cli import progress",
         "cli/progress.py": "from numerals.read import reader",
         "read/reader.py": "",
     }
-    assert violations(written(tmp_path, files)) == [
+    assert violations(write_source(tmp_path, files)) == [
         "cli.main imports read.reader when it starts: commands import what they need inside the command"
     ]
 
@@ -91,7 +91,7 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
         "runs/c.py": "from numerals.runs import a",
     }
     assert any(
-        "runs.a -> runs.b -> runs.c -> runs.a: a circle" in found for found in violations(written(tmp_path, files))
+        "runs.a -> runs.b -> runs.c -> runs.a: a circle" in found for found in violations(write_source(tmp_path, files))
     )
 
 
@@ -104,9 +104,9 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
         {"read/reader.py": "import torchlight\nimport numpy", "spec.py": "from numerals import errors"},
     ],
 )
-def test_what_is_allowed_passes(tmp_path: Path, files: dict[str, str]) -> None:
+def test_allowed_imports_pass(tmp_path: Path, files: dict[str, str]) -> None:
     stubs = {"article/data.py": "", "errors.py": "", "runs/train.py": "", "spec.py": ""}
-    assert violations(written(tmp_path, stubs | files)) == []
+    assert violations(write_source(tmp_path, stubs | files)) == []
 
 
 def test_importing_numerals_and_loading_mnist_needs_no_torch() -> None:
@@ -117,16 +117,16 @@ def test_importing_numerals_and_loading_mnist_needs_no_torch() -> None:
 
 @pytest.mark.parametrize("training", TRAININGS)
 def test_no_training_reaches_the_corruptions_that_test_models(training: str) -> None:
-    seen = reached(import_graph(SOURCE), training)
-    assert {training, "seeds"} <= seen
-    assert ONLY_FOR_TESTING_MODELS not in seen
+    modules = reached(import_graph(SOURCE), training)
+    assert {training, "seeds"} <= modules
+    assert ONLY_FOR_TESTING_MODELS not in modules
 
 
-def test_reaching_them_by_way_of_another_module_is_found(tmp_path: Path) -> None:
+def test_reaching_them_indirectly_is_found(tmp_path: Path) -> None:
     assert ONLY_FOR_TESTING_MODELS in reached(import_graph(SOURCE), "report.build")
     files = {
         "runs/train.py": "def fit():\n    from numerals.article import batches",
         "article/batches.py": "from numerals.report.corruptions import noise",
         "report/corruptions.py": "",
     }
-    assert ONLY_FOR_TESTING_MODELS in reached(import_graph(written(tmp_path, files)), "runs.train")
+    assert ONLY_FOR_TESTING_MODELS in reached(import_graph(write_source(tmp_path, files)), "runs.train")

@@ -1,4 +1,4 @@
-"""What the pages say is so: files exist, commands run, tables come from the records."""
+"""The documentation agrees with the code: files exist, options are in the help, tables come from the records."""
 
 import re
 import subprocess
@@ -16,25 +16,25 @@ PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_link_leads_to_a_file(page: Path) -> None:
+def test_every_link_points_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
 def test_the_readme_has_the_tables_of_the_records() -> None:
     marks = table.MARKS.search((ROOT / "README.md").read_text())
-    assert marks, "the README has no place for the tables"
+    assert marks, "the README has no marks for the tables"
     assert marks[0] == marks[1] + table.tables() + marks[2], "run `make record`"
 
 
-def test_the_records_hold_the_bars_of_the_article() -> None:
-    """Mean of five seeds of ours, and Keras's mean of three less a tenth of a point."""
-    ours, theirs = (
+def test_the_recorded_accuracy_of_the_article_reaches_its_goals() -> None:
+    """The mean of five seeds is at least 99.3 %, and at most a tenth of a point below Keras's mean of three."""
+    ours, keras = (
         [run["test_accuracy"] for run in table.records() if run["program"].startswith(program)]
         for program in ("numerals article", "Keras")
     )
-    assert len(ours) >= 5 and len(theirs) >= 3  # `records` counts a seed once
-    assert sum(ours) / len(ours) >= max(0.9930, sum(theirs) / len(theirs) - 0.001)
+    assert len(ours) >= 5 and len(keras) >= 3  # `records` counts a seed once
+    assert sum(ours) / len(ours) >= max(0.9930, sum(keras) / len(keras) - 0.001)
 
 
 def test_design_names_every_module() -> None:
@@ -56,7 +56,7 @@ def test_every_promise_names_tests_that_exist() -> None:
         assert "::test_" in line, f"no test for: {line}"
 
 
-def test_the_readmes_recipe_is_one(tmp_path: Path) -> None:
+def test_the_readmes_recipe_loads(tmp_path: Path) -> None:
     example = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(example) == 1
     (tmp_path / "my.toml").write_text(example[0])
@@ -64,7 +64,7 @@ def test_the_readmes_recipe_is_one(tmp_path: Path) -> None:
     assert (recipe.epochs, recipe.augment.rotation, recipe.augment.zoom) == (15, 15.0, 0.1)
 
 
-def test_every_make_target_and_file_that_the_pages_name_exists() -> None:
+def test_every_make_target_that_the_pages_name_exists() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page in PAGES:
         for target in re.findall(r"(?:`|^    )make ([a-z-]+)", page.read_text(), re.MULTILINE):
@@ -73,16 +73,16 @@ def test_every_make_target_and_file_that_the_pages_name_exists() -> None:
 
 @pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "report", "read", "read-many", "serve", "doctor"])
 def test_every_option_that_the_readme_uses_is_in_help(command: str) -> None:
-    shown = subprocess.run(
+    help_text = subprocess.run(
         [sys.executable, "-m", "numerals", command, "--help"], capture_output=True, text=True, check=True
     ).stdout
-    used = re.findall(rf"numerals {command} ([^#\n]*)", (ROOT / "README.md").read_text())
-    assert used or f"numerals {command}" in (ROOT / "README.md").read_text()
-    for option in re.findall(r"--[a-z-]+", " ".join(used)):
-        assert option in shown
+    calls = re.findall(rf"numerals {command} ([^#\n]*)", (ROOT / "README.md").read_text())
+    assert calls or f"numerals {command}" in (ROOT / "README.md").read_text()
+    for option in re.findall(r"--[a-z-]+", " ".join(calls)):
+        assert option in help_text
 
 
-def test_nothing_names_this_machine_or_a_registry() -> None:
+def test_no_file_names_this_machine_or_a_registry() -> None:
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     pattern = re.compile(
         r"(^|[^\w.])/(home|root|wor" + r"k|tmp/[a-z])/|https?://[\w.-]*(pypi|pythonhosted|npmjs|debian)"
@@ -98,14 +98,14 @@ FLOORS = {"pillow": "13.0.0", "starlette": "1.3.1", "python-multipart": "0.0.27"
 
 
 @pytest.mark.parametrize("package", FLOORS)
-def test_the_versions_that_were_tested_have_no_advisory_that_is_known_here(package: str) -> None:
-    """A floor, recorded: an audit of the index needs a network that tests do not have."""
+def test_the_tested_versions_have_no_known_advisory(package: str) -> None:
+    """Minimum versions recorded by hand: an audit needs network access, which tests do not have."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     [pinned] = [line.split("==")[1] for line in lines if line.lower().startswith(f"{package}==")]
     assert Version(pinned) >= Version(FLOORS[package])
 
 
-def test_every_recipe_is_where_people_look() -> None:
+def test_every_recipe_is_documented() -> None:
     recipes = sorted(path.stem for path in (ROOT / "src" / "numerals" / "recipes").glob("*.toml"))
     assert {"article", "instant", "quick", "best"} <= set(recipes)
     for document in ("README.md", "CHANGELOG.md"):

@@ -1,4 +1,4 @@
-"""docs/walkthrough.md runs as printed, and shows what it made."""
+"""docs/walkthrough.md runs as printed, and shows its own outputs and pictures."""
 
 import json
 import re
@@ -18,39 +18,39 @@ from tests.helpers import walkthrough
 
 ROOT = Path(__file__).parents[2]
 PAGE = walkthrough.PAGE.read_text(encoding="utf-8")
-BY_HAND = {"tensorboard.png"}  # taken from a browser, kept in the repository
+BY_HAND = {"tensorboard.png"}  # a screenshot, not drawn by the page
 
 
 @dataclass(frozen=True)
-class Walked:
-    """The page after it ran in a fresh folder."""
+class PageRun:
+    """The page after running in a fresh folder."""
 
     folder: Path
-    printed: list[str]
+    outputs: list[str]
 
 
 @pytest.fixture(scope="module")
-def walked(tmp_path_factory: pytest.TempPathFactory) -> Walked:
+def page_run(tmp_path_factory: pytest.TempPathFactory) -> PageRun:
     folder = tmp_path_factory.mktemp("walkthrough")
-    return Walked(folder, walkthrough.run(PAGE, folder))
+    return PageRun(folder, walkthrough.run(PAGE, folder))
 
 
-def test_every_block_is_found_and_ran(walked: Walked) -> None:
-    assert len(walked.printed) == PAGE.count("```python") == len(walkthrough.blocks(PAGE)) > 20
+def test_every_block_is_found_and_run(page_run: PageRun) -> None:
+    assert len(page_run.outputs) == PAGE.count("```python") == len(walkthrough.blocks(PAGE)) > 20
 
 
-def test_every_output_of_the_page_stands_behind_its_block() -> None:
+def test_every_output_follows_its_block() -> None:
     assert PAGE.count("```text") == sum(bool(block.output) for block in walkthrough.blocks(PAGE))
     assert PAGE.count(walkthrough.VARIES) == sum(block.varies for block in walkthrough.blocks(PAGE))
 
 
-def test_the_blocks_print_what_the_page_shows(walked: Walked) -> None:
-    """To the letter; what varies between machines, to the number of its lines."""
-    for block, printed in zip(walkthrough.blocks(PAGE), walked.printed, strict=True):
+def test_the_blocks_print_what_the_page_shows(page_run: PageRun) -> None:
+    """Exactly; where outputs vary between machines, the same number of lines."""
+    for block, output in zip(walkthrough.blocks(PAGE), page_run.outputs, strict=True):
         if block.varies:
-            assert printed.count("\n") == block.output.count("\n"), f"line {block.line}: run `make pictures`"
+            assert output.count("\n") == block.output.count("\n"), f"line {block.line}: run `make pictures`"
         else:
-            assert printed == block.output, f"line {block.line}: run `make pictures`"
+            assert output == block.output, f"line {block.line}: run `make pictures`"
 
 
 def test_the_table_of_layers_has_the_parameters_of_the_network() -> None:
@@ -61,21 +61,21 @@ def test_the_table_of_layers_has_the_parameters_of_the_network() -> None:
     assert f"**{sum(layer.parameters for layer in layers):,}**" in table
 
 
-def test_the_page_makes_every_picture_that_it_shows_and_no_other(walked: Walked) -> None:
-    made = {path.name for path in (walked.folder / walkthrough.PICTURES).iterdir()}
-    assert made | BY_HAND == set(walkthrough.pictures(PAGE))
+def test_the_page_draws_exactly_the_pictures_that_it_shows(page_run: PageRun) -> None:
+    drawn = {path.name for path in (page_run.folder / walkthrough.PICTURES).iterdir()}
+    assert drawn | BY_HAND == set(walkthrough.pictures(PAGE))
 
 
-def test_every_picture_shows_something(walked: Walked) -> None:
+def test_every_picture_shows_something(page_run: PageRun) -> None:
     for name in set(walkthrough.pictures(PAGE)) - BY_HAND:
-        assert shows_something(walked.folder / walkthrough.PICTURES / name), name
+        assert shows_something(page_run.folder / walkthrough.PICTURES / name), name
 
 
-def test_the_kept_pictures_are_there_show_something_and_are_light() -> None:
-    kept = [ROOT / "docs" / walkthrough.PICTURES / name for name in walkthrough.pictures(PAGE)]
-    for path in kept:
+def test_the_committed_pictures_show_something_and_are_small() -> None:
+    paths = [ROOT / "docs" / walkthrough.PICTURES / name for name in walkthrough.pictures(PAGE)]
+    for path in paths:
         assert shows_something(path), f"{path.name}: run `make pictures`"
-    assert sum(path.stat().st_size for path in kept) < 1_000_000
+    assert sum(path.stat().st_size for path in paths) < 1_000_000
     assert (ROOT / "docs" / walkthrough.PICTURES / "tensorboard.png").stat().st_size < 150_000
 
 
@@ -86,13 +86,13 @@ def test_a_blank_picture_is_noticed(tmp_path: Path) -> None:
     assert not shows_something(tmp_path / "blank.svg")
 
 
-def test_every_picture_says_in_words_what_it_shows() -> None:
+def test_every_picture_has_an_alternative_text() -> None:
     for line in PAGE.splitlines():
         if line.startswith("!["):
             assert len(line[2 : line.index("]")]) > 40, line
 
 
-def test_outputs_are_written_where_they_belong() -> None:
+def test_outputs_are_written_behind_their_blocks() -> None:
     page = "```python\nprint(1)\n```\n\ntext\n\n```python\nprint(2)\n```\n\n<!-- varies -->\n```text\nold\n```\n\nend\n"
     written = walkthrough.with_outputs(page, ["1\n", "2\n"])
     assert [block.output for block in walkthrough.blocks(written)] == ["1\n", "2\n"]
@@ -101,7 +101,7 @@ def test_outputs_are_written_where_they_belong() -> None:
     assert walkthrough.with_outputs(written, ["", "2\n"]) == page.replace("old", "2")
 
 
-def test_an_error_names_its_line_of_the_page(tmp_path: Path) -> None:
+def test_an_error_has_the_line_number_of_the_page(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         walkthrough.run("# Title\n\n```python\nx = 1\nx / 0\n```\n", tmp_path)
     assert caught.traceback[-1].lineno == 5 - 1  # pytest counts from 0
@@ -117,9 +117,9 @@ def test_the_notebook_has_a_cell_for_each_block(tmp_path: Path) -> None:
 
 
 def shows_something(path: Path) -> bool:
-    """Whether it is a picture of some size with something on it."""
+    """Whether a picture has a minimum size and is not blank."""
     if path.suffix == ".svg":
-        return any(each.tag.endswith("path") for each in ElementTree.parse(path).iter())
+        return any(element.tag.endswith("path") for element in ElementTree.parse(path).iter())
     with Image.open(path) as picture:
         grey = np.asarray(picture.convert("L"), np.float32)
     return min(grey.shape) >= 200 and float(grey.std()) > 5

@@ -1,27 +1,26 @@
-"""The import rules of docs/design.md, checked from the syntax tree; imports inside functions count too.
+"""Check the import rules of docs/design.md on the syntax tree, including imports inside functions.
 
-Each package imports only from those listed before it. Every function takes the source folder, so that the tests can
-check that a broken rule is found.
+Functions take the source folder as an argument, so that the tests can check that a broken rule is found.
 """
 
 import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-PACKAGES = [  # each imports only from those before it
+PACKAGES = [  # each may import only from those before it
     *("spec", "errors", "files", "results", "seeds"),
     *("read", "ops", "article", "plots", "runs", "handwriting", "readers", "export", "report"),
     *("forms", "scale", "server", "__init__", "cli", "__main__"),
 ]
-SIBLINGS = {"spec", "errors", "files", "results", "seeds"}  # one level: they may import each other
-NO_TORCH = {"spec", "errors", "files", "results", "read", "forms", "server"}  # not even by way of another module
+SIBLINGS = {"spec", "errors", "files", "results", "seeds"}  # these may import each other
+NO_TORCH = {"spec", "errors", "files", "results", "read", "forms", "server"}  # not even indirectly
 OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
 TRAININGS = ("runs.train", "readers.session", "readers.adapt", "handwriting.digits", "handwriting.rows")
 ONLY_FOR_TESTING_MODELS = "report.corruptions"
 
 
 def violations(source: Path) -> list[str]:
-    """Every import that breaks a rule, as "module imports target: why"."""
+    """The imports that break a rule, as lines "module imports target: why"."""
     graph = import_graph(source)
     found = [
         f"{module} imports {target}: {why}"
@@ -31,14 +30,14 @@ def violations(source: Path) -> list[str]:
     ]
     found += [f"{' -> '.join(cycle)}: a circle" for cycle in cycles(graph)]
     at_start = {module: {target: True for target, at_top in graph[module].items() if at_top} for module in graph}
-    slow = (
-        {each for each in reached(at_start, "cli.main") if package_of(each) in PACKAGES}
+    loaded_by_cli = (
+        {module for module in reached(at_start, "cli.main") if package_of(module) in PACKAGES}
         if "cli.main" in graph
         else set()
     )
     found += [
         f"cli.main imports {module} when it starts: commands import what they need inside the command"
-        for module in sorted(slow)
+        for module in sorted(loaded_by_cli)
         if package_of(module) not in SIBLINGS | {"cli", "__init__"}
     ]
     for module in graph:
@@ -51,7 +50,7 @@ Graph = dict[str, dict[str, bool]]  # module -> imported module -> whether it is
 
 
 def import_graph(source: Path) -> Graph:
-    """What each module imports: ours by dotted name without "numerals.", others by their first name."""
+    """The imports of each module: ours as "article.data", those of other packages by their top-level name."""
     paths = {_name(path, source): path for path in sorted(source.rglob("*.py"))}
     graph: Graph = {}
     for module, path in paths.items():
@@ -67,51 +66,51 @@ def import_graph(source: Path) -> Graph:
 
 
 def reached(graph: Graph, start: str) -> set[str]:
-    """Every module that importing `start` may import, inside functions too, directly or by way of others."""
-    found: set[str] = set()
-    ahead = [start]
-    while ahead:
-        module = ahead.pop()
-        if module not in found:
-            found.add(module)
-            ahead += [target for target in graph.get(module, {}) if target != "__init__"]
-    return found
+    """Every module that `start` imports, directly or indirectly, including imports inside functions."""
+    modules: set[str] = set()
+    waiting = [start]
+    while waiting:
+        module = waiting.pop()
+        if module not in modules:
+            modules.add(module)
+            waiting += [target for target in graph.get(module, {}) if target != "__init__"]
+    return modules
 
 
 def cycles(graph: Graph) -> list[list[str]]:
-    """A circle of imports through each module that is in one, the shortest."""
-    found = []
+    """The shortest circle of imports through each module that is in one."""
+    circles = []
     for start in graph:
-        ways = {target: [start, target] for target in graph[start] if target in graph and target != "__init__"}
-        ahead = list(ways)
-        while ahead and start not in ways:
-            module = ahead.pop(0)
+        paths = {target: [start, target] for target in graph[start] if target in graph and target != "__init__"}
+        waiting = list(paths)
+        while waiting and start not in paths:
+            module = waiting.pop(0)
             for target in graph[module]:
-                if target in graph and target not in ways and target != "__init__":
-                    ways[target] = [*ways[module], target]
-                    ahead.append(target)
-        if start in ways:
-            found.append(ways[start])
-    return found
+                if target in graph and target not in paths and target != "__init__":
+                    paths[target] = [*paths[module], target]
+                    waiting.append(target)
+        if start in paths:
+            circles.append(paths[start])
+    return circles
 
 
 def path_to_torch(graph: Graph, start: str) -> list[str] | None:
-    """The modules by way of which `start` imports torch; None where it does not."""
-    ways = {start: [start]}
-    ahead = [start]
-    while ahead:
-        module = ahead.pop(0)
+    """The chain of imports from `start` to torch; None if there is none."""
+    paths = {start: [start]}
+    waiting = [start]
+    while waiting:
+        module = waiting.pop(0)
         for target in graph.get(module, {}):
             if target == "torch":
-                return [*ways[module], "torch"]
-            if target not in ways and target != "__init__":
-                ways[target] = [*ways[module], target]
-                ahead.append(target)
+                return [*paths[module], "torch"]
+            if target not in paths and target != "__init__":
+                paths[target] = [*paths[module], target]
+                waiting.append(target)
     return None
 
 
 def imports(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
-    """Each imported name, and whether it is imported at the top level; what only type checkers see is left out."""
+    """Each imported name, and whether it is imported at the top level. Imports under TYPE_CHECKING do not count."""
     hidden = {
         id(node)
         for block in ast.walk(tree)
@@ -148,19 +147,19 @@ def _broken_rules(module: str, target: str) -> Iterator[str]:
     if imported == "torch" and importer in NO_TORCH:
         yield "it must not need torch"
     if imported not in PACKAGES or imported == "__init__" or importer == "__init__":
-        return  # numerals/__init__.py loads its names lazily and may be asked for the version
+        return  # numerals/__init__.py loads its names lazily, and any module may import the version from it
     if PACKAGES.index(imported) > PACKAGES.index(importer) and not {importer, imported} <= SIBLINGS:
         yield "upward"
 
 
 def _name(path: Path, source: Path) -> str:
-    """The dotted name: article/fit.py -> article.fit; a package's __init__.py has the package's name."""
+    """The dotted name of a module: article/fit.py -> article.fit, article/__init__.py -> article."""
     parts = path.relative_to(source).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
 def _resolve(target: str, modules: dict[str, Path]) -> str:
-    """The module of ours that "numerals.article.data.split" names: "article.data"."""
+    """Our module in a dotted name: "numerals.article.data.split" -> "article.data"."""
     parts = target.split(".")[1:]
     while parts and ".".join(parts) not in modules:
         parts.pop()

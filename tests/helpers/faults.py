@@ -1,10 +1,11 @@
-"""Trainings that are killed, and go on: `python -m tests.helpers.faults FOLDER MODE`, where MODE says at which moments.
+"""Kill trainings and resume them: `python -m tests.helpers.faults FOLDER MODE`. MODE says when to kill:
 
     operations [N]   SIGKILL before each operation that changes a file, and in the middle of each write; or at N of them
     moments N        SIGKILL at N random moments, with TensorBoard
 
-Says what went wrong, a line each, and how many kills there were. A process that has PyTorch loaded forks for every
-training, so that each takes a part of a second; it is no thread's parent, and computes nothing itself.
+Prints the number of kills, and a line on stderr for everything that went wrong. Each training runs in a fork of this
+process, which has PyTorch loaded, so that it takes a fraction of a second. This process starts no thread and computes
+nothing itself, as forking requires.
 """
 
 import csv
@@ -30,47 +31,48 @@ from numerals.runs.resume import resume
 from numerals.runs.train import train
 
 COUNT, EPOCHS, EVERY = 1000, 2, 15
-CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}  # of Python's audit events
+CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate"}  # audit events of operations to kill at
 
 
-class Faults:
-    """Counts the operations that change files in a folder, and kills the process at one of them."""
+class FileOperations:
+    """Counts the operations that change files in a folder, and kills the process at number `kill_at`."""
 
     def __init__(self, folder: Path, kill_at: int | None) -> None:
         self.count, self.kill_at, self._folder = 0, kill_at, str(folder)
-        sys.addaudithook(self._audited)
+        sys.addaudithook(self._on_audit_event)
         fsync = os.fsync
 
-        def noted(fd: Any) -> None:
-            self.before()
+        def counted_fsync(fd: Any) -> None:
+            self.count_one()
             fsync(fd)
 
-        os.fsync = noted
-        files.open = lambda path, mode: Torn(open(path, mode), self)  # type: ignore[attr-defined]  # noqa: SIM115
+        os.fsync = counted_fsync
+        files.open = lambda path, mode: TearableFile(open(path, mode), self)  # type: ignore[attr-defined]  # noqa: SIM115
 
-    def is_the_one(self) -> bool:
-        """Whether this operation is the one at which the process dies."""
+    def is_fatal(self) -> bool:
+        """Count an operation; true if the process is to die at it."""
         self.count += 1
         return self.count == self.kill_at
 
-    def before(self) -> None:
-        if self.is_the_one():
+    def count_one(self) -> None:
+        """Count an operation that has not happened yet, and kill the process if it is the one."""
+        if self.is_fatal():
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def _audited(self, event: str, arguments: tuple[Any, ...]) -> None:
+    def _on_audit_event(self, event: str, arguments: tuple[Any, ...]) -> None:
         changes = event in CHANGES or (event == "open" and arguments[2] & os.O_CREAT)
         if changes and str(arguments[0]).startswith(self._folder):
-            self.before()
+            self.count_one()
 
 
-class Torn:
-    """A file of which a write may be the last thing that the process does, half done."""
+class TearableFile:
+    """A file whose write may kill the process halfway."""
 
-    def __init__(self, file: Any, faults: Faults) -> None:
-        self._file, self._faults = file, faults
+    def __init__(self, file: Any, operations: FileOperations) -> None:
+        self._file, self._operations = file, operations
 
     def write(self, content: bytes) -> None:
-        if self._faults.is_the_one():
+        if self._operations.is_fatal():
             self._file.write(content[: len(content) // 2])
             self._file.flush()
             os.kill(os.getpid(), signal.SIGKILL)
@@ -79,57 +81,57 @@ class Torn:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._file, name)
 
-    def __enter__(self) -> "Torn":
+    def __enter__(self) -> "TearableFile":
         return self
 
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
 
-def in_a_fork(work: Callable[[], int], after: float | None = None) -> int:
-    """How a process ended that does the work and exits with what that returns; it is killed after so many seconds."""
+def run_in_fork(work: Callable[[], int], kill_after: float | None = None) -> int:
+    """Do the work in a fork that exits with its result, and return the wait status; kill it after so many seconds."""
     child = os.fork()
     if child == 0:
         code = 99
         try:
             code = work()
-        except BaseException:  # noqa: BLE001 (whatever it is, it is said below)
+        except BaseException:  # noqa: BLE001 (the exit code reports any failure)
             traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)
-    if after is not None:
-        time.sleep(after)
+    if kill_after is not None:
+        time.sleep(kill_after)
         os.kill(child, signal.SIGKILL)
     return os.waitpid(child, 0)[1]
 
 
 def outcome(run: Path) -> tuple[str, list[tuple[str, ...]]]:
-    """The hash of the weights, and the history without the clock."""
+    """The hash of the weights, and the history without its seconds."""
     with open(run / "history.csv", newline="") as file:
         rows = [tuple(value for name, value in row.items() if name != "seconds") for row in csv.DictReader(file)]
     return hashlib.sha256((run / "model.safetensors").read_bytes()).hexdigest(), rows
 
 
-def faults_of(run: Path, wanted: Any, board: bool) -> list[str]:
-    """What is wrong with a resumed run."""
-    found = []
-    if outcome(run) != wanted:
-        found.append("other weights or another history")
+def problems_of(run: Path, expected: Any, tensorboard: bool) -> list[str]:
+    """What is wrong with a resumed run, a line each."""
+    problems = []
+    if outcome(run) != expected:
+        problems.append("other weights or another history")
     if leftovers := [path.name for path in run.rglob(".*")] + [
         path.name for path in run.parent.iterdir() if re.fullmatch(r"\.[0-9a-f]{32}", path.name) and path.is_file()
     ]:
-        found.append(f"left over: {leftovers}")
-    kept = sorted(path.stem for path in run.glob("checkpoint/*-*.json"))
-    if kept != ["00001-000015", "00002-000000"] or len(list(run.glob("checkpoint/*.safetensors"))) != 2:
-        found.append(f"checkpoints: {kept}")
-    if board and (repeated := figures_not_there_once(run / "tensorboard")):
-        found.append(f"TensorBoard: {repeated}")
-    return found
+        problems.append(f"left over: {leftovers}")
+    checkpoints = sorted(path.stem for path in run.glob("checkpoint/*-*.json"))
+    if checkpoints != ["00001-000015", "00002-000000"] or len(list(run.glob("checkpoint/*.safetensors"))) != 2:
+        problems.append(f"checkpoints: {checkpoints}")
+    if tensorboard and (wrong_tags := missing_or_repeated_figures(run / "tensorboard")):
+        problems.append(f"TensorBoard: {wrong_tags}")
+    return problems
 
 
-def figures_not_there_once(folder: Path) -> list[str]:
-    """Tags whose steps are not those of the epochs, each once, by TensorBoard's own reader of files."""
+def missing_or_repeated_figures(folder: Path) -> list[str]:
+    """The tags without exactly one figure per epoch, as TensorBoard's own reader sees them."""
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     steps: dict[tuple[str, str], list[int]] = {}
@@ -138,15 +140,16 @@ def figures_not_there_once(folder: Path) -> list[str]:
             for value in event.summary.value:
                 steps.setdefault((path.parent.name, value.tag), []).append(event.step)
     once = {tag for tag in steps if tag[1] == "augmented digits" or tag[0] == "test"}
-    wanted = {tag: [0] if tag in once else list(range(1, EPOCHS + 1)) for tag in steps}
-    return [f"{tag}: {found}" for tag, found in steps.items() if found != wanted[tag]] + ([] if steps else ["none"])
+    expected = {tag: [0] if tag in once else list(range(1, EPOCHS + 1)) for tag in steps}
+    wrong = [f"{tag}: {of_tag}" for tag, of_tag in steps.items() if of_tag != expected[tag]]
+    return wrong if steps else ["no figures"]
 
 
 def main(folder: Path, mode: str, number: int | None) -> list[str]:
     torch.set_num_threads(1)
-    board = mode == "moments"
-    if board:
-        from torch.utils import tensorboard  # noqa: F401 (a second, once)
+    with_tensorboard = mode == "moments"
+    if with_tensorboard:
+        from torch.utils import tensorboard  # noqa: F401 (takes a second; the forks inherit it)
     (x, y), (a, b) = load_mnist()
     data = Dataset("a few", (x[:COUNT], y[:COUNT]), (a[:100], b[:100]))
     recipe = Recipe.load("article").change(
@@ -154,19 +157,19 @@ def main(folder: Path, mode: str, number: int | None) -> list[str]:
         curves=False,
         precision="float32",
         model={"convolutions": (4, 8), "dense": 16},
-        tensorboard={"enabled": board},
+        tensorboard={"enabled": with_tensorboard},
     )
 
     def whole(run: Path, kill_at: int | None) -> int:
-        faults = Faults(run.parent, kill_at) if mode == "operations" else None
+        operations = FileOperations(run.parent, kill_at) if mode == "operations" else None
         train(recipe, data, out=run, device="cpu", every_steps=EVERY)
-        (folder / "count").write_text(str(faults.count if faults else 0))
+        (folder / "count").write_text(str(operations.count if operations else 0))
         return 0
 
     def resumed(run: Path) -> int:
         try:
             resume(run, data=data, every_steps=EVERY)
-        except RunError as error:  # killed before there was a run: the same command again
+        except RunError as error:  # killed before the run folder existed: start again
             if run.exists():
                 sys.stderr.write(f"{error}\n")
                 return 1
@@ -176,30 +179,31 @@ def main(folder: Path, mode: str, number: int | None) -> list[str]:
     reference = folder / "reference" / "run"
     reference.parent.mkdir()
     started = time.perf_counter()
-    assert in_a_fork(lambda: whole(reference, None)) == 0
-    seconds, wanted = time.perf_counter() - started, outcome(reference)
-    wrong = [f"not interrupted: {each}" for each in faults_of(reference, wanted, board)]
-    chance = random.Random(0)
+    assert run_in_fork(lambda: whole(reference, None)) == 0
+    seconds, expected = time.perf_counter() - started, outcome(reference)
+    problems = [f"not interrupted: {problem}" for problem in problems_of(reference, expected, with_tensorboard)]
+    rng = random.Random(0)
+    moments: list[float]  # numbers of operations, or seconds
     if mode == "operations":
-        every = range(1, int((folder / "count").read_text()) + 1)
-        moments: list[float] = list(every if number is None else sorted(chance.sample(every, number)))
+        all_operations = range(1, int((folder / "count").read_text()) + 1)
+        moments = list(all_operations if number is None else sorted(rng.sample(all_operations, number)))
     else:
-        moments = [chance.uniform(0, seconds) for _ in range(number or 20)]
+        moments = [rng.uniform(0, seconds) for _ in range(number or 20)]
     for moment in moments:
         run = folder / str(moment) / "run"
         run.parent.mkdir()
         if mode == "operations":
-            ended = in_a_fork(lambda run=run, moment=moment: whole(run, int(moment)))  # type: ignore[misc]
-            if ended != signal.SIGKILL:
-                wrong.append(f"{moment}: ended with {ended} and was not killed")
+            status = run_in_fork(lambda run=run, moment=moment: whole(run, int(moment)))  # type: ignore[misc]
+            if status != signal.SIGKILL:
+                problems.append(f"{moment}: ended with {status} and was not killed")
         else:
-            in_a_fork(lambda run=run: whole(run, None), moment)  # type: ignore[misc]
-        if in_a_fork(lambda run=run: resumed(run)) != 0:  # type: ignore[misc]
-            wrong.append(f"{moment}: did not go on")
+            run_in_fork(lambda run=run: whole(run, None), moment)  # type: ignore[misc]
+        if run_in_fork(lambda run=run: resumed(run)) != 0:  # type: ignore[misc]
+            problems.append(f"{moment}: did not resume")
         else:
-            wrong += [f"{moment}: {each}" for each in faults_of(run, wanted, board)]
+            problems += [f"{moment}: {problem}" for problem in problems_of(run, expected, with_tensorboard)]
     sys.stdout.write(f"{len(moments)} kills\n")
-    return wrong
+    return problems
 
 
 if __name__ == "__main__":
