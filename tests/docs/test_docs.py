@@ -71,13 +71,19 @@ def test_every_make_target_that_the_pages_name_exists() -> None:
             assert target in targets, f"{page.name}: make {target}"
 
 
-@pytest.mark.parametrize("command", ["train", "sweep", "evaluate", "report", "read", "read-many", "serve", "doctor"])
+COMMANDS = [
+    *("train", "train-reader", "adapt", "sweep", "evaluate", "report", "export"),
+    *("read", "read-many", "serve", "doctor", "benchmark"),
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_that_the_readme_uses_is_in_help(command: str) -> None:
     help_text = subprocess.run(
         [sys.executable, "-m", "numerals", command, "--help"], capture_output=True, text=True, check=True
     ).stdout
-    calls = re.findall(rf"numerals {command} ([^#\n]*)", (ROOT / "README.md").read_text())
-    assert calls or f"numerals {command}" in (ROOT / "README.md").read_text()
+    calls = re.findall(rf"numerals {command}\b(?!-)([^#\n]*)", (ROOT / "README.md").read_text())
+    assert calls, f"the README does not mention numerals {command}"
     for option in re.findall(r"--[a-z-]+", " ".join(calls)):
         assert option in help_text
 
@@ -110,9 +116,12 @@ def test_every_recipe_is_documented() -> None:
     assert {"article", "instant", "quick", "best"} <= set(recipes)
     for document in ("README.md", "CHANGELOG.md"):
         text = (ROOT / document).read_text()
-        assert [each for each in recipes if not re.search(rf"(`|--recipe |runs/|recipes/){each}\b", text)] == [], (
-            document
-        )
-    help_text = subprocess.check_output([sys.executable, "-m", "numerals", "train", "--help"], text=True)
-    shown = re.search(r"article\|([a-z|]+)\|FILE", re.sub(r"[\s│]", "", help_text))
-    assert shown and sorted(["article", *shown[1].split("|")]) == recipes
+        mention = "(`|--recipe |train-reader |runs/|recipes/)"
+        assert [recipe for recipe in recipes if not re.search(rf"{mention}{recipe}\b", text)] == [], document
+    in_help = ["adapt"]  # a command of its own
+    for command, names in [("train", r"recipe\(([a-z,]+)\)"), ("train-reader", r"\{([a-z|]+)\|FILE")]:
+        help_text = subprocess.check_output([sys.executable, "-m", "numerals", command, "--help"], text=True)
+        match = re.search(names, re.sub(r"[\s│]", "", help_text))
+        assert match, f"numerals {command} --help does not list its recipes"
+        in_help += re.split(r"[,|]", match[1])
+    assert sorted(in_help) == recipes
