@@ -1,5 +1,6 @@
-"""One run, or several, as a page: what is on it, what is refused, and how it stands in a real browser."""
+"""The HTML report of a run and the comparison of several: contents, errors, and how they look in a browser."""
 
+import html
 import json
 import re
 import shutil
@@ -11,17 +12,17 @@ import numpy as np
 import pypdfium2
 import pytest
 import torch
-from playwright.sync_api import Page
+from playwright.sync_api import Page, Request
 
 from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, NumeralsError, RunError
 from numerals.report import prose
 from numerals.report.build import report
-from numerals.report.significance import compare, verdict
+from numerals.report.significance import compare
 from numerals.runs.load import KeptRun, read_run
 from numerals.runs.train import train
-from tests.helpers.browser import chromium, complaints
+from tests.helpers.browser import accessibility_violations, chromium
 from tests.helpers.commands import assert_one_line, call
 
 TINY = Recipe.load("article").change(
@@ -35,7 +36,7 @@ TINY = Recipe.load("article").change(
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Two that share a busy machine wait for each other at every layer."""
+    """Threads that share a busy machine wait for each other at every layer."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -44,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def runs(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Two small runs, of another seed and another learning rate."""
+    """Two small runs with different seeds and learning rates."""
     folder = tmp_path_factory.mktemp("runs")
     for name, seed, rate in (("first", 0, 0.001), ("second", 1, 0.01)):
         train(
@@ -58,14 +59,14 @@ def copied(runs: tuple[Path, Path], tmp_path: Path) -> Path:
     return Path(shutil.copytree(runs[0], tmp_path / "run"))
 
 
-def test_a_report_needs_nothing_else_and_shows_every_mistake(copied: Path) -> None:
+def test_a_report_is_self_contained_and_shows_every_mistake(copied: Path) -> None:
     page = report([copied]).read_text()
     test = json.loads((copied / "metrics.json").read_text())["test"]
     assert (copied / "report.html").stat().st_size < 5e6
-    assert page.count("data-place=") == test["errors"] > 20
+    assert page.count("data-index=") == test["errors"] > 20
     assert f'<data id="accuracy" value="{test["accuracy"]}">' in page
-    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page), "all of it is inside"
-    assert not re.findall(r"<img(?![^>]*\balt=)", page), "every picture has words"
+    assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page), "no external files"
+    assert not re.findall(r"<img(?![^>]*\balt=)", page), "every image has an alternative text"
     assert "Disputed labels" not in page and "--robustness" in page
     ids = re.findall(r'\bid="([^"]+)"', page)
     assert len(ids) == len(set(ids))
@@ -73,15 +74,15 @@ def test_a_report_needs_nothing_else_and_shows_every_mistake(copied: Path) -> No
         assert (word in page) is (word != "225,418")
 
 
-def test_robustness_is_shown_once_it_is_kept(copied: Path) -> None:
-    page = report([copied], robustness=True).read_text()
-    kept = json.loads((copied / "robustness.json").read_text())
-    for each in kept["corruptions"]:
-        assert f"Accuracy under {each['name']}: {kept['clean']:.3f} untouched" in page
-    assert page.count("in training up to 10") == 3, "rotation, scale and shift are augmented alike"
+def test_robustness_is_shown_when_it_is_saved(copied: Path) -> None:
+    page = report([copied], measure_robustness=True).read_text()
+    saved = json.loads((copied / "robustness.json").read_text())
+    for corruption in saved["corruptions"]:
+        assert f"Accuracy under {corruption['name']}: {saved['clean']:.3f} on clean digits" in page
+    assert page.count("in training up to 10") == 3, "rotation, scale and shift are similar to the augmentation"
 
 
-def test_names_are_no_markup(copied: Path) -> None:
+def test_run_names_are_escaped(copied: Path) -> None:
     odd = copied.rename(copied.with_name('<b>&"$x$'))
     page = report([odd]).read_text()
     assert '<b>&"$' not in page and "What &lt;b&gt;&amp;&#34;$x$ learned" in page
@@ -102,7 +103,7 @@ def test_an_older_runs_metrics_are_completed(copied: Path) -> None:
     "file", ["recipe.toml", "model.safetensors", "history.csv", "metrics.json", "test_probabilities.npz"]
 )
 @pytest.mark.parametrize("damage", ["missing", "cut", "empty", "noise"])
-def test_a_missing_or_cut_file_is_one_line(
+def test_a_missing_or_damaged_file_is_reported_in_one_line(
     file: str, damage: str, copied: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     path = copied / file
@@ -123,7 +124,7 @@ def test_a_missing_or_cut_file_is_one_line(
 @pytest.mark.parametrize(
     ("file", "was", "now"), [("history.csv", "0.", "1."), ("metrics.json", '"seed": 0', '"seed": 7')]
 )
-def test_a_figure_that_is_not_the_trainings_is_not_shown(file: str, was: str, now: str, copied: Path) -> None:
+def test_a_changed_file_is_refused(file: str, was: str, now: str, copied: Path) -> None:
     path = copied / file
     assert was in path.read_text()
     path.write_text(path.read_text().replace(was, now, 1))
@@ -131,14 +132,14 @@ def test_a_figure_that_is_not_the_trainings_is_not_shown(file: str, was: str, no
         report([copied])
 
 
-def test_what_does_not_fit_together_is_refused(copied: Path, small_npz: Path, tmp_path: Path) -> None:
+def test_invalid_arguments_and_inconsistent_files_are_refused(copied: Path, small_npz: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
         read_run(tmp_path)
-    with pytest.raises(InputError, match="named twice"):
+    with pytest.raises(InputError, match="given twice"):
         report([copied, copied])
-    with pytest.raises(InputError, match="ends in"):
+    with pytest.raises(InputError, match=r"must end in \.html"):
         report([copied], tmp_path / "page.pdf")
-    (copied / "SHA256SUMS").unlink()  # as of a run from elsewhere
+    (copied / "SHA256SUMS").unlink()  # else the hash is checked first
     metrics = json.loads((copied / "metrics.json").read_text())
     changed = {
         "epochs": metrics | {"best_epoch": 9},
@@ -154,7 +155,7 @@ def test_what_does_not_fit_together_is_refused(copied: Path, small_npz: Path, tm
         assert "\n" not in str(caught.value) and caught.value.exit_code == 2
 
 
-def test_two_runs_side_by_side(runs: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_comparison_of_two_runs(runs: tuple[Path, Path], tmp_path: Path) -> None:
     first, second = map(read_run, runs)
     (difference,) = compare([first, second])
     labels = first.dataset.test[1]
@@ -163,11 +164,12 @@ def test_two_runs_side_by_side(runs: tuple[Path, Path], tmp_path: Path) -> None:
     assert set(difference.only_other.tolist()) == wrong[1] - wrong[0] and difference.both == len(wrong[0] & wrong[1])
     page = report(runs, tmp_path / "new" / "page.html").read_text()
     assert "optimizer.learning_rate" in page and "augment.rotation" not in page
-    assert page.count("data-place=") == len(wrong[0] ^ wrong[1])
-    assert ("noise" in verdict(first, second, difference)) and f'value="{difference.p}"' in page
+    assert page.count("data-index=") == len(wrong[0] ^ wrong[1])
+    assert html.escape(prose.difference_in_words(first.name, second.name, difference)) in page
+    assert f'value="{difference.p_value}"' in page
 
 
-def test_noise_is_called_noise_and_a_gain_a_gain(runs: tuple[Path, Path]) -> None:
+def test_only_a_significant_difference_is_called_better(runs: tuple[Path, Path]) -> None:
     first = read_run(runs[0])
     labels = first.dataset.test[1]
 
@@ -179,9 +181,11 @@ def test_noise_is_called_noise_and_a_gain_a_gain(runs: tuple[Path, Path]) -> Non
 
     few, some, many = with_mistakes(range(3)), with_mistakes(range(3, 7)), with_mistakes(range(40))
     noise, gain = compare([few, some, many])
-    assert noise.is_noise and "That is noise" in verdict(few, some, noise)
-    assert not gain.is_noise and "run-3 is better on these digits" in verdict(few, many, gain)
-    assert "there is no difference" in verdict(few, few, compare([few, few])[0])
+    assert noise.is_noise and "within noise" in prose.difference_in_words(few.name, some.name, noise)
+    assert not gain.is_noise
+    assert "run-3 is better on these digits" in prose.difference_in_words(few.name, many.name, gain)
+    (same,) = compare([few, few])
+    assert prose.difference_in_words("a", "b", same) == "Both runs get the same 3 digits wrong: there is no difference."
 
 
 def test_a_recipe_in_words() -> None:
@@ -197,16 +201,18 @@ def test_a_recipe_in_words() -> None:
         "20\N{NO-BREAK SPACE}%",
         "225,418",
         "0.001",
-        "10 epochs",
+        "at most 10 epochs",
+        "after each of them max pooling keeps the largest of 2×2 neighbours",
+        "dropout silences 20",
     ):
         assert word in text
     instant = " ".join(prose.recipe_in_words(Recipe.load("instant"), 41_160, 1_200, 1))
     for word in ("no augmentation", "one epoch", "rose to 0.02", "smoothed by 5\N{NO-BREAK SPACE}%"):
         assert word in instant
     best = " ".join(prose.recipe_in_words(Recipe.load("best"), 58_800, 1_200, 94_458))
-    assert "24, 48, 48 and 64 filters, 5×5 and 3×3 pixels" in best
-    assert "after number 1 and 3 the strongest of 2×2" in best
-    assert prose.differences([article, article.change(epochs=3, augment={"zoom": 0.2})]) == [
+    assert "24, 48, 48 and 64 filters of 5×5 and 3×3 pixels" in best
+    assert "after convolutions 1 and 3 max pooling keeps the largest of 2×2 neighbours" in best
+    assert prose.recipe_differences([article, article.change(epochs=3, augment={"zoom": 0.2})]) == [
         ("epochs", [10, 3]),
         ("augment.zoom", [0.1, 0.2]),
     ]
@@ -215,16 +221,19 @@ def test_a_recipe_in_words() -> None:
 # In a browser
 
 
-def opened(page: Page, path: Path) -> list[str]:
-    """Open the file; what is said on the console, or fetched from anywhere, is collected."""
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on(
-        "request", lambda request: said.append(request.url) if not request.url.startswith(("file:", "data:")) else None
-    )
+def open_page(page: Page, path: Path) -> list[str]:
+    """Open the file and return a list that collects console messages, errors and requests for other files."""
+    messages: list[str] = []
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith(("file:", "data:")):
+            messages.append(request.url)
+
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", on_request)
     page.goto(path.as_uri())
-    return said
+    return messages
 
 
 @pytest.mark.slow
@@ -232,48 +241,46 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     for seed, folder in enumerate((first, second)):
         train("instant", out=folder, seed=seed, device="cpu")
-    one, both = report([first], robustness=True), report([first, second])
+    one, both = report([first], measure_robustness=True), report([first, second])
     test = json.loads((first / "metrics.json").read_text())["test"]
     with chromium() as browser:
         for scheme in ("light", "dark"):
             for path in (one, both):
                 for width in (390, 1280):
                     page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-                    assert opened(page, path) == []
-                    assert page.evaluate("document.documentElement.scrollWidth") <= width, "nothing sticks out"
+                    assert open_page(page, path) == []
+                    assert page.evaluate("document.documentElement.scrollWidth") <= width, "no horizontal scrolling"
                     if width == 1280:
-                        assert complaints(page) == []
+                        assert accessibility_violations(page) == []
                     page.close()
         page = browser.new_page()
-        opened(page, one)
-        _reads_back(page, test)
-        _sorts_and_filters(page, read_run(first))
+        open_page(page, one)
+        _assert_shows_metrics(page, test)
+        _assert_sorts_and_filters(page, read_run(first))
 
 
 @pytest.mark.slow
-def test_the_report_on_paper(copied: Path) -> None:
+def test_the_report_in_print(copied: Path) -> None:
     path = report([copied])
     with chromium() as browser:
         page = browser.new_page(color_scheme="dark")
-        opened(page, path)
+        open_page(page, path)
         printed = pypdfium2.PdfDocument(page.pdf(format="A4"))
-        shown = page.locator("#all-mistakes li").count()
-    assert 5 < len(printed) < 12 + shown / 32
+        mistakes = page.locator("#all-mistakes li").count()
+    assert 5 < len(printed) < 12 + mistakes / 32
     sizes: set[tuple[int, int]] = set()
     for sheet in printed:
         pixels = sheet.render(scale=1).to_numpy()[..., :3]
         margins = np.concatenate([pixels[:, :30], pixels[:, -30:]], axis=1)
-        assert margins.min() == 255, "white, and nothing runs over its edge"
+        assert margins.min() == 255, "white margins"
         for each in sheet.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE]):
             left, bottom, right, top = each.get_bounds()
             sizes.add((round(right - left), round(top - bottom)))
-    assert all(abs(width - height) <= 1 for width, height in sizes if height > 30 and width < 60), (
-        "no digit is squeezed"
-    )
+    assert all(abs(width - height) <= 1 for width, height in sizes if height > 30 and width < 60), "digits are square"
 
 
-def _reads_back(page: Page, test: dict[str, object]) -> None:
-    """The numbers on the page are those of metrics.json."""
+def _assert_shows_metrics(page: Page, test: dict[str, object]) -> None:
+    """Check that the numbers on the page are those of metrics.json."""
     shown = {
         key: page.locator(f"#{key}").get_attribute("value") for key in ("accuracy", "errors", "loss", "calibration")
     }
@@ -296,24 +303,24 @@ def _reads_back(page: Page, test: dict[str, object]) -> None:
     assert page.locator("#undisputed").get_attribute("value") == str(undisputed["accuracy"])
 
 
-def _sorts_and_filters(page: Page, run: KeptRun) -> None:
-    """What the gallery shows is what the probabilities say."""
+def _assert_sorts_and_filters(page: Page, run: KeptRun) -> None:
+    """Check the gallery of mistakes against the probabilities, for each order and filter."""
     labels, sure = run.dataset.test[1], run.probabilities.max(axis=1)
 
-    def places() -> list[int]:
+    def indices() -> list[int]:
         cards = page.locator("#all-mistakes li:visible")
-        return [int(place) for place in cards.evaluate_all("all => all.map(each => each.dataset.place)")]
+        return [int(index) for index in cards.evaluate_all("all => all.map(each => each.dataset.index)")]
 
-    assert set(places()) == set(run.mistakes.tolist())
-    assert [sure[at] for at in places()] == sorted(sure[run.mistakes], reverse=True)
-    page.select_option("#order", "place")
-    assert places() == sorted(run.mistakes.tolist())
-    page.select_option("#order", "doubtful")
-    assert [sure[at] for at in places()] == sorted(sure[run.mistakes])
-    truth, answer = (int(each[run.mistakes[0]]) for each in (labels, run.answers))
-    page.select_option("#truth", str(truth))
-    assert set(places()) == {at for at in run.mistakes if labels[at] == truth} and len(places()) < len(run.mistakes)
-    page.select_option("#answer", str(answer))
-    left = {at for at in run.mistakes if (labels[at], run.answers[at]) == (truth, answer)}
-    assert set(places()) == left
-    assert page.locator("#shown").inner_text() == f"{len(left)} of {len(run.mistakes)} shown"
+    assert set(indices()) == set(run.mistakes.tolist())
+    assert [sure[at] for at in indices()] == sorted(sure[run.mistakes], reverse=True)
+    page.select_option("#order", "index")
+    assert indices() == sorted(run.mistakes.tolist())
+    page.select_option("#order", "least-confident")
+    assert [sure[at] for at in indices()] == sorted(sure[run.mistakes])
+    label, prediction = (int(each[run.mistakes[0]]) for each in (labels, run.answers))
+    page.select_option("#label", str(label))
+    assert set(indices()) == {at for at in run.mistakes if labels[at] == label} and len(indices()) < len(run.mistakes)
+    page.select_option("#prediction", str(prediction))
+    left = {at for at in run.mistakes if (labels[at], run.answers[at]) == (label, prediction)}
+    assert set(indices()) == left
+    assert page.locator("#visible-count").inner_text() == f"{len(left)} of {len(run.mistakes)}"

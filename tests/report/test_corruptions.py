@@ -1,4 +1,4 @@
-"""What may happen to a digit, and how a model stands it."""
+"""Corruptions of digits, and the robustness of a model to them."""
 
 import json
 from pathlib import Path
@@ -21,32 +21,32 @@ def digits(count: int) -> tuple[Images, Images]:
     return images[:count], labels[:count]
 
 
-def calls_all_by_ink(images: Images) -> npt.NDArray[np.float64]:
-    """A model of a kind: the more ink, the higher the digit."""
+def predict_by_ink(images: Images) -> npt.NDArray[np.float64]:
+    """A simple model: the more ink, the higher the digit."""
     level = np.clip(images.mean(axis=(1, 2)) / 10, 0, 9).astype(int)
     return np.asarray(np.eye(10)[level])
 
 
-def test_there_are_the_ten_with_five_severities() -> None:
+def test_there_are_ten_corruptions_with_five_severities() -> None:
     assert list(CORRUPTIONS) == NAMES
     assert all(len(each.amounts) == 5 for each in CORRUPTIONS.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_is_a_digit_still_always_the_same_and_farther_with_severity(name: str) -> None:
+def test_a_corruption_is_reproducible_and_grows_with_severity(name: str) -> None:
     images, _ = digits(100)
     before = images.copy()
-    spoilt = [CORRUPTIONS[name].apply(images, severity) for severity in range(1, 6)]
-    assert np.array_equal(images, before), "what it was given stays"
-    for severity, found in enumerate(spoilt, 1):
+    corrupted = [CORRUPTIONS[name].apply(images, severity) for severity in range(1, 6)]
+    assert np.array_equal(images, before), "the input does not change"
+    for severity, found in enumerate(corrupted, 1):
         assert found.shape == images.shape and found.dtype == np.uint8
         assert np.array_equal(found, CORRUPTIONS[name].apply(images, severity))
-        assert (found != images).any(axis=(1, 2)).mean() > 0.7, "a covering may miss the ink"
-    far = [np.abs(found.astype(int) - images).mean() for found in spoilt]
+        assert (found != images).any(axis=(1, 2)).mean() > 0.7, "the square may miss the ink"
+    far = [np.abs(found.astype(int) - images).mean() for found in corrupted]
     assert far == sorted(far) and far[0] < 0.8 * far[-1]
 
 
-def test_what_they_do_is_what_they_say() -> None:
+def test_each_corruption_does_what_its_description_says() -> None:
     square = np.zeros((50, 28, 28), np.uint8)
     square[:, 9:19, 9:19] = 200
     half = CORRUPTIONS["scale"].apply(square, 5)
@@ -55,9 +55,9 @@ def test_what_they_do_is_what_they_say() -> None:
     )  # of 100 pixels a quarter, soft edges
     moved = CORRUPTIONS["shift"].apply(square, 2)
     ys = (moved.sum(axis=2) * np.arange(28)).sum(axis=1) / moved.sum(axis=(1, 2))
-    assert set(np.abs(ys - 13.5).round(1)) == {3.0} and len(set(ys.round(1))) == 2, "three pixels, up and down"
+    assert set(np.abs(ys - 13.5).round(1)) == {3.0} and len(set(ys.round(1))) == 2, "three pixels, up or down"
     turned = CORRUPTIONS["rotation"].apply(square, 5)
-    assert np.allclose(turned.mean(axis=(1, 2)), square.mean(), rtol=0.03), "ink is turned, not lost"
+    assert np.allclose(turned.mean(axis=(1, 2)), square.mean(), rtol=0.03), "rotation keeps the ink"
     assert CORRUPTIONS["brightness"].apply(square, 5)[0, 0, 0] == 128
     faded = CORRUPTIONS["contrast"].apply(square, 5)
     assert float(np.ptp(faded)) == pytest.approx(20, abs=1) and faded.mean() == pytest.approx(square.mean(), abs=0.5)
@@ -69,38 +69,38 @@ def test_what_they_do_is_what_they_say() -> None:
 
 def test_robustness_scores_any_predict() -> None:
     part = digits(200)
-    found = measure_robustness(calls_all_by_ink, part, 100)
+    found = measure_robustness(predict_by_ink, part, 100)
     assert found.count == 100 and [each.name for each in found.corruptions] == NAMES
     images, labels = evenly_spaced(part, 100)
     assert np.array_equal(images, part[0][::2])
-    assert found.clean == pytest.approx((calls_all_by_ink(images).argmax(1) == labels).mean())
-    spoilt = CORRUPTIONS["blur"].apply(images, 3)
-    assert found.corruptions[1].accuracies[2] == pytest.approx((calls_all_by_ink(spoilt).argmax(1) == labels).mean())
+    assert found.clean == pytest.approx((predict_by_ink(images).argmax(1) == labels).mean())
+    corrupted = CORRUPTIONS["blur"].apply(images, 3)
+    assert found.corruptions[1].accuracies[2] == pytest.approx((predict_by_ink(corrupted).argmax(1) == labels).mean())
     assert found.mean == pytest.approx(np.mean([each.accuracies for each in found.corruptions]))
 
 
-def test_it_is_reckoned_once_and_anew_for_other_weights_or_digits(tmp_path: Path) -> None:
-    part, asked = digits(60), []
+def test_robustness_is_measured_once_for_the_same_weights_and_digits(tmp_path: Path) -> None:
+    part, calls = digits(60), []
 
     def predict(images: Images) -> npt.NDArray[np.float64]:
-        asked.append(len(images))
-        return calls_all_by_ink(images)
+        calls.append(len(images))
+        return predict_by_ink(images)
 
     first = cached_robustness(predict, part, 30, "weights", tmp_path)
-    times = len(asked)
-    assert times == 51 and cached_robustness(predict, part, 30, "weights", tmp_path) == first and len(asked) == times
+    times = len(calls)
+    assert times == 51 and cached_robustness(predict, part, 30, "weights", tmp_path) == first and len(calls) == times
     assert load_robustness(tmp_path, "weights", part) == first
     assert load_robustness(tmp_path, "other weights", part) is None
     assert load_robustness(tmp_path, "weights", digits(59)) is None
-    whole = cached_robustness(predict, part, None, "weights", tmp_path)
-    assert whole.count == 60 and len(asked) == 2 * times
-    assert cached_robustness(predict, part, 30, "weights", tmp_path) == whole, "all is more than thirty"
+    on_all = cached_robustness(predict, part, None, "weights", tmp_path)
+    assert on_all.count == 60 and len(calls) == 2 * times
+    assert cached_robustness(predict, part, 30, "weights", tmp_path) == on_all, "60 digits include 30"
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "a list", "another corruption"])
-def test_a_damaged_file_is_named(damage: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_refused_by_name(damage: str, tmp_path: Path) -> None:
     part = digits(20)
-    cached_robustness(calls_all_by_ink, part, 20, "weights", tmp_path)
+    cached_robustness(predict_by_ink, part, 20, "weights", tmp_path)
     text = (tmp_path / FILE).read_text()
     changed = {
         "cut": text[:-200],

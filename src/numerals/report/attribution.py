@@ -1,6 +1,7 @@
-"""What the network looked at, and how it sees. Plain torch. Knows nothing about files or reports.
+"""Explain single predictions of the article's network: pixel attributions, adversarial examples, activations.
 
-All take the article's network, which is left as it was, and digits uint8 (28, 28) or (n, 28, 28), white ink on black.
+All functions take a network that `article.model.build` made and put it into evaluation mode; its weights do not change.
+Images are uint8 (28, 28) or (n, 28, 28) in [0, 255], white ink on black.
 """
 
 from dataclasses import dataclass
@@ -16,106 +17,116 @@ from numerals.ops.layers import unfused
 from numerals.spec import WHITE
 
 Floats = npt.NDArray[np.float32]
-STEPS = 32  # from black to the digit; the sum of an attribution is then exact to about a hundredth
-MOST_STEPS = 50  # towards another answer, before it is given up
-BEYOND = 1.02  # how much farther than the linear guess each of them goes, as in DeepFool
+INTEGRATION_STEPS = 32  # from black to the digit; the sum of an attribution is then exact to about 0.01
+MAX_DEEPFOOL_STEPS = 50
+OVERSHOOT = 1.02  # how far each step goes beyond the linear estimate of the boundary, as in DeepFool
 
 
 @dataclass(frozen=True)
-class Flip:
-    """A digit changed as little as was needed for another answer."""
+class AdversarialExample:
+    """A digit changed as little as possible so that the network predicts another class."""
 
     image: Images  # (28, 28)
-    answer: int
-    distance: float  # Euclidean; a pixel from black to white is 1
-    largest: float  # share of white by which the most changed pixel was changed
+    prediction: int
+    distance: float  # Euclidean; changing one pixel from black to white is 1
+    max_pixel_change: float  # in [0, 1]; 1 is from black to white
 
 
-def attribution(network: nn.Sequential, image: Images, digit: int) -> Floats:
-    """Which pixels spoke for that digit (above 0) and which against: integrated gradients of its logit from black.
+def integrated_gradients(network: nn.Sequential, image: Images, digit: int) -> Floats:
+    """Attribute the logit of a class to the pixels, by integrated gradients from a black image.
 
-    Their sum is the logit's rise from an empty picture to this one (Sundararajan, Taly and Yan 2017).
+    Their sum is how much the logit rises from the black image to this one (Sundararajan, Taly and Yan 2017).
 
     Returns:
-        float32 (28, 28), in logits.
+        float32 (28, 28), in logits: above 0 where a pixel is evidence for the digit, below 0 where it is against.
     """
     network.eval()
-    whole = as_input(image[None], _device(network))
-    shares = ((torch.arange(STEPS, device=whole.device) + 0.5) / STEPS).reshape(-1, 1, 1, 1)
-    path = (shares * whole).requires_grad_()
-    (slope,) = torch.autograd.grad(network(path)[:, digit].sum(), path)
-    return np.asarray((whole[0, 0] * slope.mean(0)[0]).cpu())
+    target = as_input(image[None], _device(network))
+    fractions = ((torch.arange(INTEGRATION_STEPS, device=target.device) + 0.5) / INTEGRATION_STEPS).reshape(-1, 1, 1, 1)
+    path = (fractions * target).requires_grad_()
+    (gradients,) = torch.autograd.grad(network(path)[:, digit].sum(), path)
+    return np.asarray((target[0, 0] * gradients.mean(0)[0]).cpu())
 
 
-def smallest_change(network: nn.Sequential, image: Images) -> Flip | None:
-    """A small change that flips the answer: step by step across the nearest boundary, were the network linear.
+def deepfool(network: nn.Sequential, image: Images) -> AdversarialExample | None:
+    """Find a small change that makes the network predict another class.
 
-    That is DeepFool (Moosavi-Dezfooli, Fawzi and Frossard 2016), kept within black and white. None where it finds none.
+    DeepFool (Moosavi-Dezfooli, Fawzi and Frossard 2016): step across the nearest decision boundary of the linearised
+    network until the prediction changes. Pixels stay between black and white.
+
+    Returns:
+        None if no change is found within MAX_DEEPFOOL_STEPS.
     """
     network.eval()
-    start = as_input(image[None], _device(network))
-    changed = start.clone()
+    original = as_input(image[None], _device(network))
+    changed = original.clone()
     with torch.no_grad():
-        answer = int(network(start).argmax())
-    for _ in range(MOST_STEPS):
-        changed = (changed + _to_the_boundary(network, changed, answer)).clamp(0, 1)
+        original_prediction = int(network(original).argmax())
+    for _ in range(MAX_DEEPFOOL_STEPS):
+        changed = (changed + _step_to_boundary(network, changed, original_prediction)).clamp(0, 1)
         with torch.no_grad():
-            other = int(network(changed).argmax())
-        if other != answer:
-            change = (changed - start).flatten()
-            picture = (changed[0, 0] * WHITE).round().to(torch.uint8)
-            return Flip(np.asarray(picture.cpu()), other, float(change.norm()), float(change.abs().max()))
+            prediction = int(network(changed).argmax())
+        if prediction != original_prediction:
+            change = (changed - original).flatten()
+            pixels = (changed[0, 0] * WHITE).round().to(torch.uint8)
+            return AdversarialExample(
+                np.asarray(pixels.cpu()), prediction, float(change.norm()), float(change.abs().max())
+            )
     return None
 
 
-def _to_the_boundary(network: nn.Sequential, digits: torch.Tensor, answer: int) -> torch.Tensor:
-    """The step that would make the nearest other class as likely as the answer."""
-    digits = digits.detach().requires_grad_()
-    logits = network(digits)[0]
-    slopes = torch.stack([torch.autograd.grad(logit, digits, retain_graph=True)[0] for logit in logits])
-    gaps, ways = (logits[answer] - logits).detach(), slopes - slopes[answer]
-    lengths = ways.flatten(1).norm(dim=1).clamp_min(1e-9)
-    distances = gaps / lengths
-    distances[answer] = torch.inf
+def _step_to_boundary(network: nn.Sequential, digit: torch.Tensor, prediction: int) -> torch.Tensor:
+    """The step after which the linearised network finds the nearest other class as likely as the predicted one."""
+    digit = digit.detach().requires_grad_()
+    logits = network(digit)[0]
+    gradients = torch.stack([torch.autograd.grad(logit, digit, retain_graph=True)[0] for logit in logits])
+    margins, directions = (logits[prediction] - logits).detach(), gradients - gradients[prediction]
+    norms = directions.flatten(1).norm(dim=1).clamp_min(1e-9)
+    distances = margins / norms
+    distances[prediction] = torch.inf
     nearest = int(distances.argmin())
-    far: torch.Tensor = BEYOND * (distances[nearest] + 1e-4) / lengths[nearest]
-    return far * ways[nearest]
+    length: torch.Tensor = OVERSHOOT * (distances[nearest] + 1e-4) / norms[nearest]
+    return length * directions[nearest]
 
 
-def filters(network: nn.Sequential) -> Floats:
-    """What the first layer looks for: float32 (filters, height, width)."""
+def first_layer_filters(network: nn.Sequential) -> Floats:
+    """The weights of the first convolution, float32 (filters, height, width)."""
     first = next(layer for layer in network if isinstance(layer, nn.Conv2d))
     return np.asarray(first.weight.detach()[:, 0].cpu())
 
 
 def feature_maps(network: nn.Sequential, image: Images) -> list[tuple[str, Floats]]:
-    """What each layer makes of a digit, in order: its name, and float32 (channels, height, width) or (units,)."""
+    """The name and output of each layer for one digit, in order: float32 (channels, height, width) or (units,)."""
     network.eval()
-    names, maps = [layer.name for layer in describe(network)], []
-    signal = as_input(image[None], _device(network))
+    names, outputs = [layer.name for layer in describe(network)], []
+    values = as_input(image[None], _device(network))
     with torch.inference_mode():
         for layer in unfused(network):
-            signal = layer(signal)
-            maps.append(np.asarray(signal[0].cpu()))
-    return list(zip(names, maps, strict=True))
+            values = layer(values)
+            outputs.append(np.asarray(values[0].cpu()))
+    return list(zip(names, outputs, strict=True))
 
 
-def hidden(network: nn.Sequential, images: Images) -> Floats:
-    """What the last hidden layer makes of digits: float32 (n, units)."""
+def last_hidden_activations(network: nn.Sequential, images: Images) -> Floats:
+    """The output of the last hidden layer for each digit, float32 (n, units)."""
     network.eval()
     device = _device(network)
     with torch.inference_mode():
-        parts = [
-            network[:-1](as_input(images[at : at + PREDICTION_BATCH_SIZE], device)).cpu()
-            for at in range(0, len(images), PREDICTION_BATCH_SIZE)
+        batches = [
+            network[:-1](as_input(images[start : start + PREDICTION_BATCH_SIZE], device)).cpu()
+            for start in range(0, len(images), PREDICTION_BATCH_SIZE)
         ]
-    return np.asarray(torch.cat(parts))
+    return np.asarray(torch.cat(batches))
 
 
-def nearest(vectors: Floats, among: Floats, count: int) -> npt.NDArray[np.int64]:
-    """For each of the vectors (n, units) the places of the nearest of the others (m, units): int64 (n, count)."""
-    distances = torch.cdist(torch.from_numpy(vectors), torch.from_numpy(among))
-    return np.asarray(distances.topk(min(count, len(among)), largest=False).indices)
+def nearest_neighbours(vectors: Floats, candidates: Floats, count: int) -> npt.NDArray[np.int64]:
+    """For each of the vectors (n, units), the indices of the nearest candidates (m, units), nearest first.
+
+    Returns:
+        int64 (n, count), or (n, m) if there are fewer candidates.
+    """
+    distances = torch.cdist(torch.from_numpy(vectors), torch.from_numpy(candidates))
+    return np.asarray(distances.topk(min(count, len(candidates)), largest=False).indices)
 
 
 def _device(network: nn.Sequential) -> torch.device:

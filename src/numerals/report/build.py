@@ -1,168 +1,224 @@
-"""A run, or several, -> one HTML file that needs nothing else. Its pages are in templates/.
-
-Knows nothing about how anything was trained; every figure on a page is one of the run folder's.
-"""
+"""Write the HTML report of a run, or a comparison of several. The pages are in templates/ and need no other file."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from numerals.article.device import keep_freed_memory
 from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
 from numerals.errors import InputError
 from numerals.files import storage_error, write_atomically
 from numerals.plots import figures, training_curves
-from numerals.report import explained, prose
-from numerals.report.prose import percent
-from numerals.report.robustness import DEFAULT_COUNT, cached_robustness, load_robustness
-from numerals.report.sections import augmented, layers, mistakes, one_digit, samples, trials
-from numerals.report.significance import Difference, compare, verdict
+from numerals.report import prose, sections
+from numerals.report.robustness import DEFAULT_COUNT, Robustness, cached_robustness, load_robustness
+from numerals.report.sections import (
+    AugmentedDigit,
+    ClassSamples,
+    CorruptionSection,
+    Explanation,
+    GalleryDigit,
+    LayerRow,
+)
+from numerals.report.significance import Difference, compare
 from numerals.runs.load import KeptRun, read_run
 from numerals.spec import CLASSES
 
-MOST_MISTAKES = 2000  # that are shown, the surest first: more would make the file heavier than 5 MB
-MOST_PARTED = 60  # digits shown of those that only one of two runs gets wrong
+MAX_MISTAKES = 2000  # shown in a report, most confident first: more would make the file larger than 5 MB
+MAX_DIFFERING_DIGITS = 60  # shown for each run of a comparison that alone gets them wrong
 
 
-def report(runs: Sequence[Path], out: Path | None = None, robustness: bool = False) -> Path:
-    """Write the page of one run, or of several side by side.
+@dataclass(frozen=True)
+class Curve:
+    """A figure with its title."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
+class RunPage:
+    """What templates/report.html shows, in the order of the page."""
+
+    run: KeptRun
+    test: dict[str, Any]  # the test metrics of metrics.json
+    recipe: list[str]  # paragraphs
+    samples: list[ClassSamples]
+    augmented: list[AugmentedDigit]
+    layers: list[LayerRow]
+    ending: str
+    curves: list[Curve]
+    curves_note: str
+    classes: tuple[str, ...]
+    reliability_diagram: str  # SVG
+    risk_curve: str  # SVG
+    mistakes: list[GalleryDigit]
+    disputed: list[GalleryDigit]
+    robustness: Robustness | None
+    corruptions: list[CorruptionSection]
+    explanation: Explanation
+
+
+@dataclass(frozen=True)
+class ComparisonPage:
+    """What templates/comparison.html shows."""
+
+    runs: list[KeptRun]
+    recipe_differences: list[tuple[str, list[Any]]]
+    curves: list[Curve]
+    comparisons: "list[Comparison]"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A run compared with the first one."""
+
+    other: KeptRun
+    difference: Difference
+    summary: str
+    only_wrong_in: list[tuple[KeptRun, int, list[GalleryDigit]]]  # run, how many digits, those that are shown
+
+
+def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bool = False) -> Path:
+    """Write the HTML report of one run, or compare several runs in one HTML file.
 
     Args:
-        runs: run folders, as `train` keeps them.
-        out: the file; by default report.html in the run's folder, or comparison.html in the first one's.
-        robustness: reckon it where the run has none yet; else it is shown only where it is kept.
+        runs: run folders of the article's network.
+        out: the file, ending in .html; by default report.html in the run folder, or comparison.html in the first one.
+        measure_robustness: measure the robustness of a single run if the run folder does not have it yet. A saved
+            one is always shown.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        RunError, RecipeError, DataError, InputError: a mistake in what was passed; nothing was written.
-        StorageError: the disk is full or refuses.
+        RunError, RecipeError, DataError, InputError: a run or `out` cannot be used; nothing is written.
+        StorageError: the disk is full or read-only.
     """
     keep_freed_memory()
-    read = [read_run(run) for run in runs]
-    if len({run.folder.resolve() for run in read}) < len(read):
-        raise InputError("the same run is named twice; a comparison needs different ones")
-    path = out or read[0].folder / ("report.html" if len(read) == 1 else "comparison.html")
+    loaded = [read_run(run) for run in runs]
+    if len({run.folder.resolve() for run in loaded}) < len(loaded):
+        raise InputError("the same run is given twice; compare different runs")
+    path = out or loaded[0].folder / ("report.html" if len(loaded) == 1 else "comparison.html")
     if path.suffix not in (".html", ".htm"):
-        raise InputError(f"--out {path}: a report's file ends in .html")
-    page = (
-        _render("report.html", _one(read[0], robustness)) if len(read) == 1 else _render("comparison.html", _many(read))
-    )
+        raise InputError(f"--out {path}: the name of a report must end in .html")
+    if len(loaded) == 1:
+        html = _render("report.html", _run_page(loaded[0], measure_robustness))
+    else:
+        html = _render("comparison.html", _comparison_page(loaded))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise storage_error(error, path.parent) from error
-    write_atomically(path, page.encode())
+    write_atomically(path, html.encode())
     return path
 
 
-def _render(template: str, facts: dict[str, Any]) -> str:
+def _render(template: str, page: RunPage | ComparisonPage) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("numerals.report")
     environment = Environment(
         loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters["percent"] = percent
+    environment.filters["percent"] = prose.percent
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    return environment.get_template(template).render(facts)
+    return environment.get_template(template).render(vars(page))
 
 
-def _one(run: KeptRun, robustness: bool) -> dict[str, Any]:
-    """All that the page of one run shows."""
-    tried = load_robustness(run.folder, run.metrics["weights_sha256"], run.dataset.test)
-    if tried is None and robustness:
-        tried = cached_robustness(
-            run.predict, run.dataset.test, DEFAULT_COUNT, run.metrics["weights_sha256"], run.folder
-        )
+def _run_page(run: KeptRun, measure_robustness: bool) -> RunPage:
+    weights_sha256 = run.metrics["weights_sha256"]
+    robustness = load_robustness(run.folder, weights_sha256, run.dataset.test)
+    if robustness is None and measure_robustness:
+        robustness = cached_robustness(run.predict, run.dataset.test, DEFAULT_COUNT, weights_sha256, run.folder)
     training = run.training()
-    shown = layers(run)
-    doubtful = disputed_indices(run.dataset.test[1])
-    return {
-        "run": run,
-        "test": run.test,
-        "recipe": prose.recipe_in_words(
-            run.recipe, len(training[0]), run.held_out, sum(each["parameters"] for each in shown)
+    layers = sections.layer_rows(run)
+    return RunPage(
+        run=run,
+        test=run.test,
+        recipe=prose.recipe_in_words(
+            run.recipe, len(training[0]), run.held_out, sum(layer.parameters for layer in layers)
         ),
-        "ending": prose.ending_in_words(run.metrics["ended"], run.history, run.metrics["best_epoch"], run.recipe),
-        "gap": training_curves.explain_gap(run.recipe).replace("\n", " "),
-        "samples": samples(run),
-        "augmented": augmented(run, training),
-        "layers": shown,
-        "curves": _curves(run),
-        "figures": _figures(run),
-        "mistakes": mistakes(run, run.mistakes)[:MOST_MISTAKES],
-        "disputed": [one_digit(run, place) for place in doubtful],
-        "robustness": tried,
-        "trials": trials(run, tried) if tried else [],
-        "explained": explained.explained(run, training),
-        "classes": CLASSES,
-    }
+        samples=sections.class_samples(run),
+        augmented=sections.augmented_digits(run, training),
+        layers=layers,
+        ending=prose.ending_in_words(run.metrics["ended"], run.history, run.metrics["best_epoch"], run.recipe),
+        curves=_training_curves(run),
+        curves_note=training_curves.explain_gap(run.recipe).replace("\n", " "),
+        classes=CLASSES,
+        reliability_diagram=_reliability_diagram(run),
+        risk_curve=_risk_curve(run),
+        mistakes=sections.gallery(run, sections.most_confident(run, run.mistakes)[:MAX_MISTAKES]),
+        disputed=sections.gallery(run, disputed_indices(run.dataset.test[1])),
+        robustness=robustness,
+        corruptions=sections.corruption_sections(run, robustness) if robustness else [],
+        explanation=sections.explanation(run, training),
+    )
 
 
-def _curves(run: KeptRun) -> list[str]:
-    rows, best = run.history, run.metrics["best_epoch"]
-    kept, fallen = rows[best - 1], figures.learning_rate_drops(rows)
-    fell = f"; the rate fell before epoch {', '.join(map(str, fallen))}" if fallen else ""
-    alts = [
-        f"Loss by epoch, training and validation. Validation loss ends at {rows[-1].val_loss:.4f}; epoch {best}, with "
-        f"{kept.val_loss:.4f}, is kept{fell}.",
-        f"Accuracy by epoch, training and validation. Epoch {best} has {kept.val_accuracy:.4f} in validation{fell}.",
-        f"Learning rate by epoch, from {rows[0].learning_rate:.2g} to {rows[-1].learning_rate:.2g}{fell}.",
-    ]
-    stopped = run.metrics["ended"] == "early"
+def _training_curves(run: KeptRun) -> list[Curve]:
+    history, best_epoch = run.history, run.metrics["best_epoch"]
+    best, drops = history[best_epoch - 1], figures.learning_rate_drops(history)
+    dropped = f" The learning rate was reduced before epoch {', '.join(map(str, drops))}." if drops else ""
+    loss = (
+        f"Training and validation loss by epoch. The last validation loss is {history[-1].val_loss:.4f}; the saved "
+        f"weights are those of epoch {best_epoch}, with {best.val_loss:.4f}.{dropped}"
+    )
+    accuracy = (
+        f"Training and validation accuracy by epoch. Epoch {best_epoch} has a validation accuracy of "
+        f"{best.val_accuracy:.4f}.{dropped}"
+    )
+    rate = f"Learning rate by epoch, from {history[0].learning_rate:.2g} to {history[-1].learning_rate:.2g}.{dropped}"
     return [
-        figures.history_curve(rows, "loss", best, alts[0]),
-        figures.history_curve(rows, "accuracy", best, alts[1]),
-        figures.learning_rate_curve(rows, stopped, alts[2]),
+        Curve("Loss", figures.history_curve(history, "loss", best_epoch, loss)),
+        Curve("Accuracy", figures.history_curve(history, "accuracy", best_epoch, accuracy)),
+        Curve("Learning rate", figures.learning_rate_curve(history, run.metrics["ended"] == "early", rate)),
     ]
 
 
-def _figures(run: KeptRun) -> dict[str, str]:
-    test = run.test
-    bins = [ReliabilityBin(**each) for each in test["reliability"]]
-    risks = test["risk_at_coverage"]
-    return {
-        "reliability": figures.reliability_diagram(
-            bins,
-            1 / CALIBRATION_BINS,
-            f"Share of right answers by confidence, in {len(bins)} bins, beside the diagonal.",
-        ),
-        "risk": figures.risk_coverage_curve(
-            risks,
-            f"Mistakes among the surest 95 % of the answers: {percent(risks[94])}; among all: {percent(risks[-1])}.",
-        ),
-    }
+def _reliability_diagram(run: KeptRun) -> str:
+    bins = [ReliabilityBin(**values) for values in run.test["reliability"]]
+    alt = f"Accuracy by confidence, in {len(bins)} bins, next to the diagonal."
+    return figures.reliability_diagram(bins, 1 / CALIBRATION_BINS, alt)
 
 
-def _many(runs: Sequence[KeptRun]) -> dict[str, Any]:
-    """All that a comparison shows."""
-    found = compare(runs)
+def _risk_curve(run: KeptRun) -> str:
+    risks = run.test["risk_at_coverage"]
+    alt = (
+        f"Share of mistakes among the most confident 95 % of the predictions: {prose.percent(risks[94])}; among all: "
+        f"{prose.percent(risks[-1])}."
+    )
+    return figures.risk_coverage_curve(risks, alt)
+
+
+def _comparison_page(runs: list[KeptRun]) -> ComparisonPage:
     histories = {f"{number}. {run.name}": run.history for number, run in enumerate(runs, 1)}
-    named = {"loss": "Training loss", "val_loss": "Validation loss", "val_accuracy": "Validation accuracy",
-             "learning_rate": "Learning rate"}  # fmt: skip
-    return {
-        "runs": runs,
-        "differences": prose.differences([run.recipe for run in runs]),
-        "curves": [
-            (title, figures.comparison_curves(histories, figure, f"{title} by epoch of {', '.join(histories)}."))
-            for figure, title in named.items()
-        ],
-        "verdicts": [
-            {
-                "other": other,
-                "says": verdict(runs[0], other, difference),
-                "noise": difference.is_noise,
-                "p": difference.p,
-                "counts": (len(difference.only_first), len(difference.only_other), difference.both),
-                "parted": _parted(runs[0], other, difference),
-            }
-            for other, difference in zip(runs[1:], found, strict=True)
-        ],
+    titles = {
+        "loss": "Training loss",
+        "val_loss": "Validation loss",
+        "val_accuracy": "Validation accuracy",
+        "learning_rate": "Learning rate",
     }
+    return ComparisonPage(
+        runs=runs,
+        recipe_differences=prose.recipe_differences([run.recipe for run in runs]),
+        curves=[
+            Curve(title, figures.comparison_curves(histories, metric, f"{title} by epoch of {', '.join(histories)}."))
+            for metric, title in titles.items()
+        ],
+        comparisons=[
+            _comparison(runs[0], other, difference) for other, difference in zip(runs[1:], compare(runs), strict=True)
+        ],
+    )
 
 
-def _parted(first: KeptRun, other: KeptRun, difference: Difference) -> list[tuple[KeptRun, list[dict[str, Any]]]]:
-    """The digits that only one of two runs gets wrong, each under the run that does."""
-    places = ((first, difference.only_first), (other, difference.only_other))
-    return [(run, mistakes(run, np.asarray(mine))[:MOST_PARTED]) for run, mine in places]
+def _comparison(first: KeptRun, other: KeptRun, difference: Difference) -> Comparison:
+    return Comparison(
+        other=other,
+        difference=difference,
+        summary=prose.difference_in_words(first.name, other.name, difference),
+        only_wrong_in=[
+            (run, len(indices), sections.gallery(run, sections.most_confident(run, indices)[:MAX_DIFFERING_DIGITS]))
+            for run, indices in ((first, difference.only_first), (other, difference.only_other))
+        ],
+    )

@@ -1,123 +1,173 @@
-"""A recipe, and how a training with it went, in sentences. Knows nothing about pages.
-
-Each function gives paragraphs of plain text.
-"""
+"""Describe a recipe, the course of a training and a comparison in sentences, as plain text."""
 
 from collections.abc import Sequence
 from typing import Any
 
 from numerals.article.callbacks import Epoch
 from numerals.article.recipe import AugmentSettings, Recipe
+from numerals.report.significance import Difference
 
-ENDS = {
-    "early": "It stopped early, after epoch {last} of at most {most}, since the validation loss had ceased to fall.",
-    "all epochs": "It went through all of its {most} epochs.",
-    "interrupted": "It was interrupted after epoch {last} of at most {most}.",
+ENDINGS = {  # by metrics.json's "ended"
+    "early": "Training stopped early, after epoch {last} of at most {maximum}: the validation loss no longer improved.",
+    "all epochs": "Training ran for all {maximum} epochs.",
+    "interrupted": "Training was interrupted after epoch {last} of at most {maximum}.",
 }
 
 
-def percent(share: float, places: int = 2) -> str:
-    """0.9941 -> 99.41 %, with a space that does not break."""
-    return f"{100 * share:.{places}f}\N{NO-BREAK SPACE}%"
+def percent(fraction: float, decimals: int = 2) -> str:
+    """0.9941 -> 99.41 %, with a no-break space."""
+    return f"{100 * fraction:.{decimals}f}\N{NO-BREAK SPACE}%"
 
 
-def recipe_in_words(recipe: Recipe, learnt: int, held_out: int, parameters: int) -> list[str]:
-    """What is learnt from, what is done to it, the network, and how it learns."""
+def recipe_in_words(recipe: Recipe, training_count: int, validation_count: int, parameters: int) -> list[str]:
+    """Describe the data, the network and the optimizer, a paragraph each.
+
+    Args:
+        training_count, validation_count: digits that the network was trained and validated on.
+        parameters: of the network.
+    """
     return [
-        f"The network learnt from {learnt:,} digits. {held_out:,} more were held out: nothing was learnt from "
-        f"them, they show how it went. {augmentation_in_words(recipe.augment)}",
+        f"The network was trained on {training_count:,} digits. Another {validation_count:,} were held out for "
+        f"validation, to measure progress after each epoch. {augmentation_in_words(recipe.augment)}",
         _network(recipe, parameters),
-        _learning(recipe),
+        _optimization(recipe),
     ]
 
 
 def augmentation_in_words(augment: AugmentSettings) -> str:
-    """What happens to each training digit, anew in each epoch."""
+    """Describe how training digits are changed at random."""
     changes = [
         text
         for amount, text in (
-            (augment.rotation, f"turned by up to {augment.rotation:g}° either way"),
+            (augment.rotation, f"rotated by up to {augment.rotation:g}° either way"),
             (augment.zoom, f"zoomed by up to {percent(augment.zoom, 0)}"),
-            (augment.width_shift, f"moved across by up to {percent(augment.width_shift, 0)} of its width"),
+            (augment.width_shift, f"moved left or right by up to {percent(augment.width_shift, 0)} of its width"),
             (augment.height_shift, f"moved up or down by up to {percent(augment.height_shift, 0)} of its height"),
         )
         if amount
     ]
     if not changes:
-        return "They were learnt as they are: this recipe has no augmentation."
-    return f"In each epoch every one of them was {_listed(changes)}, drawn anew, so that none was seen twice alike."
+        return "Training digits were not changed: this recipe has no augmentation."
+    return (
+        f"In each epoch every training digit was {_listed(changes)}, by new random amounts, so that the network never "
+        "saw the same picture twice."
+    )
 
 
 def ending_in_words(ended: str, history: Sequence[Epoch], best_epoch: int, recipe: Recipe) -> str:
-    """When it ended, why, and which weights are kept."""
-    how = ENDS.get(ended, ENDS["all epochs"]).format(last=len(history), most=recipe.epochs)
+    """Say when and why training ended, and which epoch's weights were saved."""
+    ending = ENDINGS.get(ended, ENDINGS["all epochs"]).format(last=len(history), maximum=recipe.epochs)
     if recipe.epochs == 1:
-        how = "There was one epoch."
-    return f"{how} The weights of epoch {best_epoch} are kept."
+        ending = "Training ran for one epoch."
+    return f"{ending} The saved weights are those of epoch {best_epoch}."
 
 
 def _network(recipe: Recipe, parameters: int) -> str:
     model = recipe.model
-    many = len(model.convolutions) > 1
+    several = len(model.convolutions) > 1
     filters = _listed([str(filters) for filters in model.convolutions])
-    layers = "Convolutions of" if many else "A convolution of"
-    look = "look" if many else "looks"
     kernels = _listed([f"{side}×{side}" for side in dict.fromkeys(model.kernel)])
-    pools = [pool for _, _, pool in model.blocks()]
-    numbers = [str(number) for number, pool in enumerate(pools, 1) if pool > 1]
-    if len(numbers) == len(pools):
-        after = "each of them" if many else "it"
-    else:
-        after = f"number {_listed(numbers)}" if numbers else ""
+    text = (
+        f"{'Convolutions' if several else 'A convolution'} with {filters} filters of {kernels} pixels "
+        f"{'look' if several else 'looks'} for shapes; {_pooling([pool for _, _, pool in model.blocks()])}"
+        f"{', and batch normalisation keeps the values in a stable range' if model.batch_norm else ''}. "
+        f"A dense layer of {model.dense} units combines them, and the output layer names the digit. "
+    )
+    if model.dropout:
+        text += (
+            f"In each training step dropout silences {percent(model.dropout, 0)} of these units, so that the network "
+            "relies on none of them. "
+        )
+    return f"{text}It has {parameters:,} parameters."
+
+
+def _pooling(pools: Sequence[int]) -> str:
+    """Which convolutions are followed by max pooling, given the side of the pool after each; 1 is no pooling."""
     sides = [f"{side}×{side}" for side in dict.fromkeys(pools) if side > 1]
-    pooled = f"after {after} the strongest of {_listed(sides)} neighbours is kept" if sides else "all of it is kept"
-    norm = " and batch normalisation keeps numbers in bounds" if model.batch_norm else ""
-    dropped = (
-        f"In training {percent(model.dropout, 0)} of those units are silenced in each step, so that none is relied on. "
-    )
-    return (
-        f"{layers} {filters} filters, {kernels} pixels large, {look} for shapes; {pooled}{norm}. "
-        f"A layer of {model.dense} units weighs what was found, and the last one names the digit. "
-        f"{dropped if model.dropout else ''}{parameters:,} parameters in all."
-    )
+    if not sides:
+        return "there is no pooling"
+    pooled = [str(number) for number, pool in enumerate(pools, 1) if pool > 1]
+    if len(pooled) < len(pools):
+        where = f"after convolution{'s' if len(pooled) > 1 else ''} {_listed(pooled)}"
+    else:
+        where = "after each of them" if len(pools) > 1 else "after it"
+    return f"{where} max pooling keeps the largest of {_listed(sides)} neighbours"
 
 
-def _learning(recipe: Recipe) -> str:
+def _optimization(recipe: Recipe) -> str:
     optimizer, plateau = recipe.optimizer, recipe.plateau
-    most = _count(recipe.epochs, "epoch")
-    text = f"Adam changed the weights after every {recipe.batch_size} digits, for at most {most}, "
+    epochs = "one epoch" if recipe.epochs == 1 else f"at most {recipe.epochs} epochs"
+    sentences = [f"Adam updated the weights after every batch of {recipe.batch_size} digits, for {epochs}."]
     if recipe.schedule.kind == "one-cycle":
-        text += (
-            f"with a learning rate that rose to {optimizer.learning_rate:g} over the first "
-            f"{percent(recipe.schedule.warmup, 0)} of the steps and fell to nothing by the last. "
+        sentences.append(
+            f"The learning rate rose to {optimizer.learning_rate:g} over the first "
+            f"{percent(recipe.schedule.warmup, 0)} of the steps and fell to zero by the last one."
         )
     else:
-        text += (
-            f"with a learning rate of {optimizer.learning_rate:g}. After {_count(plateau.patience, 'epoch')} without "
-            f"gain in validation loss the rate was multiplied by {plateau.factor:g}; after "
-            f"{recipe.early_stopping.patience} training was to stop. "
+        sentences.append(
+            f"The learning rate started at {optimizer.learning_rate:g} and was multiplied by {plateau.factor:g} "
+            f"whenever the validation loss had not improved for {_count(plateau.patience, 'epoch')}. Training was set "
+            f"to stop after {_count(recipe.early_stopping.patience, 'epoch')} without improvement."
         )
-    text += f"Labels were smoothed by {percent(recipe.label_smoothing, 0)}. " if recipe.label_smoothing else ""
-    text += f"Weight decay was {optimizer.weight_decay:g}. " if optimizer.weight_decay else ""
-    return text.strip()
+    if recipe.label_smoothing:
+        sentences.append(f"Labels were smoothed by {percent(recipe.label_smoothing, 0)}.")
+    if optimizer.weight_decay:
+        sentences.append(f"Weight decay was {optimizer.weight_decay:g}.")
+    return " ".join(sentences)
 
 
-def differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[Any]]]:
-    """The keys in which recipes differ, and each one's value, in the order of a recipe file."""
+def recipe_differences(recipes: Sequence[Recipe]) -> list[tuple[str, list[Any]]]:
+    """The keys in which recipes differ, as "optimizer.learning_rate", and the value of each recipe.
+
+    In the order of a recipe file; the name is left out.
+    """
     flat = [_flat(recipe.model_dump(mode="json"), "") for recipe in recipes]
     rows = [(key, [each[key] for each in flat]) for key in flat[0] if key != "name"]
     return [(key, values) for key, values in rows if any(value != values[0] for value in values)]
 
 
 def _flat(table: dict[str, Any], prefix: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for key, value in table.items():
-        found |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def difference_in_words(first: str, other: str, difference: Difference) -> str:
+    """Say whether one of two runs is better than the other.
+
+    Args:
+        first, other: names of the runs.
+    """
+    only_first, only_other = len(difference.only_first), len(difference.only_other)
+    if not only_first + only_other:
+        return f"Both runs get the same {_count(difference.both, 'digit')} wrong: there is no difference."
+    counts = (
+        f"Both runs get {_count(difference.both, 'digit')} wrong; {first} alone gets {only_first:,} more wrong, and "
+        f"{other} alone {only_other:,}. If both runs were equally good, a split at least as uneven as {only_first:,} "
+        f"to {only_other:,} would occur {_frequency(difference.p_value)}."
+    )
+    if difference.is_noise:
+        return f"{counts} The difference is within noise: neither run is shown to be better."
+    better = first if only_first < only_other else other
+    return (
+        f"{counts} The difference is more than noise: {better} is better on these digits. To compare the recipes, "
+        "train each with several seeds."
+    )
+
+
+def _frequency(p_value: float) -> str:
+    """A probability in everyday words, such as "12 times in 100"."""
+    if p_value >= 0.995:
+        return "nearly always"
+    if p_value >= 0.01:
+        percentage = round(100 * p_value)
+        return "once in 100 times" if percentage == 1 else f"{percentage} times in 100"
+    return f"{round(1000 * p_value)} times in 1,000" if p_value >= 0.0015 else "at most once in 1,000 times"
 
 
 def _count(number: int, noun: str) -> str:
-    return f"one {noun}" if number == 1 else f"{number} {noun}s"
+    return f"one {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _listed(items: Sequence[str]) -> str:

@@ -1,26 +1,26 @@
-// Sorts and filters the mistakes; without it all of them are there, the surest first.
+// Sort and filter the mistakes. Without JavaScript all of them are shown, most confident first.
 const list = document.querySelector("#all-mistakes");
 if (list) {
   const cards = [...list.children];
-  const [order, truth, answer] = ["order", "truth", "answer"].map((id) => document.getElementById(id));
+  const [order, label, prediction] = ["order", "label", "prediction"].map((id) => document.getElementById(id));
   const number = (card, key) => Number(card.dataset[key]);
   const orders = {
-    surest: (a, b) => number(b, "confidence") - number(a, "confidence"),
-    doubtful: (a, b) => number(a, "confidence") - number(b, "confidence"),
-    unlikely: (a, b) => number(a, "share") - number(b, "share"),
-    truth: (a, b) => number(a, "truth") - number(b, "truth"),
-    answer: (a, b) => number(a, "answer") - number(b, "answer"),
-    place: (a, b) => number(a, "place") - number(b, "place"),
+    "most-confident": (a, b) => number(b, "confidence") - number(a, "confidence"),
+    "least-confident": (a, b) => number(a, "confidence") - number(b, "confidence"),
+    "label-probability": (a, b) => number(a, "labelProbability") - number(b, "labelProbability"),
+    label: (a, b) => number(a, "label") - number(b, "label"),
+    prediction: (a, b) => number(a, "prediction") - number(b, "prediction"),
+    index: (a, b) => number(a, "index") - number(b, "index"),
   };
-  const show = () => {
+  const update = () => {
     list.append(...[...cards].sort(orders[order.value]));
     for (const card of cards) {
-      card.hidden = [truth, answer].some((chosen) => chosen.value && card.dataset[chosen.id] !== chosen.value);
+      card.hidden = [label, prediction].some((filter) => filter.value && card.dataset[filter.id] !== filter.value);
     }
-    const shown = cards.filter((card) => !card.hidden).length;
-    document.getElementById("shown").value = `${shown} of ${cards.length} shown`;
+    const visible = cards.filter((card) => !card.hidden).length;
+    document.getElementById("visible-count").value = `${visible} of ${cards.length}`;
   };
-  for (const control of [order, truth, answer]) control.addEventListener("change", show);
+  for (const control of [order, label, prediction]) control.addEventListener("change", update);
   document.querySelector(".controls").hidden = false;
-  show();
+  update();
 }
