@@ -323,4 +323,4 @@ def _assert_sorts_and_filters(page: Page, run: KeptRun) -> None:
     page.select_option("#prediction", str(prediction))
     left = {at for at in run.mistakes if (labels[at], run.answers[at]) == (label, prediction)}
     assert set(indices()) == left
-    assert page.locator("#visible-count").inner_text() == f"{len(left)} of {len(run.mistakes)}"
+    assert page.locator("#visible-count").inner_text() == f"{len(left)} of {len(run.mistakes)} mistakes"

@@ -132,7 +132,7 @@ def _warp(images: Images, matrices: npt.NDArray[np.float64], offsets: npt.NDArra
 CORRUPTIONS = {
     corruption.name: corruption
     for corruption in (
-        Corruption("noise", "pixels turned black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
+        Corruption("noise", "random pixels set to black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),
         Corruption("blur", "out of focus", "{:g} px", (0.6, 1.0, 1.4, 1.8, 2.2), blur),
         Corruption("rotation", "rotated left or right", "{:g}°", (10, 20, 30, 40, 50), rotate, ("rotation",)),
         Corruption("shear", "slanted left or right", "{:.0%}", (0.2, 0.4, 0.6, 0.8, 1.0), shear),
@@ -140,9 +140,9 @@ CORRUPTIONS = {
         Corruption(
             "shift", "moved across and down", "{:g} px", (2, 3, 4, 5, 6), shift, ("width_shift", "height_shift")
         ),
-        Corruption("brightness", "white added everywhere", "{:.0%}", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
+        Corruption("brightness", "background turned grey", "{:.0%}", (0.1, 0.2, 0.3, 0.4, 0.5), brighten),
         Corruption("contrast", "contrast reduced to this share", "{:.0%}", (0.6, 0.45, 0.3, 0.2, 0.1), reduce_contrast),
-        Corruption("lines", "white lines drawn across", "{:g}", (1, 2, 3, 4, 5), draw_lines),
-        Corruption("occlusion", "a black square covers part of it", "{:g} px", (4, 6, 8, 10, 12), occlude),
+        Corruption("lines", "lines drawn across the digit", "{:g}", (1, 2, 3, 4, 5), draw_lines),
+        Corruption("occlusion", "a blank square covers part of it", "{:g} px", (4, 6, 8, 10, 12), occlude),
     )
 }

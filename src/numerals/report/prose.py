@@ -78,7 +78,7 @@ def _network(recipe: Recipe, parameters: int) -> str:
             f"In each training step dropout silences {percent(model.dropout, 0)} of these units, so that the network "
             "relies on none of them. "
         )
-    return f"{text}It has {parameters:,} parameters."
+    return f"{text}The network has {parameters:,} parameters."
 
 
 def _pooling(pools: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ if (list) {
       card.hidden = [label, prediction].some((filter) => filter.value && card.dataset[filter.id] !== filter.value);
     }
     const visible = cards.filter((card) => !card.hidden).length;
-    document.getElementById("visible-count").value = `${visible} of ${cards.length}`;
+    document.getElementById("visible-count").value = `${visible} of ${cards.length} mistakes`;
   };
   for (const control of [order, label, prediction]) control.addEventListener("change", update);
   document.querySelector(".controls").hidden = false;
