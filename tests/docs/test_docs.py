@@ -10,6 +10,7 @@ from packaging.version import Version
 
 from benchmarks import table
 from numerals.article.recipe import Recipe
+from tests.helpers.architecture import PACKAGES
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
@@ -38,9 +39,25 @@ def test_the_recorded_accuracy_of_the_article_reaches_its_goals() -> None:
 
 
 def test_design_names_every_module() -> None:
+    """The map has a line for every module, below its package, and none for a module that does not exist."""
+    lines = re.findall(r"^ {6}( {2})?([\w/]+(?:\.py)?) {2,}\S", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    package, mapped = "", []
+    for indent, name in lines:
+        package = package if indent else name if name.endswith("/") else ""
+        mapped += [package + name] if name.endswith(".py") else []
+    source = ROOT / "src" / "numerals"
+    modules = [path.relative_to(source).as_posix() for path in source.rglob("*.py") if path.stat().st_size]
+    assert {"missing": set(modules) - set(mapped), "stale": set(mapped) - set(modules)} == {
+        "missing": set(),
+        "stale": set(),
+    }
+    assert len(mapped) == len(set(mapped))
+
+
+def test_the_map_of_the_design_is_in_import_order() -> None:
     design = (ROOT / "docs" / "design.md").read_text()
-    modules = [path.name for path in (ROOT / "src" / "numerals").rglob("*.py") if path.name != "__init__.py"]
-    assert [name for name in modules if name not in design] == []
+    packages = [name for name in re.findall(r"^ {6}(\w+)(?:/|\.py) ", design, re.MULTILINE) if name in PACKAGES]
+    assert packages == [package for package in PACKAGES if package in packages] and len(packages) > 15
 
 
 def test_every_promise_names_tests_that_exist() -> None:
