@@ -1,4 +1,4 @@
-"""The network against a Keras model of the article's layers."""
+"""model.py and ops/layers.py: the network against a Keras model of the article's layers."""
 
 import copy
 import functools
@@ -20,7 +20,7 @@ from numerals.article.recipe import Recipe
 from numerals.errors import RecipeError
 from numerals.ops import fused, layers
 from numerals.ops.layers import ReluBatchNormPool, unfused
-from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_ours, keras, mnist
+from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_state_dict, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -51,33 +51,32 @@ def test_layers_shapes_and_parameters() -> None:
     peer = article_network()
     assert sum(layer.parameters for layer in layers) == peer.count_params() == 225_418
     assert sum(layer.trained for layer in layers) == sum(int(np.prod(w.shape)) for w in peer.trainable_weights)
-    plain = [layer for layer in layers if layer.name != "ReLU"]  # Keras has it inside of the layer before
+    plain = [layer for layer in layers if layer.name != "ReLU"]  # in Keras ReLU is part of the layer before
     assert [(layer.output, layer.parameters) for layer in plain] == [
         (tuple(layer.output.shape[1:]), layer.count_params()) for layer in peer.layers
     ]
 
 
-def test_same_answers_as_keras_with_the_same_weights() -> None:
+def test_keras_gives_the_same_probabilities_with_the_same_weights() -> None:
     keras.utils.set_random_seed(0)
-    chance, peer = np.random.default_rng(0), article_network()
+    generator, peer = np.random.default_rng(0), article_network()
     weights = []
     for variable in peer.weights:
-        drawn = variable.value.detach().numpy()
+        value = variable.value.detach().numpy()
         if variable.name in ("moving_variance", "gamma"):
-            drawn = chance.uniform(0.3, 2, drawn.shape)
-        elif drawn.ndim == 1:  # biases, beta, moving means
-            drawn = chance.normal(0, 0.2, drawn.shape)
-        elif drawn.shape[-1] == 10:  # so that the answers are not all the same
-            drawn = drawn * 4
-        weights.append(drawn.astype(np.float32))
+            value = generator.uniform(0.3, 2, value.shape)
+        elif value.ndim == 1:  # biases, beta, moving means
+            value = generator.normal(0, 0.2, value.shape)
+        elif value.shape[-1] == 10:  # so that the answers depend on the digit
+            value = value * 4
+        weights.append(value.astype(np.float32))
     peer.set_weights(weights)
     network = network_of()
-    network.load_state_dict(as_ours(peer.get_weights(), network), strict=False)
+    network.load_state_dict(as_state_dict(peer.get_weights(), network), strict=False)
     images = mnist().test[0][:500]
-    theirs = peer.predict(images[..., None].astype(np.float32) / 255, verbose=0)
-    answers = model.predictor(network)(images)
-    assert theirs.std(axis=0).max() > 0.02, "the answers should depend on the digit"
-    assert np.abs(answers - theirs).max() < 1e-5
+    expected = peer.predict(images[..., None].astype(np.float32) / 255, verbose=0)
+    assert expected.std(axis=0).max() > 0.02, "the probabilities do not depend on the digit"
+    assert np.abs(model.predictor(network)(images) - expected).max() < 1e-5
 
 
 def test_training_uses_the_fused_kernels_and_agrees_with_plain_layers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +225,7 @@ class PlainBatchNorm(nn.BatchNorm2d):
         return normalised
 
 
-def test_batch_norm_has_kerases_defaults() -> None:
+def test_batch_norm_has_the_defaults_of_keras() -> None:
     peer = keras.layers.BatchNormalization()
     norms = [layer for layer in network_of() if isinstance(layer, nn.BatchNorm2d)]
     assert len(norms) == 2
@@ -234,55 +233,55 @@ def test_batch_norm_has_kerases_defaults() -> None:
         assert norm.momentum == pytest.approx(1 - peer.momentum) and norm.eps == peer.epsilon
 
 
-def test_initial_weights_are_distributed_as_kerases() -> None:
+def test_initial_weights_are_distributed_as_in_keras() -> None:
     keras.utils.set_random_seed(0)
     network, peer = network_of(), article_network()
-    theirs = as_ours(peer.get_weights(), network)
+    peer_weights = as_state_dict(peer.get_weights(), network)
     for name, values in network.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
-        mine, other = values.numpy().ravel(), theirs[name].numpy().ravel()
-        assert mine.dtype == np.float32
+        actual, expected = values.numpy().ravel(), peer_weights[name].numpy().ravel()
+        assert actual.dtype == np.float32
         if values.ndim == 1:  # biases, beta, moving means: 0; gamma, moving variances: 1
-            assert (mine == other).all() and set(mine) <= {0, 1}, name
+            assert (actual == expected).all() and set(actual) <= {0, 1}, name
             continue
         receptive = int(np.prod(values.shape[2:]))
         bound = np.sqrt(6 / (receptive * (values.shape[0] + values.shape[1])))
-        assert 0.97 * bound < np.abs(mine).max() <= bound * (1 + 1e-6)
-        assert 0.97 * bound < np.abs(other).max() <= bound * (1 + 1e-6)
-        assert stats.kstest(mine, "uniform", (-bound, 2 * bound)).pvalue > 1e-3, name
+        assert 0.97 * bound < np.abs(actual).max() <= bound * (1 + 1e-6)
+        assert 0.97 * bound < np.abs(expected).max() <= bound * (1 + 1e-6)
+        assert stats.kstest(actual, "uniform", (-bound, 2 * bound)).pvalue > 1e-3, name
 
 
-def test_initial_weights_come_from_torchs_generator() -> None:
+def test_initial_weights_come_from_pytorchs_generator() -> None:
     first, same, other = (network_of(seed).state_dict()["0.weight"].numpy() for seed in (1, 1, 2))
     assert np.array_equal(first, same) and not np.array_equal(first, other)
 
 
-def test_too_many_convolutions_are_refused() -> None:
-    many = ARTICLE.change(model={"convolutions": (8, 8, 8, 8)})
+def test_too_many_convolutions_are_an_error() -> None:
+    too_many = ARTICLE.change(model={"convolutions": (8, 8, 8, 8)})
     with pytest.raises(RecipeError, match=r"convolutions = \[8, 8, 8, 8\].*28 pixels") as caught:
-        model.build(many.model)
+        model.build(too_many.model)
     assert "\n" not in str(caught.value)
     model.build(ARTICLE.change(model={"convolutions": (8, 8, 8)}).model)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1001])
 @pytest.mark.parametrize("training", [True, False])
-def test_predictor_answers_any_number_and_leaves_the_mode(count: int, training: bool) -> None:
+def test_predictor_takes_any_number_of_digits_and_keeps_the_mode(count: int, training: bool) -> None:
     network = network_of().train(training)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     images = mnist().test[0][:count]
-    answers = model.predictor(network)(images)
+    probabilities = model.predictor(network)(images)
     assert network.training is training and all(layer.training is training for layer in network)
-    assert answers.shape == (count, 10) and answers.dtype == np.float32
-    assert np.allclose(answers.sum(1), 1, atol=1e-5)
+    assert probabilities.shape == (count, 10) and probabilities.dtype == np.float32
+    assert np.allclose(probabilities.sum(1), 1, atol=1e-5)
     assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
     if count:
         alone = model.predictor(network)(images[-1:])
-        assert np.allclose(answers[-1:], alone, atol=1e-6), "no digit depends on its neighbours"
+        assert np.allclose(probabilities[-1:], alone, atol=1e-6), "a digit depends on its neighbours"
 
 
-def test_describing_leaves_the_network_as_it_was() -> None:
+def test_describe_does_not_change_the_network() -> None:
     network = network_of().train()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     model.describe(network)
@@ -297,8 +296,8 @@ def test_input_is_scaled_and_has_its_channel() -> None:
     assert np.array_equal(signal[0, 0].numpy(), images[0].astype(np.float32) / np.float32(255))
 
 
-def test_kernel_and_pool_may_differ_from_convolution_to_convolution(tmp_path: Path) -> None:
-    path = tmp_path / "own.toml"
+def test_kernel_and_pool_can_differ_between_convolutions(tmp_path: Path) -> None:
+    path = tmp_path / "custom.toml"
     path.write_text("[model]\nconvolutions = [8, 16, 24]\nkernel = [5, 3, 3]\npool = [2, 1, 2]\n")
     recipe = Recipe.load(path)
     layers = {layer.name: layer.output for layer in model.describe(model.build(recipe.model))}

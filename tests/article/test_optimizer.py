@@ -1,4 +1,4 @@
-"""Adam against Keras's Adam: one tensor, and five steps of the real loop."""
+"""KerasAdam against Keras's Adam: on one tensor, and in five steps of the training loop."""
 
 from pathlib import Path
 
@@ -14,7 +14,15 @@ from numerals.article.optimizer import KerasAdam
 from numerals.runs.checkpoint import Checkpoints, about
 from numerals.runs.folder import RunFolder
 from numerals.runs.train import fit
-from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras, as_ours, keras, mnist
+from tests.helpers.keras_peer import (
+    ARTICLE,
+    KERAS_WARNS,
+    article_network,
+    as_keras_weights,
+    as_state_dict,
+    keras,
+    mnist,
+)
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -23,13 +31,13 @@ STEPS = 5
 
 
 def gradients(size: float) -> npt.NDArray[np.float32]:
-    """(STEPS, 40), of both signs, around `size`."""
-    chance = np.random.default_rng(0)
-    drawn = size * chance.uniform(0.2, 2, (STEPS, 40)) * chance.choice([-1, 1], 40)
-    return np.asarray(drawn, np.float32)
+    """float32 (STEPS, 40), of both signs, of about this size."""
+    generator = np.random.default_rng(0)
+    values = size * generator.uniform(0.2, 2, (STEPS, 40)) * generator.choice([-1, 1], 40)
+    return np.asarray(values, np.float32)
 
 
-def walk_of_torch(
+def take_steps(
     optimizer: KerasAdam | torch.optim.Optimizer, weight: nn.Parameter, slopes: npt.NDArray[np.float32]
 ) -> None:
     for slope in slopes:
@@ -47,17 +55,17 @@ class OneTensor(nn.Module):
 def test_epsilon_is_where_keras_has_it(size: float) -> None:
     slopes = gradients(size)
     network, plain = OneTensor(), OneTensor()
-    walk_of_torch(KerasAdam(network, ARTICLE.optimizer), network.weight, slopes)
-    walk_of_torch(torch.optim.Adam(plain.parameters(), lr=1e-3, eps=1e-7), plain.weight, slopes)
+    take_steps(KerasAdam(network, ARTICLE.optimizer), network.weight, slopes)
+    take_steps(torch.optim.Adam(plain.parameters(), lr=1e-3, eps=1e-7), plain.weight, slopes)
     variable, peer = keras.Variable(np.zeros(40, np.float32)), keras.optimizers.Adam()
     assert float(peer.learning_rate.value) == pytest.approx(1e-3) and peer.epsilon == 1e-7
     for slope in slopes:
         peer.apply([torch.from_numpy(slope)], [variable])
-    theirs = np.asarray(variable.value.detach())
-    assert np.abs(network.weight.detach().numpy() - theirs).max() <= 2e-5 * np.abs(theirs).max()
+    expected = np.asarray(variable.value.detach())
+    assert np.abs(network.weight.detach().numpy() - expected).max() <= 2e-5 * np.abs(expected).max()
     if size == 1e-7:
-        off = np.abs(plain.weight.detach().numpy() - theirs)
-        assert off.max() > 1e-3, "torch's own Adam must differ here, or this test shows nothing"
+        difference = np.abs(plain.weight.detach().numpy() - expected)
+        assert difference.max() > 1e-3, "torch.optim.Adam must differ here, or this test proves nothing"
 
 
 def test_learning_rate_can_be_changed_between_steps() -> None:
@@ -69,14 +77,14 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
         rate = 1e-3 if step < 2 else 1e-4
         optimizer.learning_rate, peer.learning_rate = rate, rate
         assert optimizer.learning_rate == rate
-        walk_of_torch(optimizer, network.weight, slope[None])
+        take_steps(optimizer, network.weight, slope[None])
         peer.apply([torch.from_numpy(slope)], [variable])
-    theirs = np.asarray(variable.value.detach())
-    assert np.abs(network.weight.detach().numpy() - theirs).max() <= 2e-5 * np.abs(theirs).max()
+    expected = np.asarray(variable.value.detach())
+    assert np.abs(network.weight.detach().numpy() - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
-def test_five_steps_of_the_loop_end_with_kerases_weights(tmp_path: Path) -> None:
-    """Augmented digits, the last batch smaller than the others; all weights and BatchNorm's moving statistics."""
+def test_five_steps_of_the_loop_end_with_the_weights_of_keras(tmp_path: Path) -> None:
+    """On augmented digits with a smaller last batch; compares all weights and BatchNorm's moving statistics."""
     recipe = ARTICLE.change(epochs=1, precision="float32", model={"dropout": 0.0}, tensorboard={"enabled": False})
     images, labels = mnist().train
     training, validation = (images[:144], labels[:144]), (images[144:200], labels[144:200])
@@ -84,8 +92,8 @@ def test_five_steps_of_the_loop_end_with_kerases_weights(tmp_path: Path) -> None
         torch.manual_seed(7)
         network = model.build(recipe.model)
         peer = article_network(dropout=0.0)
-        peer.set_weights(as_keras(network))
-        before = [value.copy() for value in as_keras(network)]
+        peer.set_weights(as_keras_weights(network))
+        before = [value.copy() for value in as_keras_weights(network)]
         fit(
             network,
             recipe,
@@ -100,7 +108,7 @@ def test_five_steps_of_the_loop_end_with_kerases_weights(tmp_path: Path) -> None
     for digits, truth in fed:
         peer.train_on_batch(digits.permute(0, 2, 3, 1).numpy(), np.eye(10, dtype=np.float32)[truth.numpy()])
     ours = {name: value.numpy() for name, value in network.state_dict().items()}
-    theirs = as_ours(peer.get_weights(), network)
-    assert max(np.abs(one - two).max() for one, two in zip(as_keras(network), before, strict=True)) > 1e-3
+    theirs = as_state_dict(peer.get_weights(), network)
+    assert max(np.abs(one - two).max() for one, two in zip(as_keras_weights(network), before, strict=True)) > 1e-3
     for name, value in theirs.items():
         assert np.abs(ours[name] - value.numpy()).max() < 1e-4, name

@@ -1,6 +1,6 @@
-"""Keras on its torch backend, as the tests compare with it; and the small digits and recipes they share.
+"""Keras on its PyTorch backend, which the tests compare with, and the small datasets and recipes that they share.
 
-Import this before anything else imports Keras: the backend is chosen by the environment, once for a process.
+Import this before anything else imports Keras: an environment variable sets the backend, once per process.
 """
 
 import os
@@ -20,9 +20,9 @@ from torch import nn
 from numerals.article.data import Dataset, load_mnist
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings, Recipe
 
-assert keras.backend.backend() == "torch", "Keras was imported before with another backend"
+assert keras.backend.backend() == "torch", "Keras is already imported with another backend"
 
-# Keras's Variable.numpy() as NumPy 2.4 sees it; that is Keras's to change. For pytest.mark.filterwarnings
+# For pytest.mark.filterwarnings: NumPy 2.4 warns about Keras's Variable.numpy()
 KERAS_WARNS = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 ARTICLE = Recipe.load("article")
 
@@ -35,8 +35,8 @@ def mnist() -> Dataset:
 
 def digits(train: int, test: int = 100) -> Dataset:
     """The first digits of MNIST."""
-    (x, y), (a, b) = mnist().train, mnist().test
-    return Dataset("a few", (x[:train], y[:train]), (a[:test], b[:test]))
+    (x_train, y_train), (x_test, y_test) = mnist().train, mnist().test
+    return Dataset("first digits", (x_train[:train], y_train[:train]), (x_test[:test], y_test[:test]))
 
 
 def small(**tables: Any) -> Recipe:
@@ -52,7 +52,7 @@ def small(**tables: Any) -> Recipe:
 
 
 def article_network(dropout: float = 0.2) -> Any:
-    """The article's section 4, in its own words."""
+    """The article's section 4, in its own code."""
     layers = keras.layers
     return keras.Sequential(
         [
@@ -71,8 +71,8 @@ def article_network(dropout: float = 0.2) -> Any:
     )
 
 
-def as_ours(weights: Sequence[npt.NDArray[np.float32]], network: nn.Module) -> dict[str, torch.Tensor]:
-    """Keras's list of weights as a state dict of ours; the order of the layers is the same, their layout is not."""
+def as_state_dict(weights: Sequence[npt.NDArray[np.float32]], network: nn.Module) -> dict[str, torch.Tensor]:
+    """Convert Keras's list of weights to a state dict of the network; the layers have the same order, not layout."""
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
     assert len(names) == len(weights)
     axes = {4: (3, 2, 0, 1), 2: (1, 0), 1: (0,)}  # HWIO -> OIHW, (in, out) -> (out, in)
@@ -82,8 +82,8 @@ def as_ours(weights: Sequence[npt.NDArray[np.float32]], network: nn.Module) -> d
     }
 
 
-def as_keras(network: nn.Module) -> list[npt.NDArray[np.float32]]:
-    """And the way back."""
+def as_keras_weights(network: nn.Module) -> list[npt.NDArray[np.float32]]:
+    """The inverse of `as_state_dict`."""
     axes = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
     values = {name: value.numpy().copy() for name, value in network.state_dict().items()}
     return [
@@ -92,7 +92,7 @@ def as_keras(network: nn.Module) -> list[npt.NDArray[np.float32]]:
 
 
 @cache
-def _tiny() -> Any:
+def _tiny_model() -> Any:
     model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
     model.compile(optimizer=keras.optimizers.Adam(), loss="mse")
     return model
@@ -101,16 +101,16 @@ def _tiny() -> Any:
 def keras_rules(
     losses: Sequence[float], rate: float, stopping: EarlyStoppingSettings, plateau: PlateauSettings
 ) -> tuple[int, int, list[np.float32]]:
-    """What Keras's own callbacks do on these val_losses.
+    """Run Keras's own callbacks on a sequence of val_losses.
 
     Returns:
-        The epoch after which training stops (from 1; the last one if it never does), the epoch whose weights are
-        restored, and the learning rate after each epoch. The weights tell epochs apart: in epoch n they are all n.
+        The epoch after which training stops (from 1; the last one if it does not), the epoch whose weights are
+        restored, and the learning rate after each epoch. To tell epochs apart, all weights are n in epoch n.
     """
-    model = _tiny()
+    model = _tiny_model()
     model.optimizer.learning_rate = rate
     model.stop_training = False
-    rules = [
+    callbacks = [
         keras.callbacks.EarlyStopping(monitor="val_loss", patience=stopping.patience, restore_best_weights=True),
         keras.callbacks.ReduceLROnPlateau(
             monitor="val_loss",
@@ -121,17 +121,17 @@ def keras_rules(
         ),
     ]
     rates = []
-    for rule in rules:
-        rule.set_model(model)
-        rule.on_train_begin()
+    for callback in callbacks:
+        callback.set_model(model)
+        callback.on_train_begin()
     last = 0
     for last, loss in enumerate(losses, 1):
         model.set_weights([np.full(value.shape, last, np.float32) for value in model.get_weights()])
-        for rule in rules:
-            rule.on_epoch_end(last - 1, {"val_loss": loss})
+        for callback in callbacks:
+            callback.on_epoch_end(last - 1, {"val_loss": loss})
         rates.append(np.float32(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
         if model.stop_training:
             break
-    for rule in rules:
-        rule.on_train_end()
+    for callback in callbacks:
+        callback.on_train_end()
     return last, int(model.get_weights()[0].flat[0]), rates
