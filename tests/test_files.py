@@ -1,4 +1,4 @@
-"""files.py: a file is there whole or not at all."""
+"""files.py: a file is complete or absent."""
 
 import errno
 import multiprocessing
@@ -14,7 +14,7 @@ from numerals.errors import StorageError
 from numerals.files import storage_error, write_atomically
 from tests.conftest import mounts, run_on_full_disk
 
-# Writes 32 KiB, which fits, and then 256 KiB over it, which does not.
+# Writes 32 KiB, which fits, then overwrites them with 256 KiB, which do not.
 WRITES_TWICE = """
 import sys
 from pathlib import Path
@@ -27,12 +27,12 @@ try:
 except StorageError as error:
     print(error)
 else:
-    sys.exit("it did not fail")
+    sys.exit("no StorageError")
 """
 
 
 @given(st.binary(max_size=5000), st.binary(max_size=5000))
-def test_the_content_is_whole_and_replaces_what_was_there(
+def test_the_content_is_complete_and_replaces_the_previous_one(
     tmp_path_factory: pytest.TempPathFactory, first: bytes, second: bytes
 ) -> None:
     path = tmp_path_factory.mktemp("files") / "file"
@@ -50,17 +50,17 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_in_the_files_place_stays_and_no_temporary_file_does(tmp_path: Path) -> None:
+def test_a_folder_of_the_same_name_stays_and_no_temporary_file_is_left(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.mkdir()
     (path / "inside").write_bytes(b"kept")
     with pytest.raises(StorageError, match="file"):
         write_atomically(path, b"content")
-    assert [each.name for each in tmp_path.iterdir()] == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
     assert (path / "inside").read_bytes() == b"kept"
 
 
-def test_a_file_in_the_folders_place_is_named(tmp_path: Path) -> None:
+def test_a_file_where_the_folder_should_be_is_named(tmp_path: Path) -> None:
     (tmp_path / "folder").write_bytes(b"kept")
     with pytest.raises(StorageError, match="folder"):
         write_atomically(tmp_path / "folder" / "file", b"content")
@@ -77,7 +77,7 @@ def test_a_full_disk_leaves_the_previous_content_and_no_temporary_file(tmp_path:
     disk, kept = tmp_path / "disk", tmp_path / "kept"
     done = run_on_full_disk((sys.executable, "-c", WRITES_TWICE, disk / "file"), disk, kept, 64)
     assert done.returncode == 0, done.stderr
-    assert [each.name for each in kept.iterdir()] == ["file"]
+    assert [path.name for path in kept.iterdir()] == ["file"]
     assert (kept / "file").read_bytes() == b"a" * 32768
     assert done.stdout.count("\n") == 1
     assert f"{disk / 'file'}: {'the disk is full' if mounts() else 'cannot be written'}" in done.stdout
@@ -87,7 +87,7 @@ def test_a_full_disk_leaves_the_previous_content_and_no_temporary_file(tmp_path:
     ("number", "words"),
     [(errno.ENOSPC, "the disk is full"), (errno.EDQUOT, "the disk is full"), (errno.EACCES, "cannot be written")],
 )
-def test_what_an_error_number_means_is_one_line(number: int, words: str) -> None:
+def test_an_error_number_becomes_a_message_of_one_line(number: int, words: str) -> None:
     message = str(storage_error(OSError(number, "reason"), Path("/there/file")))
     assert message.startswith(f"/there/file: {words}")
     assert "\n" not in message
@@ -99,20 +99,20 @@ def _write_for_a_while(path: Path, letter: bytes, seconds: float) -> None:
         write_atomically(path, letter * 300_000)
 
 
-def test_whoever_reads_beside_several_writers_sees_whole_files_only(tmp_path: Path) -> None:
+def test_a_reader_sees_only_complete_files_while_several_processes_write(tmp_path: Path) -> None:
     path = tmp_path / "file"
     write_atomically(path, b"a" * 300_000)
     context = multiprocessing.get_context("spawn")
     writers = [context.Process(target=_write_for_a_while, args=(path, letter, 1.0)) for letter in (b"a", b"b", b"c")]
     for writer in writers:
         writer.start()
-    seen = set()
+    letters_read = set()
     while any(writer.is_alive() for writer in writers):
         content = path.read_bytes()
         assert content == content[:1] * 300_000
-        seen.add(content[:1])
+        letters_read.add(content[:1])
     for writer in writers:
         writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert len(seen) > 1, "the writers were never seen at work"
+    assert len(letters_read) > 1, "no write happened while reading"
     assert list(tmp_path.iterdir()) == [path]

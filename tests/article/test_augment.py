@@ -14,20 +14,20 @@ from numerals.article import augment
 from numerals.article.recipe import AugmentSettings
 from tests.helpers.keras_peer import ARTICLE, keras, mnist
 
-# Keras reaches scipy's affine_transform through a namespace that scipy has renamed; that is Keras's to change
+# Keras imports affine_transform from a namespace that SciPy has renamed
 pytestmark = pytest.mark.filterwarnings("ignore:Please import `affine_transform` from:DeprecationWarning")
 
 UNEQUAL = AugmentSettings(rotation=30.0, zoom=0.4, width_shift=0.3, height_shift=0.1)
 
 
-def generator(recipe: AugmentSettings) -> Any:
+def keras_generator(recipe: AugmentSettings) -> Any:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
     assert keras.config.image_data_format() == "channels_last"
     return ImageDataGenerator(
         rotation_range=recipe.rotation,
         zoom_range=recipe.zoom,
-        width_shift_range=recipe.height_shift,  # Keras 3 crosses them: its width_shift_range moves digits down
+        width_shift_range=recipe.height_shift,  # Keras 3 swaps them: its width_shift_range moves digits down
         height_shift_range=recipe.width_shift,
     )
 
@@ -36,23 +36,25 @@ def real_digits(count: int) -> npt.NDArray[np.float32]:
     return mnist().train[0][:count].astype(np.float32) / np.float32(255)
 
 
-def ours(images: npt.NDArray[np.float32], transforms: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    """float32 (n, 28, 28) in and out."""
-    applied = augment.apply_transforms(torch.from_numpy(images[:, None]), np.asarray(transforms, np.float32))
-    return np.asarray(applied[:, 0])
+def transform(images: npt.NDArray[np.float32], transforms: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Apply transforms to images float32 (n, 28, 28)."""
+    transformed = augment.apply_transforms(torch.from_numpy(images[:, None]), np.asarray(transforms, np.float32))
+    return np.asarray(transformed[:, 0])
 
 
-def kerases(image: npt.NDArray[np.float32], transform: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
-    parameters = dict(zip(("theta", "tx", "ty", "zx", "zy"), map(float, transform), strict=True))
-    return np.asarray(generator(ARTICLE.augment).apply_transform(image[..., None], parameters)[..., 0])
+def keras_transform(
+    image: npt.NDArray[np.float32], parameters: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.float32]:
+    named = dict(zip(("theta", "tx", "ty", "zx", "zy"), map(float, parameters), strict=True))
+    return np.asarray(keras_generator(ARTICLE.augment).apply_transform(image[..., None], named)[..., 0])
 
 
-def kerases_draws(recipe: AugmentSettings, count: int) -> npt.NDArray[np.float64]:
-    """float64 (count, 5), in our order of columns; the global generator that Keras uses is put back."""
+def keras_transforms(recipe: AugmentSettings, count: int) -> npt.NDArray[np.float64]:
+    """Draw float64 (count, 5) with Keras, in the order of `augment.Transforms`; NumPy's global state is restored."""
     before = np.random.get_state()
     try:
         np.random.seed(5)
-        drawn = [generator(recipe).get_random_transform((28, 28, 1)) for _ in range(count)]
+        drawn = [keras_generator(recipe).get_random_transform((28, 28, 1)) for _ in range(count)]
     finally:
         np.random.set_state(before)
     return np.array([[each[name] for name in ("theta", "tx", "ty", "zx", "zy")] for each in drawn])
@@ -67,46 +69,47 @@ def kerases_draws(recipe: AugmentSettings, count: int) -> npt.NDArray[np.float64
     zx=st.floats(0.5, 1.5),
     zy=st.floats(0.5, 1.5),
 )
-def test_same_pixels_as_keras_for_the_same_parameters(
+def test_pixels_are_those_of_keras_for_the_same_parameters(
     which: int, theta: float, tx: float, ty: float, zx: float, zy: float
 ) -> None:
     digit = real_digits(1000)[which]
-    transform = np.array([theta, tx, ty, zx, zy])
-    assert np.abs(ours(digit[None], transform[None])[0] - kerases(digit, transform)).max() <= 1 / 255
+    parameters = np.array([theta, tx, ty, zx, zy])
+    actual, expected = transform(digit[None], parameters[None])[0], keras_transform(digit, parameters)
+    assert np.abs(actual - expected).max() <= 1 / 255
 
 
-def test_same_pixels_as_keras_for_what_the_article_draws() -> None:
+def test_pixels_are_those_of_keras_for_the_articles_augmentation() -> None:
     digits, transforms = real_digits(200), augment.random_transforms(200, ARTICLE.augment, np.random.default_rng(3))
-    theirs = np.stack([kerases(digit, transform) for digit, transform in zip(digits, transforms, strict=True)])
-    assert np.abs(ours(digits, transforms) - theirs).max() <= 1 / 255
+    expected = np.stack([keras_transform(digit, row) for digit, row in zip(digits, transforms, strict=True)])
+    assert np.abs(transform(digits, transforms) - expected).max() <= 1 / 255
 
 
 @pytest.mark.parametrize("fill", [0.0, 1.0])
-def test_outside_of_the_picture_is_its_nearest_pixel(fill: float) -> None:
+def test_outside_of_the_image_is_its_nearest_pixel(fill: float) -> None:
     picture = np.full((28, 28), fill, np.float32)
     picture[:, 0] = 0.5  # the edge that a shift to the right pulls in
-    transform = np.array([0.0, -5.0, 0.0, 1.0, 1.0])
-    result = ours(picture[None], transform[None])[0]
+    parameters = np.array([0.0, -5.0, 0.0, 1.0, 1.0])
+    result = transform(picture[None], parameters[None])[0]
     assert np.allclose(result[:, :6], 0.5, atol=1e-4) and np.allclose(result[:, 6:], fill, atol=1e-4)
-    assert np.allclose(result, kerases(picture, transform), atol=1e-4)
+    assert np.allclose(result, keras_transform(picture, parameters), atol=1e-4)
 
 
 @pytest.mark.parametrize("recipe", [ARTICLE.augment, UNEQUAL], ids=["article", "unequal"])
-def test_draws_have_kerases_distribution(recipe: AugmentSettings) -> None:
+def test_transforms_are_distributed_as_in_keras(recipe: AugmentSettings) -> None:
     drawn = augment.random_transforms(20_000, recipe, np.random.default_rng(1))
-    theirs = kerases_draws(recipe, 5_000)
+    expected = keras_transforms(recipe, 5_000)
     for column in range(5):
-        assert stats.ks_2samp(drawn[:, column], theirs[:, column]).pvalue > 1e-3, column
+        assert stats.ks_2samp(drawn[:, column], expected[:, column]).pvalue > 1e-3, column
 
 
-def test_draws_are_uniform_within_their_ranges_and_independent() -> None:
+def test_transforms_are_uniform_within_their_ranges_and_independent() -> None:
     drawn = augment.random_transforms(50_000, ARTICLE.augment, np.random.default_rng(2))
     assert drawn.shape == (50_000, 5) and drawn.dtype == np.float32
-    ranges = [(-10, 20), (-2.8, 5.6), (-2.8, 5.6), (0.9, 0.2), (0.9, 0.2)]  # from, how far
+    ranges = [(-10, 20), (-2.8, 5.6), (-2.8, 5.6), (0.9, 0.2), (0.9, 0.2)]  # lowest value, width of the range
     for column, (low, span) in enumerate(ranges):
         assert drawn[:, column].min() >= low - 1e-6 and drawn[:, column].max() <= low + span + 1e-6
         assert stats.kstest(drawn[:, column], "uniform", (low, span)).pvalue > 1e-3
-    correlated = np.corrcoef(drawn.T) - np.eye(5)  # zoom x and zoom y included: each axis has its own
+    correlated = np.corrcoef(drawn.T) - np.eye(5)  # including zoom x and zoom y: each axis has its own
     assert np.abs(correlated).max() < 0.02
 
 
@@ -115,28 +118,28 @@ def test_each_shift_moves_digits_along_its_own_axis(side: str, axis: int) -> Non
     recipe = AugmentSettings(**{"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0} | {side: 0.3})
     dot = np.zeros((28, 28), np.float32)
     dot[12:16, 12:16] = 1
-    moved = ours(np.repeat(dot[None], 300, 0), augment.random_transforms(300, recipe, np.random.default_rng(0)))
-    centres = [(moved.sum(axis=other) @ np.arange(28)) / moved.sum(axis=(1, 2)) for other in (2, 1)]  # down, along
+    moved = transform(np.repeat(dot[None], 300, 0), augment.random_transforms(300, recipe, np.random.default_rng(0)))
+    centres = [(moved.sum(axis=other) @ np.arange(28)) / moved.sum(axis=(1, 2)) for other in (2, 1)]  # along y, along x
     spread = np.std(centres, axis=1)
     assert spread[axis] > 4 and spread[1 - axis] < 1e-3
 
 
-def test_without_ranges_nothing_changes() -> None:
+def test_no_augmentation_changes_nothing() -> None:
     none = AugmentSettings(rotation=0.0, zoom=0.0, width_shift=0.0, height_shift=0.0)
     transforms = augment.random_transforms(50, none, np.random.default_rng(0))
     assert (transforms == np.array(augment.IDENTITY, np.float32)).all()
-    assert np.allclose(ours(real_digits(50), transforms), real_digits(50), atol=1e-5)
+    assert np.allclose(transform(real_digits(50), transforms), real_digits(50), atol=1e-5)
 
 
 def likeness(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
-    """The greatest correlation over all shifts: 1 for the same shape, wherever it lies."""
+    """The highest correlation over all shifts: 1 for the same shape at any position."""
     spectrum = np.fft.rfft2(one) * np.conj(np.fft.rfft2(other))
     return float(np.fft.irfft2(spectrum).max() / (np.linalg.norm(one) * np.linalg.norm(other)))
 
 
 def test_digits_are_never_mirrored() -> None:
     labels = mnist().train[1][:1000]
-    digits = list(real_digits(1000)[labels != 1])  # a slanted 1, turned a little, is its own mirror
+    digits = list(real_digits(1000)[labels != 1])  # a slanted 1, slightly rotated, is its own mirror image
     digits = [
         digit for digit in digits if likeness(digit, digit[:, ::-1]) < 0.55 and likeness(digit, digit[::-1]) < 0.55
     ]
@@ -144,14 +147,14 @@ def test_digits_are_never_mirrored() -> None:
     pictures = np.repeat(np.stack(digits), 5, 0)
     for before, after in zip(
         pictures,
-        ours(pictures, augment.random_transforms(len(pictures), ARTICLE.augment, np.random.default_rng(4))),
+        transform(pictures, augment.random_transforms(len(pictures), ARTICLE.augment, np.random.default_rng(4))),
         strict=True,
     ):
         assert likeness(after, before) > max(likeness(after, before[:, ::-1]), likeness(after, before[::-1]))
 
 
-def test_the_range_stays() -> None:
+def test_the_range_of_values_stays() -> None:
     wild = AugmentSettings(rotation=180.0, zoom=0.9, width_shift=0.9, height_shift=0.9)
-    moved = ours(real_digits(1000), augment.random_transforms(1000, wild, np.random.default_rng(0)))
+    moved = transform(real_digits(1000), augment.random_transforms(1000, wild, np.random.default_rng(0)))
     assert moved.dtype == np.float32 and moved.shape == (1000, 28, 28)
     assert moved.min() >= 0 and moved.max() <= 1 + 1e-6

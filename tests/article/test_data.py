@@ -1,4 +1,4 @@
-"""data.py: MNIST in memory, verified, cached, prepared and split."""
+"""data.py: MNIST is loaded, verified, cached, prepared and split."""
 
 import gzip
 import hashlib
@@ -30,18 +30,18 @@ OFFICIAL = {  # SHA-256 of the four files as MNIST's authors published them, unc
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-LABELS = data.TEST_LABELS  # the smallest file, for whatever needs only one
+LABELS = data.TEST_LABELS  # the smallest file, for tests that need only one
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder, for this test alone."""
+    """An empty cache folder for one test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "numerals" / "mnist"
 
 
 def idx(array: npt.NDArray[np.uint8]) -> bytes:
-    """The array as an IDX file, written from the format's description and not by the code under test."""
+    """Encode an array as an IDX file, after the description of the format."""
     return bytes([0, 0, 8, array.ndim]) + b"".join(n.to_bytes(4, "big") for n in array.shape) + array.tobytes()
 
 
@@ -58,7 +58,7 @@ def test_mnist_is_the_official_one() -> None:
     assert np.bincount(y_train).tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(y_test).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert (x_train.min(), x_train.max()) == (0, 255)
-    assert round(float(x_train.mean()) / 255, 4) == 0.1307  # the mean that every MNIST example normalises with
+    assert round(float(x_train.mean()) / 255, 4) == 0.1307  # the mean that MNIST examples normalise with
 
 
 @pytest.mark.parametrize("name", OFFICIAL)
@@ -80,7 +80,7 @@ def test_a_second_start_does_not_unpack_again(cache: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "longer", "link to nowhere"])
-def test_a_damaged_cache_heals(cache: Path, damage: str) -> None:
+def test_a_damaged_cache_is_replaced(cache: Path, damage: str) -> None:
     whole = data.mnist_file(LABELS)
     cached = cache / LABELS
     if damage == "flipped":
@@ -95,13 +95,13 @@ def test_a_damaged_cache_heals(cache: Path, damage: str) -> None:
     assert [path.name for path in cache.iterdir()] == [LABELS]
 
 
-@pytest.mark.parametrize("place", ["/dev/null/x", "a file", "a folder in the file's place"])
-def test_a_cache_that_cannot_be_written_costs_no_answer(
-    cache: Path, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("obstacle", ["/dev/null/x", "a file", "a folder in the file's place"])
+def test_a_cache_that_cannot_be_written_is_no_error(
+    cache: Path, obstacle: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if place == "/dev/null/x":
-        monkeypatch.setenv("XDG_CACHE_HOME", place)
-    elif place == "a file":
+    if obstacle == "/dev/null/x":
+        monkeypatch.setenv("XDG_CACHE_HOME", obstacle)
+    elif obstacle == "a file":
         (tmp_path / "cache").write_bytes(b"")
     else:
         (cache / LABELS / "inside").mkdir(parents=True)
@@ -111,19 +111,21 @@ def test_a_cache_that_cannot_be_written_costs_no_answer(
 
 
 def test_several_processes_at_once_fill_one_cache(cache: Path) -> None:
-    ask = "from numerals import load_mnist; (_, y), (x, _) = load_mnist(); print(len(y), int(x.sum()))"
+    program = "from numerals import load_mnist; (_, y), (x, _) = load_mnist(); print(len(y), int(x.sum()))"
     processes = [
-        subprocess.Popen([sys.executable, "-c", ask], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(6)
     ]
-    answers = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=60) for process in processes]
     assert [process.returncode for process in processes] == [0] * 6
-    assert set(answers) == {(f"60000 {int(data.load_mnist()[1][0].sum())}\n", "")}
+    assert set(outputs) == {(f"60000 {int(data.load_mnist()[1][0].sum())}\n", "")}
     assert {path.name for path in cache.iterdir()} == set(OFFICIAL)
 
 
 @pytest.mark.parametrize("damage", ["head", "middle", "checksum", "cut", "empty", "missing", "another file"])
-def test_a_damaged_package_is_named(cache: Path, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_packaged_file_is_named(
+    cache: Path, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     whole = data.packaged_file(LABELS).read_bytes()
     packaged = tmp_path / f"{LABELS}.gz"
     at = {"head": 0, "middle": len(whole) // 2, "checksum": len(whole) - 8}.get(damage)
@@ -141,7 +143,7 @@ def test_a_damaged_package_is_named(cache: Path, damage: str, tmp_path: Path, mo
 
 
 @given(at=st.integers(0, 4516), flip=st.integers(1, 255))
-def test_any_flipped_byte_in_the_package_is_found_or_harmless(
+def test_any_flipped_byte_in_a_packaged_file_is_detected_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, at: int, flip: int
 ) -> None:
     content = bytearray(data.packaged_file(LABELS).read_bytes())
@@ -151,25 +153,25 @@ def test_any_flipped_byte_in_the_package_is_found_or_harmless(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(data, "packaged_file", lambda name: packaged)
         try:
-            found = data.unpack(LABELS)  # gzip's own header has bytes without a meaning
+            content_read = data.unpack(LABELS)  # some bytes of gzip's header have no meaning
         except DataError as error:
             assert str(packaged) in str(error)
         else:
-            assert hashlib.sha256(found).hexdigest() == OFFICIAL[LABELS]
+            assert hashlib.sha256(content_read).hexdigest() == OFFICIAL[LABELS]
 
 
 # IDX
 
 
 @given(arrays.arrays(np.uint8, arrays.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=6)))
-def test_idx_is_read_as_it_was_written(array: npt.NDArray[np.uint8]) -> None:
+def test_parse_idx_reads_what_was_encoded(array: npt.NDArray[np.uint8]) -> None:
     read = data.parse_idx(idx(array), "file")
     assert (read.shape, read.dtype) == (array.shape, np.dtype(np.uint8))
     assert np.array_equal(read, array)
 
 
 def headers() -> st.SearchStrategy[bytes]:
-    """Heads that announce anything: many dimensions, none, sizes that no memory has."""
+    """Headers that state anything: many dimensions, none, sizes beyond any memory."""
     size = st.sampled_from([0, 1, 2, 28, 2**31, 2**32 - 1]).map(lambda n: n.to_bytes(4, "big"))
     sizes = st.lists(size, max_size=255)
     return sizes.flatmap(
@@ -183,8 +185,8 @@ def headers() -> st.SearchStrategy[bytes]:
 
 @given(st.binary(max_size=100) | headers())
 @example(b"")
-@example(b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"7")  # more dimensions than numpy has
-@example(b"\0\0\x08\x03" + b"\0\0\0\0" + b"\xff" * 8)  # nothing, of a shape that no memory has
+@example(b"\0\0\x08\xff" + b"\0\0\0\1" * 255 + b"7")  # more dimensions than NumPy has
+@example(b"\0\0\x08\x03" + b"\0\0\0\0" + b"\xff" * 8)  # no data, of a shape beyond any memory
 def test_any_bytes_are_idx_or_a_data_error(content: bytes) -> None:
     try:
         read = data.parse_idx(content, "some/file")
@@ -196,7 +198,7 @@ def test_any_bytes_are_idx_or_a_data_error(content: bytes) -> None:
 
 
 @given(array=arrays.arrays(np.uint8, (3, 28, 28)), at=st.integers(0, 3 * 784 + 15))
-def test_a_cut_idx_file_is_never_read(array: npt.NDArray[np.uint8], at: int) -> None:
+def test_a_truncated_idx_file_is_an_error(array: npt.NDArray[np.uint8], at: int) -> None:
     with pytest.raises(DataError, match=r"^file: "):
         data.parse_idx(idx(array)[:at], "file")
 
@@ -204,7 +206,7 @@ def test_a_cut_idx_file_is_never_read(array: npt.NDArray[np.uint8], at: int) -> 
 # Prepare
 
 
-def test_prepare_gives_what_the_article_gives() -> None:
+def test_prepare_returns_what_the_articles_code_returns() -> None:
     (images, labels), _ = data.load_mnist()
     x, y = data.prepare(images[:500], labels[:500])
     assert (x.shape, x.dtype) == ((500, 28, 28, 1), np.dtype(np.float32))
@@ -215,7 +217,7 @@ def test_prepare_gives_what_the_article_gives() -> None:
     assert np.array_equal(np.sort(y, 1), np.tile(np.array([0] * 9 + [1]), (500, 1)))
 
 
-def test_prepare_takes_whole_numbers_of_any_type() -> None:
+def test_prepare_accepts_whole_numbers_of_any_type() -> None:
     images, labels = np.full((2, 28, 28), 255.0), [3, 9]
     x, y = data.prepare(images, labels)  # type: ignore[arg-type]
     assert np.array_equal(x, np.ones((2, 28, 28, 1)))
@@ -246,7 +248,7 @@ def test_prepare_takes_whole_numbers_of_any_type() -> None:
         (np.array(5), np.array(5), "shape"),
     ],
 )
-def test_prepare_refuses_what_is_no_digit(images: npt.NDArray[Any], labels: npt.NDArray[Any], words: str) -> None:
+def test_prepare_rejects_anything_but_digits(images: npt.NDArray[Any], labels: npt.NDArray[Any], words: str) -> None:
     with pytest.raises(DataError) as caught:
         data.prepare(images, labels)
     assert words in str(caught.value)
@@ -257,16 +259,15 @@ def test_prepare_refuses_what_is_no_digit(images: npt.NDArray[Any], labels: npt.
 
 
 def assert_as_scikit_learn(count: int, fraction: float, seed: int) -> None:
-    """Either both refuse, or both give the very same indices in the very same order."""
+    """Both fail, or both return the same indices in the same order."""
     try:
-        theirs = train_test_split(np.arange(count), test_size=fraction, random_state=seed)
+        expected = train_test_split(np.arange(count), test_size=fraction, random_state=seed)
     except ValueError:
         with pytest.raises(DataError):
             data.split_indices(count, fraction, seed)
         return
-    ours = data.split_indices(count, fraction, seed)
-    for mine, other in zip(ours, theirs, strict=True):
-        assert np.array_equal(mine, other)
+    for actual, indices in zip(data.split_indices(count, fraction, seed), expected, strict=True):
+        assert np.array_equal(actual, indices)
 
 
 @given(
@@ -279,15 +280,15 @@ def assert_as_scikit_learn(count: int, fraction: float, seed: int) -> None:
 @example(count=5, fraction=0.2, seed=0)
 @example(count=10, fraction=0.95, seed=42)
 @example(count=100, fraction=0.07, seed=42)  # 100 * 0.07 is a little over 7, so eight are held out
-def test_split_is_scikit_learns(count: int, fraction: float, seed: int) -> None:
+def test_the_split_is_scikit_learns(count: int, fraction: float, seed: int) -> None:
     assert_as_scikit_learn(count, fraction, seed)
 
 
 def test_the_articles_split_is_scikit_learns() -> None:
     assert_as_scikit_learn(60000, 0.2, 42)
-    kept, held_out = data.split_indices(60000, 0.2, 42)
-    assert (len(kept), len(held_out)) == (48000, 12000)
-    assert np.array_equal(np.sort(np.concatenate([kept, held_out])), np.arange(60000))
+    training, validation = data.split_indices(60000, 0.2, 42)
+    assert (len(training), len(validation)) == (48000, 12000)
+    assert np.array_equal(np.sort(np.concatenate([training, validation])), np.arange(60000))
 
 
 # Package
@@ -297,16 +298,16 @@ def test_the_packaged_files_stay_under_twelve_megabytes() -> None:
     assert sum(data.packaged_file(name).stat().st_size for name in OFFICIAL) <= 12_000_000
 
 
-def test_a_wheel_has_the_digits_their_notice_and_the_recipes(tmp_path: Path) -> None:
-    wanted = {f"numerals/mnist/{name}.gz" for name in OFFICIAL}
-    wanted |= {"numerals/mnist/NOTICE", "numerals/recipes/article.toml", "numerals/py.typed"}
-    if int(metadata.version("setuptools").split(".")[0]) < 77:  # too old to build it: look at what it would take
+def test_a_wheel_contains_the_digits_their_notice_and_the_recipes(tmp_path: Path) -> None:
+    expected = {f"numerals/mnist/{name}.gz" for name in OFFICIAL}
+    expected |= {"numerals/mnist/NOTICE", "numerals/recipes/article.toml", "numerals/py.typed"}
+    if int(metadata.version("setuptools").split(".")[0]) < 77:  # too old to build a wheel: look at its settings
         settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
         package = ROOT / "src" / "numerals"
-        taken = {
+        included = {
             f"numerals/{path.relative_to(package)}" for glob in settings["numerals"] for path in package.glob(glob)
         }
-        assert wanted <= taken
+        assert expected <= included
         return
     shutil.copytree(ROOT / "src" / "numerals", tmp_path / "src" / "numerals")
     for name in ("pyproject.toml", "LICENSE"):
@@ -320,6 +321,6 @@ def test_a_wheel_has_the_digits_their_notice_and_the_recipes(tmp_path: Path) -> 
     [wheel] = (tmp_path / "dist").glob("numerals-*.whl")
     with zipfile.ZipFile(wheel) as file:
         names = set(file.namelist())
-        assert wanted <= names
+        assert expected <= names
         assert any(name.endswith("licenses/src/numerals/mnist/NOTICE") for name in names)
         assert "CC BY-SA 3.0" in file.read("numerals/mnist/NOTICE").decode()
