@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from numerals.article.callbacks import EarlyStopping, Plateau
+from numerals.article.callbacks import EarlyStopping, ReduceLROnPlateau
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings
 from numerals.runs.train import Run, train
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
@@ -58,7 +58,7 @@ def test_both_rules_decide_as_keras_does(
     losses: list[float], rate: float, stopping: EarlyStoppingSettings, plateau: PlateauSettings
 ) -> None:
     last, best, rates = keras_rules(losses, rate, stopping, plateau)
-    stops, falls = EarlyStopping(stopping), Plateau(plateau)
+    stops, falls = EarlyStopping(stopping), ReduceLROnPlateau(plateau)
     ours, ended, kept = [], 0, 0
     for ended, loss in enumerate(losses, 1):
         if stops.is_best(ended, loss):
@@ -73,7 +73,7 @@ def test_both_rules_decide_as_keras_does(
 
 def test_the_examples_of_the_article() -> None:
     """Three epochs without gain end it, two lower the rate; no Keras needed to see it."""
-    stops, falls = EarlyStopping(ARTICLE.early_stopping), Plateau(ARTICLE.plateau)
+    stops, falls = EarlyStopping(ARTICLE.early_stopping), ReduceLROnPlateau(ARTICLE.plateau)
     rate, rates = 1e-3, []
     for epoch, loss in enumerate([0.5, 0.4, 0.41, 0.42, 0.43], 1):
         stops.is_best(epoch, loss)

@@ -14,8 +14,8 @@ from numerals.article.callbacks import OneCycle
 from numerals.article.data import LabelledImages
 from numerals.article.optimizer import KerasAdam
 from numerals.article.recipe import Recipe
-from numerals.runs import train as training
-from numerals.runs.folder import RunFolder, snapshot, weights_sha256
+from numerals.article.state import snapshot
+from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.runs.train import train
 from tests.helpers.keras_peer import ARTICLE, digits, small
 
@@ -113,7 +113,7 @@ def test_a_share_of_the_training_digits_is_learnt_from(tmp_path: Path, monkeypat
         seen.append(len(part[0]))
         return batches(part, *rest)
 
-    monkeypatch.setattr(training, "batches", noted)
+    monkeypatch.setattr("numerals.article.fit.batches", noted)
     train(small(training_share=0.25, epochs=1), digits(300), out=tmp_path / "run")
     assert seen == [60]  # of 240; 60 more are for validation
 

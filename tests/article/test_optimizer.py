@@ -1,7 +1,5 @@
 """KerasAdam against Keras's Adam: on one tensor, and in five steps of the training loop."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,19 +8,9 @@ from torch import nn
 
 from numerals.article import model
 from numerals.article.batches import batches
+from numerals.article.fit import fit
 from numerals.article.optimizer import KerasAdam
-from numerals.runs.checkpoint import Checkpoints, about
-from numerals.runs.folder import RunFolder
-from numerals.runs.train import fit
-from tests.helpers.keras_peer import (
-    ARTICLE,
-    KERAS_WARNS,
-    article_network,
-    as_keras_weights,
-    as_state_dict,
-    keras,
-    mnist,
-)
+from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras_weights, keras, mnist
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -83,8 +71,8 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
     assert np.abs(network.weight.detach().numpy() - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
-def test_five_steps_of_the_loop_end_with_the_weights_of_keras(tmp_path: Path) -> None:
-    """On augmented digits with a smaller last batch; compares all weights and BatchNorm's moving statistics."""
+def test_five_steps_of_the_loop_end_with_the_weights_of_keras() -> None:
+    """Augmented digits, the last batch smaller than the others; all weights and BatchNorm's moving statistics."""
     recipe = ARTICLE.change(epochs=1, precision="float32", model={"dropout": 0.0}, tensorboard={"enabled": False})
     images, labels = mnist().train
     training, validation = (images[:144], labels[:144]), (images[144:200], labels[144:200])
@@ -94,14 +82,7 @@ def test_five_steps_of_the_loop_end_with_the_weights_of_keras(tmp_path: Path) ->
         peer = article_network(dropout=0.0)
         peer.set_weights(as_keras_weights(network))
         before = [value.copy() for value in as_keras_weights(network)]
-        fit(
-            network,
-            recipe,
-            training,
-            validation,
-            RunFolder(tmp_path),
-            Checkpoints(tmp_path, about(recipe, 3, CPU, mnist())),
-        )
+        fit(network, training, validation, recipe, seed=3)
     peer.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
     fed = list(batches(training, recipe, seed=3, epoch=1, device=CPU))
     assert [len(truth) for _, truth in fed] == [32, 32, 32, 32, 16]

@@ -14,6 +14,7 @@ from torch import nn
 
 from numerals.article import model
 from numerals.article.metrics import evaluate
+from numerals.article.state import snapshot
 from numerals.errors import FailureError, InputError, ModelError, RunError
 from numerals.export import digit_model, onnx_graph, row_model
 from numerals.export.export import export
@@ -24,7 +25,7 @@ from numerals.readers import recipes
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.evaluate import load_model
 from numerals.readers.row_network import RowNetwork
-from numerals.runs.folder import RunFolder, snapshot
+from numerals.runs.folder import RunFolder
 from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS
 from tests.helpers.pictures import some_digits
 

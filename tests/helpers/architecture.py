@@ -15,7 +15,7 @@ PACKAGES = [  # each may import only from those before it
 SIBLINGS = {"spec", "errors", "files", "results", "seeds"}  # these may import each other
 NO_TORCH = {"spec", "errors", "files", "results", "read", "forms", "server"}  # not even indirectly
 OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
-TRAININGS = ("runs.train", "readers.session", "readers.adapt", "handwriting.digits", "handwriting.rows")
+TRAININGS = ("runs.train", "readers.train", "readers.adapt", "handwriting.digits", "handwriting.rows")
 ONLY_FOR_TESTING_MODELS = "report.corruptions"
 
 

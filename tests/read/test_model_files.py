@@ -23,12 +23,13 @@ from torch import nn
 
 from numerals.article import model
 from numerals.article.recipe import Recipe
+from numerals.article.state import snapshot
 from numerals.errors import MissingError, ModelError, NumeralsError, RunError
 from numerals.export import digit_model, onnx_graph
 from numerals.read import model_check, model_files
 from numerals.read.recognise import Recogniser
 from numerals.runs import checkpoint
-from numerals.runs.folder import RunFolder, snapshot
+from numerals.runs.folder import RunFolder
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
 from tests.conftest import NUMERALS, run_quietly
 
@@ -371,7 +372,7 @@ def test_hostile_checkpoints_are_refused_in_a_line(tmp_path: Path, content: byte
 
     (tmp_path / "checkpoint").mkdir()
     (tmp_path / "checkpoint" / "start.json").write_bytes(content)
-    with pytest.raises(RunError, match="train anew"):
+    with pytest.raises(RunError, match="train again in a new folder"):
         resume(tmp_path)
 
 
@@ -382,9 +383,9 @@ def test_sealed_nonsense_is_refused_in_a_line(tmp_path: Path, about: Any) -> Non
     from numerals.runs.resume import resume
 
     (tmp_path / "checkpoint").mkdir()
-    sealed = checkpoint.sealed({"form": checkpoint.FORM, "about": about})
+    sealed = checkpoint.sealed({"form": checkpoint.FORMAT, "about": about})
     (tmp_path / "checkpoint" / "start.json").write_bytes(sealed)
-    with pytest.raises(NumeralsError, match="none of our checkpoints") as caught:
+    with pytest.raises(NumeralsError, match="not a checkpoint of numerals") as caught:
         resume(tmp_path)
     assert "\n" not in str(caught.value)
 

@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 import numerals
+from numerals.article.state import snapshot
 from numerals.cli.main import main
 from numerals.export import digit_model, row_model
 from numerals.readers import evaluate, train_digits
-from numerals.runs.folder import RunFolder, snapshot, weights_sha256
+from numerals.runs.folder import RunFolder, weights_sha256
 from tests.helpers.pictures import some_digits
 
 READER = """
@@ -133,7 +134,7 @@ def test_interrupted_it_keeps_the_weights_so_far(
     monkeypatch.setattr(RunFolder, "write_history", interrupted)
     recipe = written(tmp_path, "mine", READER)
     code, _, told = run(capfd, "train-reader", recipe, "--data", small_npz, "--out", out)
-    assert code == 130 and f"the weights so far are kept in {out}" in told
+    assert code == 130 and f"the weights so far are saved in {out}" in told
     monkeypatch.undo()
     RunFolder.open(out).network()
 
@@ -152,7 +153,7 @@ def test_a_swallowed_ctrl_c_ends_it_all_the_same(
     monkeypatch.setattr(RunFolder, "write_history", swallowing)
     recipe = written(tmp_path, "mine", READER)
     code, _, told = run(capfd, "train-reader", recipe, "--data", small_npz, "--out", out)
-    assert code == 130 and f"the weights so far are kept in {out}" in told and written_down == [1]
+    assert code == 130 and f"the weights so far are saved in {out}" in told and written_down == [1]
 
 
 def test_a_class_that_is_missing_is_named(small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from numerals.errors import InputError, NumeralsError, RunError
 from numerals.report import prose
 from numerals.report.build import report
 from numerals.report.significance import compare
-from numerals.runs.load import KeptRun, read_run
+from numerals.runs.load import SavedRun, load_run
 from numerals.runs.train import train
 from tests.helpers.browser import accessibility_violations, chromium
 from tests.helpers.commands import assert_one_line, call
@@ -90,13 +90,14 @@ def test_run_names_are_escaped(copied: Path) -> None:
     assert "<i>other" not in side_by_side and "&lt;i&gt;other" in side_by_side
 
 
-def test_an_older_runs_metrics_are_completed(copied: Path) -> None:
+def test_the_metrics_of_an_older_run_are_completed_without_writing(copied: Path) -> None:
     (copied / "SHA256SUMS").unlink()
-    whole = json.loads((copied / "metrics.json").read_text())
-    older = whole | {"test": {key: whole["test"][key] for key in ("count", "errors", "accuracy", "loss")}}
+    complete = json.loads((copied / "metrics.json").read_text())
+    older = complete | {"test": {key: complete["test"][key] for key in ("count", "errors", "accuracy", "loss")}}
     (copied / "metrics.json").write_text(json.dumps(older))
+    assert load_run(copied).metrics == complete
     report([copied])
-    assert json.loads((copied / "metrics.json").read_text()) == whole
+    assert json.loads((copied / "metrics.json").read_text()) == older
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_a_changed_file_is_refused(file: str, was: str, now: str, copied: Path) 
 
 def test_invalid_arguments_and_inconsistent_files_are_refused(copied: Path, small_npz: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="not a run folder"):
-        read_run(tmp_path)
+        load_run(tmp_path)
     with pytest.raises(InputError, match="given twice"):
         report([copied, copied])
     with pytest.raises(InputError, match=r"must end in \.html"):
@@ -156,7 +157,7 @@ def test_invalid_arguments_and_inconsistent_files_are_refused(copied: Path, smal
 
 
 def test_a_comparison_of_two_runs(runs: tuple[Path, Path], tmp_path: Path) -> None:
-    first, second = map(read_run, runs)
+    first, second = map(load_run, runs)
     (difference,) = compare([first, second])
     labels = first.dataset.test[1]
     wrong = [set(np.flatnonzero(run.probabilities.argmax(1) != labels).tolist()) for run in (first, second)]
@@ -170,10 +171,10 @@ def test_a_comparison_of_two_runs(runs: tuple[Path, Path], tmp_path: Path) -> No
 
 
 def test_only_a_significant_difference_is_called_better(runs: tuple[Path, Path]) -> None:
-    first = read_run(runs[0])
+    first = load_run(runs[0])
     labels = first.dataset.test[1]
 
-    def with_mistakes(places: range) -> KeptRun:
+    def with_mistakes(places: range) -> SavedRun:
         shares = np.eye(10, dtype=np.float32)[labels]
         shares[list(places)] = np.roll(shares[list(places)], 1, axis=1)
         metrics = first.metrics | {"test": compute_metrics(shares, labels).to_dict()}
@@ -256,7 +257,7 @@ def test_the_report_in_a_browser(tmp_path: Path) -> None:
         page = browser.new_page()
         open_page(page, one)
         _assert_shows_metrics(page, test)
-        _assert_sorts_and_filters(page, read_run(first))
+        _assert_sorts_and_filters(page, load_run(first))
 
 
 @pytest.mark.slow
@@ -303,7 +304,7 @@ def _assert_shows_metrics(page: Page, test: dict[str, object]) -> None:
     assert page.locator("#undisputed").get_attribute("value") == str(undisputed["accuracy"])
 
 
-def _assert_sorts_and_filters(page: Page, run: KeptRun) -> None:
+def _assert_sorts_and_filters(page: Page, run: SavedRun) -> None:
     """Check the gallery of mistakes against the probabilities, for each order and filter."""
     labels, sure = run.dataset.test[1], run.probabilities.max(axis=1)
 
@@ -317,10 +318,10 @@ def _assert_sorts_and_filters(page: Page, run: KeptRun) -> None:
     assert indices() == sorted(run.mistakes.tolist())
     page.select_option("#order", "least-confident")
     assert [sure[at] for at in indices()] == sorted(sure[run.mistakes])
-    label, prediction = (int(each[run.mistakes[0]]) for each in (labels, run.answers))
+    label, prediction = (int(each[run.mistakes[0]]) for each in (labels, run.predictions))
     page.select_option("#label", str(label))
     assert set(indices()) == {at for at in run.mistakes if labels[at] == label} and len(indices()) < len(run.mistakes)
     page.select_option("#prediction", str(prediction))
-    left = {at for at in run.mistakes if (labels[at], run.answers[at]) == (label, prediction)}
+    left = {at for at in run.mistakes if (labels[at], run.predictions[at]) == (label, prediction)}
     assert set(indices()) == left
     assert page.locator("#visible-count").inner_text() == f"{len(left)} of {len(run.mistakes)} mistakes"

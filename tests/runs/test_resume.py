@@ -20,15 +20,14 @@ import pytest
 import torch
 
 from numerals.article import batches
-from numerals.article.callbacks import Epoch
+from numerals.article.callbacks import Callback
 from numerals.article.recipe import Recipe
+from numerals.article.state import TrainingState
 from numerals.errors import FailureError, InputError, RunError
-from numerals.runs.checkpoint import names, sealed
-from numerals.runs.conclude import Run
+from numerals.runs.checkpoint import CheckpointStore, sealed, unsealed
 from numerals.runs.folder import RunFolder
-from numerals.runs.recovery import unsealed
 from numerals.runs.resume import resume
-from numerals.runs.train import train
+from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, mounts, run_quietly
 from tests.helpers.keras_peer import KERAS_WARNS, digits, small
 
@@ -47,21 +46,21 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Watcher:
-    """An Observer that may end the training, in a manner of its own, after a step."""
+class Recorder(Callback):
+    """Records where a training begins, and its steps; may call `end` after one of them."""
 
     def __init__(self, epoch: int = 0, step: int = 0, end: Any = None) -> None:
-        self.at, self.end, self.facts, self.steps = (epoch, step), end, dict[str, Any](), list[tuple[int, int]]()
+        self.begins_at = (0, 0)
+        self.steps: list[tuple[int, int]] = []
+        self._end_at, self._end = (epoch, step), end
 
-    def started(self, recipe: Recipe, layers: Any, facts: dict[str, Any]) -> None:
-        self.facts = facts
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.begins_at = (state.epoch, state.step)
 
-    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
-        self.steps.append((epoch, step))
-        if (epoch, step) == self.at:
-            self.end()
-
-    def epoch(self, row: Epoch, best: bool) -> None: ...
+    def on_step_end(self, state: TrainingState) -> None:
+        self.steps.append((state.epoch, state.step))
+        if (state.epoch, state.step) == self._end_at:
+            self._end()
 
 
 class PulledPlugError(Exception):
@@ -81,7 +80,7 @@ def stopped(out: Path, epoch: int, step: int, every: int | None = None, **tables
             out=out,
             device="cpu",
             every_steps=every,
-            observer=Watcher(epoch, step, pull_the_plug),
+            callbacks=[Recorder(epoch, step, pull_the_plug)],
         )
     return out
 
@@ -109,11 +108,17 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     [(2, 1, None, (2, 0)), (3, 8, None, (3, 0)), (1, 4, 3, (1, 3)), (2, 8, 4, (2, 4)), (3, 2, 1, (3, 1))],
 )
 def test_it_goes_on_to_the_same_weights(
-    whole: Run, tmp_path: Path, epoch: int, step: int, every: int | None, goes_on_at: tuple[int, int]
+    whole: Run,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    epoch: int,
+    step: int,
+    every: int | None,
+    goes_on_at: tuple[int, int],
 ) -> None:
-    run, watcher = stopped(tmp_path / "run", epoch, step, every), Watcher()
-    resumed = resume(run, data=DATA, observer=watcher)
-    assert same(resumed, whole) and (watcher.facts["resumed"], list(watcher.facts["said"])) == (goes_on_at, [])
+    run, watcher = stopped(tmp_path / "run", epoch, step, every), Recorder()
+    resumed = resume(run, data=DATA, callbacks=[watcher])
+    assert same(resumed, whole) and (watcher.begins_at, caplog.messages) == (goes_on_at, [])
     steps = [(epoch, step) for epoch in range(1, EPOCHS + 1) for step in range(1, 9)]
     assert watcher.steps == [each for each in steps if each > goes_on_at], "nothing is learnt twice or left out"
     assert (run / "model.safetensors").read_bytes() == (whole.folder / "model.safetensors").read_bytes()
@@ -139,24 +144,24 @@ def test_a_run_may_be_stopped_again_and_again(whole: Run, tmp_path: Path) -> Non
     run = stopped(tmp_path / "run", 1, 3, 2)
     for at in ((1, 7), (2, 4), (3, 3)):
         with pytest.raises(PulledPlugError):
-            resume(run, data=DATA, every_steps=2, observer=Watcher(*at, pull_the_plug))
+            resume(run, data=DATA, every_steps=2, callbacks=[Recorder(*at, pull_the_plug)])
     assert same(resume(run, data=DATA), whole)
 
 
 def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     run = stopped(tmp_path / "run", 3, 7, 3)
-    assert names(run / "checkpoint") == ["00002-000003", "00002-000006"]
+    assert CheckpointStore(RunFolder(run)).names() == ["00002-000003", "00002-000006"]
     kept = sorted(path.name for path in (run / "checkpoint").iterdir())
     assert kept == [f"00002-00000{step}.{kind}" for step in (3, 6) for kind in ("json", "safetensors")] + ["start.json"]
 
 
 def test_before_the_first_checkpoint_it_begins_anew(whole: Run, tmp_path: Path) -> None:
     """A sudden end that leaves no time to tidy up: what a kill leaves."""
-    run, watcher = tmp_path / "run", Watcher()
+    run, watcher = tmp_path / "run", Recorder()
     shutil.copytree(stopped(tmp_path / "other", 2, 1), run)
     for path in [*run.glob("checkpoint/0*"), run / "history.csv", run / "model.safetensors"]:
         path.unlink()
-    assert same(resume(run, data=DATA, observer=watcher), whole) and watcher.facts["resumed"] == (1, 0)
+    assert same(resume(run, data=DATA, callbacks=[watcher]), whole) and watcher.begins_at == (1, 0)
 
 
 # ---- more epochs
@@ -180,7 +185,7 @@ def test_a_run_that_has_ended_is_given_back_as_it_is(tmp_path: Path) -> None:
 
 def test_fewer_epochs_than_were_begun_are_refused(tmp_path: Path) -> None:
     run = stopped(tmp_path / "run", 2, 4, 2)
-    with pytest.raises(InputError, match="--epochs 1: the run is in its epoch 2 already; give 2 or more"):
+    with pytest.raises(InputError, match="--epochs 1: the run is already in epoch 2; give 2 or more"):
         resume(run, data=DATA, epochs=1)
     assert len(resume(run, data=DATA, epochs=2).history) == 2
 
@@ -191,17 +196,17 @@ def test_after_early_stopping_more_epochs_need_anyway(tmp_path: Path) -> None:
     run = train(small(epochs=12, **rules), DATA, out=tmp_path / "run", device="cpu")
     done = len(run.history)
     assert run.metrics["ended"] == "early" and done < 12
-    with pytest.raises(InputError, match=f"the run stopped early after epoch {done}"):
+    with pytest.raises(InputError, match=f"early stopping ended the run after epoch {done}"):
         resume(run.folder, data=DATA, epochs=20)
     assert same(resume(run.folder, data=DATA), run), "as it is"
-    assert len(resume(run.folder, data=DATA, epochs=20, anyway=True).history) > done
+    assert len(resume(run.folder, data=DATA, epochs=20, force=True).history) > done
 
 
 def test_a_cycle_is_not_made_longer_unasked(tmp_path: Path) -> None:
     run = train(small(epochs=1, schedule={"kind": "one-cycle"}), DATA, out=tmp_path / "run", device="cpu")
-    with pytest.raises(RunError, match="recipe epochs was 1 and is 2; go on --anyway, or train anew"):
+    with pytest.raises(RunError, match="recipe epochs was 1 and is 2; pass --force to continue"):
         resume(run.folder, data=DATA, epochs=2)
-    assert len(resume(run.folder, data=DATA, epochs=2, anyway=True).history) == 2
+    assert len(resume(run.folder, data=DATA, epochs=2, force=True).history) == 2
 
 
 # ---- what is not as it was
@@ -219,10 +224,10 @@ def test_a_cycle_is_not_made_longer_unasked(tmp_path: Path) -> None:
 def test_what_differs_is_said_and_stops_it_unless_anyway(tmp_path: Path, given: dict[str, Any], says: str) -> None:
     run = stopped(tmp_path / "run", 2, 1)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(RunError, match=f"{says}; go on --anyway, or train anew"):
+    with pytest.raises(RunError, match=f"{says}; pass --force to continue, or train in a new folder"):
         resume(run, **{"data": DATA} | given)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
-    assert len(resume(run, **{"data": DATA} | given, anyway=True).history) == EPOCHS
+    assert len(resume(run, **{"data": DATA} | given, force=True).history) == EPOCHS
 
 
 @pytest.mark.parametrize(
@@ -247,7 +252,7 @@ def test_another_network_is_refused_even_anyway(tmp_path: Path) -> None:
     run = stopped(tmp_path / "run", 2, 1)
     other = small(epochs=EPOCHS, model={"dense": 24})
     with pytest.raises(RunError, match="its checkpoint does not fit this recipe"):
-        resume(run, data=DATA, recipe=other, anyway=True)
+        resume(run, data=DATA, recipe=other, force=True)
     assert resume(run, data=DATA)
 
 
@@ -264,7 +269,7 @@ def test_it_takes_as_many_threads_as_before_and_gives_them_back(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["absent", "empty"])
 def test_a_folder_without_a_training_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="no training to resume"):
+    with pytest.raises(RunError, match="nothing to resume"):
         resume(tmp_path / name, data=DATA)
     assert list((tmp_path / "empty").iterdir()) == []
 
@@ -294,16 +299,16 @@ FILES += ["checkpoint/00002-000000.json", "checkpoint/00002-000000.safetensors"]
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("at", [0.0, 0.6])
 def test_a_flipped_byte_is_named_with_the_hash_and_lost_nothing(
-    whole: Run, tmp_path: Path, stopped_late: Path, name: str, at: float
+    whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str, at: float
 ) -> None:
-    run, watcher = tmp_path / "run", Watcher()
+    run, watcher = tmp_path / "run", Recorder()
     shutil.copytree(stopped_late, run)
     flip(run / name, at)
-    assert same(resume(run, data=DATA, observer=watcher), whole)
-    (said,) = watcher.facts["said"]
+    assert same(resume(run, data=DATA, callbacks=[watcher]), whole)
+    (said,) = caplog.messages
     assert str(run / name) in said and re.search(r"its SHA-256 is [0-9a-f]{12}...", said)
     before = name.startswith("checkpoint/0")
-    assert watcher.facts["resumed"] == ((2, 0) if before else (3, 0)) and ("checkpoint before" in said) is before
+    assert watcher.begins_at == ((2, 0) if before else (3, 0)) and ("checkpoint before" in said) is before
 
 
 @pytest.fixture(scope="module")
@@ -311,13 +316,15 @@ def stopped_late(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return stopped(tmp_path_factory.mktemp("late") / "run", 3, 5)
 
 
-def test_both_checkpoints_damaged_begin_anew(whole: Run, tmp_path: Path, stopped_late: Path) -> None:
-    run, watcher = tmp_path / "run", Watcher()
+def test_both_checkpoints_damaged_begin_anew(
+    whole: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path
+) -> None:
+    run, watcher = tmp_path / "run", Recorder()
     shutil.copytree(stopped_late, run)
     for path in run.glob("checkpoint/*.safetensors"):
         flip(path)
-    assert same(resume(run, data=DATA, observer=watcher), whole)
-    assert watcher.facts["resumed"] == (1, 0) and len(watcher.facts["said"]) == 2
+    assert same(resume(run, data=DATA, callbacks=[watcher]), whole)
+    assert watcher.begins_at == (1, 0) and len(caplog.messages) == 2
 
 
 def test_all_of_it_damaged_is_refused_in_a_line(tmp_path: Path, stopped_late: Path) -> None:
@@ -325,22 +332,25 @@ def test_all_of_it_damaged_is_refused_in_a_line(tmp_path: Path, stopped_late: Pa
     shutil.copytree(stopped_late, run)
     for path in run.glob("checkpoint/*.json"):
         flip(path)
-    with pytest.raises(RunError, match="nothing is left to go on from, train anew") as caught:
+    with pytest.raises(RunError, match="no checkpoint is left, so train again in a new folder") as caught:
         resume(run, data=DATA)
     assert "\n" not in str(caught.value) and str(caught.value).count(": damaged, ") == 3
 
 
 @pytest.mark.slow
-def test_a_flipped_byte_in_any_file_of_a_run_that_has_ended_is_named(tmp_path: Path) -> None:
+def test_a_flipped_byte_in_any_file_of_a_run_that_has_ended_is_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     run = train(small(epochs=2, tensorboard={"enabled": True}), DATA, out=tmp_path / "run", device="cpu")
     written = sums(run.folder)
     assert RunFolder.open(run.folder).sums() == written and len(written) == 14
     for name in [*written, "SHA256SUMS"]:
-        copy, watcher = tmp_path / "copy", Watcher()
+        copy, watcher = tmp_path / "copy", Recorder()
+        caplog.clear()
         shutil.copytree(run.folder, copy)
         flip(copy / name)
-        assert same(resume(copy, data=DATA, observer=watcher), run), name
-        assert any(str(copy / name) in said and "SHA-256" in said for said in watcher.facts["said"]), name
+        assert same(resume(copy, data=DATA, callbacks=[watcher]), run), name
+        assert any(str(copy / name) in said and "SHA-256" in said for said in caplog.messages), name
         assert RunFolder.open(copy).sums() == sums(copy)
         shutil.rmtree(copy)
 
@@ -354,8 +364,8 @@ def test_a_damaged_model_of_a_run_that_has_ended_is_not_evaluated(tmp_path: Path
 
 def test_an_evaluation_before_the_end_uses_the_data_of_the_training(small_npz: Path, tmp_path: Path) -> None:
     with pytest.raises(PulledPlugError):
-        observer = Watcher(2, 1, pull_the_plug)
-        train(small(), str(small_npz), out=tmp_path / "run", device="cpu", observer=observer)
+        observer = Recorder(2, 1, pull_the_plug)
+        train(small(), str(small_npz), out=tmp_path / "run", device="cpu", callbacks=[observer])
     assert RunFolder.open(tmp_path / "run").data_source() == str(small_npz)
 
 
@@ -390,8 +400,8 @@ def test_two_trainings_in_one_folder_are_refused(tmp_path: Path) -> None:
         except RunError as error:
             caught.append(error)
 
-    resume(run, data=DATA, observer=Watcher(2, 2, another))
-    assert [str(error) for error in caught] == [f"{run}: another training writes into it; wait until it has ended"]
+    resume(run, data=DATA, callbacks=[Recorder(2, 2, another)])
+    assert [str(error) for error in caught] == [f"{run} is in use by another training; wait until it ends"]
 
 
 def test_nan_in_the_loss_names_the_step_and_keeps_the_last_good_model(
@@ -404,9 +414,9 @@ def test_nan_in_the_loss_names_the_step_and_keeps_the_last_good_model(
         for step, (images, truth) in enumerate(real(*arguments), 1):
             yield (images * float("nan") if (arguments[3], step) == (2, 5) else images), truth
 
-    monkeypatch.setattr("numerals.runs.train.batches", poisoned)
+    monkeypatch.setattr("numerals.article.fit.batches", poisoned)
     with pytest.raises(
-        FailureError, match=r"epoch 2, step 5: the loss is nan; .*the best model so far is kept in"
+        FailureError, match=r"the loss in epoch 2, step 5 is nan; .*the best model so far is saved in"
     ) as caught:
         train(small(epochs=EPOCHS), DATA, out=tmp_path / "run", device="cpu", every_steps=2)
     assert "\n" not in str(caught.value)
@@ -414,14 +424,13 @@ def test_nan_in_the_loss_names_the_step_and_keeps_the_last_good_model(
     once = train(small(epochs=1), DATA, out=tmp_path / "once", device="cpu")
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == (once.folder / "model.safetensors").read_bytes()
     kept = torch.cat([each.flatten() for each in RunFolder.open(tmp_path / "run").network().parameters()])
-    assert bool(torch.isfinite(kept).all()) and names(tmp_path / "run" / "checkpoint")[-1] == "00001-000004"
+    assert (
+        bool(torch.isfinite(kept).all()) and CheckpointStore(RunFolder(tmp_path / "run")).names()[-1] == "00001-000004"
+    )
 
 
 def test_nan_in_the_validation_loss_stops_it_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last step of an epoch may be the one that breaks the weights."""
-
-    class Breaks(Watcher):
-        def started(self, recipe: Recipe, layers: Any, facts: dict[str, Any]) -> None: ...
 
     from numerals.article.optimizer import KerasAdam
 
@@ -434,9 +443,9 @@ def test_nan_in_the_validation_loss_stops_it_too(tmp_path: Path, monkeypatch: py
                 self._weights[0].fill_(float("nan"))
 
     monkeypatch.setattr(KerasAdam, "step", step)
-    with pytest.raises(FailureError, match="epoch 2, after its last step: val_loss is nan"):
+    with pytest.raises(FailureError, match="val_loss after epoch 2 is nan"):
         train(small(epochs=EPOCHS), DATA, out=tmp_path / "run", device="cpu")
-    assert names(tmp_path / "run" / "checkpoint") == ["00001-000000"]
+    assert CheckpointStore(RunFolder(tmp_path / "run")).names() == ["00001-000000"]
 
 
 @pytest.fixture
@@ -450,17 +459,17 @@ def heeded() -> Iterator[None]:
 @pytest.mark.usefixtures("heeded")
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_ctrl_c_once_ends_it_after_its_step_and_nothing_is_lost(whole: Run, tmp_path: Path, epoch: int) -> None:
-    out, watcher = tmp_path / "run", Watcher(epoch, 3, lambda: signal.raise_signal(signal.SIGINT))
+    out, watcher = tmp_path / "run", Recorder(epoch, 3, lambda: signal.raise_signal(signal.SIGINT))
     if epoch == 1:
-        with pytest.raises(KeyboardInterrupt, match=r"what was learnt is kept in .*; numerals train --resume goes on"):
-            train(small(epochs=EPOCHS), DATA, out=out, device="cpu", observer=watcher)
+        with pytest.raises(KeyboardInterrupt, match=r"a checkpoint is saved in .*; continue with numerals"):
+            train(small(epochs=EPOCHS), DATA, out=out, device="cpu", callbacks=[watcher])
     else:
-        run = train(small(epochs=EPOCHS), DATA, out=out, device="cpu", observer=watcher)
+        run = train(small(epochs=EPOCHS), DATA, out=out, device="cpu", callbacks=[watcher])
         assert run.metrics["ended"] == "interrupted" and (out / "metrics.json").exists()
     assert watcher.steps[-1] == (epoch, 3)
-    again = Watcher()
-    assert same(resume(out, data=DATA, observer=again), whole)
-    assert again.facts["resumed"] == (epoch, 3)
+    again = Recorder()
+    assert same(resume(out, data=DATA, callbacks=[again]), whole)
+    assert again.begins_at == (epoch, 3)
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -473,9 +482,9 @@ def test_ctrl_c_twice_ends_it_at_once_and_it_goes_on(whole: Run, tmp_path: Path)
         signal.raise_signal(signal.SIGINT)
         raise AssertionError("not at once")
 
-    with pytest.raises(KeyboardInterrupt, match="the best model so far is kept in"):
-        train(small(epochs=EPOCHS), DATA, out=out, device="cpu", observer=Watcher(2, 3, twice))
-    assert not (out / "metrics.json").exists() and names(out / "checkpoint") == ["00001-000000"]
+    with pytest.raises(KeyboardInterrupt, match="the best model so far is saved in"):
+        train(small(epochs=EPOCHS), DATA, out=out, device="cpu", callbacks=[Recorder(2, 3, twice)])
+    assert not (out / "metrics.json").exists() and CheckpointStore(RunFolder(out)).names() == ["00001-000000"]
     assert same(resume(out, data=DATA), whole)
 
 
@@ -498,7 +507,7 @@ def test_out_of_memory_is_one_clear_line(small_npz: Path, tmp_path: Path) -> Non
     assert (done.returncode, done.stdout) == (1, "")
     assert (
         done.stderr
-        == "numerals: out of memory; lower the recipe's batch_size or make its model smaller (nothing was kept)\n"
+        == "numerals: out of memory; lower the recipe's batch_size or make its model smaller (nothing was saved)\n"
     )
     assert not (tmp_path / "run").exists()
 
@@ -522,7 +531,7 @@ def test_the_command_killed_and_resumed(small_npz: Path, tmp_path: Path) -> None
         process.send_signal(signal.SIGSTOP)
         second = run_quietly((*NUMERALS, "train", "--resume", tmp_path / "run", "--quiet"))
         process.kill()
-    assert (second.returncode, second.stdout) == (2, "") and "another training writes into it" in second.stderr
+    assert (second.returncode, second.stdout) == (2, "") and "is in use by another training" in second.stderr
     done = run_quietly((*NUMERALS, "train", "--resume", "run"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "Resumes from the checkpoint in epoch" in done.stderr
@@ -550,7 +559,7 @@ def steps_of(run: Path) -> dict[str, list[int]]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--resume", "absent"), "no training to resume"),
+        (("--resume", "absent"), "nothing to resume"),
         (("--resume", "absent", "--out", "there"), "--resume absent continues in its own folder"),
         (("--force",), "--force needs --resume RUN"),
     ],

@@ -7,7 +7,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,14 @@ from torch import nn
 
 from numerals.article import model
 from numerals.article.batches import batches
-from numerals.article.callbacks import EarlyStopping, Epoch, Plateau
+from numerals.article.callbacks import Callback, EarlyStopping, Epoch, ReduceLROnPlateau
 from numerals.article.data import Dataset, split_indices
 from numerals.article.device import choose_device, uses_bfloat16
 from numerals.article.metrics import compute_metrics, evaluate
 from numerals.article.recipe import Recipe
+from numerals.article.state import TrainingState, snapshot
 from numerals.errors import DataError, InputError, RunError
-from numerals.runs.folder import RunFolder, snapshot, weights_sha256
+from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
@@ -46,8 +47,8 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-class Watcher:
-    """An Observer that may interrupt."""
+class Recorder(Callback):
+    """Records what happens; may interrupt the training in the third step of an epoch."""
 
     def __init__(self, interrupt_in: int | None = None) -> None:
         self.rows: list[tuple[Epoch, bool]] = []
@@ -55,22 +56,22 @@ class Watcher:
         self.layers: list[model.LayerSummary] = []
         self._interrupt_in = interrupt_in
 
-    def started(self, recipe: Recipe, layers: Any, facts: dict[str, Any]) -> None:
-        self.layers = list(layers)
-        assert (facts["digits"], facts["validation"]) == (240, 60)
+    def on_train_begin(self, state: TrainingState) -> None:
+        self.layers = model.describe(state.network)
+        assert (state.training_digits, state.validation_digits) == (240, 60)
 
-    def step(self, epoch: int, step: int, steps: int, loss: float, accuracy: float) -> None:
-        self.steps.append((epoch, step, steps))
-        if (epoch, step) == (self._interrupt_in, 3):
+    def on_step_end(self, state: TrainingState) -> None:
+        self.steps.append((state.epoch, state.step, state.steps_per_epoch))
+        if (state.epoch, state.step) == (self._interrupt_in, 3):
             raise KeyboardInterrupt
 
-    def epoch(self, row: Epoch, best: bool) -> None:
-        self.rows.append((row, best))
+    def on_epoch_end(self, state: TrainingState, epoch: Epoch) -> None:
+        self.rows.append((epoch, state.best is not None and state.best.epoch == epoch.epoch))
 
 
-def run_of(tmp_path: Path, name: str = "run", seed: int = 0, observer: Watcher | None = None, **tables: Any) -> Run:
+def run_of(tmp_path: Path, name: str = "run", seed: int = 0, callbacks: Sequence[Callback] = (), **tables: Any) -> Run:
     data = digits(COUNT)
-    return train(small(**tables), data, out=tmp_path / name, seed=seed, device="cpu", observer=observer)
+    return train(small(**tables), data, out=tmp_path / name, seed=seed, device="cpu", callbacks=callbacks)
 
 
 def figures(run: Run) -> list[Epoch]:
@@ -130,12 +131,12 @@ def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Watcher]:
+def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Recorder]:
     """A learning rate so large that val_loss goes up and down; stopped early with a fallen rate."""
-    watcher = Watcher()
+    watcher = Recorder()
     run = run_of(
         tmp_path_factory.mktemp("rising"),
-        observer=watcher,
+        callbacks=[watcher],
         epochs=12,
         optimizer={"learning_rate": 0.03},
         early_stopping={"patience": 2},
@@ -144,7 +145,7 @@ def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Watcher]:
     return run, watcher
 
 
-def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Watcher]) -> None:
+def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Recorder]) -> None:
     run, watcher = rising
     losses = [row.val_loss for row in run.history]
     assert run.best_epoch == 1 + int(np.argmin(losses)) < len(run.history), "the case needs a last epoch that is worse"
@@ -159,7 +160,7 @@ def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Watcher]) -> 
     assert run.test == evaluate(run.predict, *digits(COUNT).test)
 
 
-def test_rate_and_end_are_what_kerases_callbacks_make_of_the_losses(rising: tuple[Run, Watcher]) -> None:
+def test_rate_and_end_are_what_kerases_callbacks_make_of_the_losses(rising: tuple[Run, Recorder]) -> None:
     run, _ = rising
     numbers = run.recipe
     losses = [row.val_loss for row in run.history]
@@ -312,8 +313,8 @@ def test_the_transforms_are_others_in_each_epoch() -> None:
 
 @pytest.mark.parametrize(("size", "steps"), [(1000, 1), (50, 5), (239, 2)])
 def test_batches_of_any_size_train(tmp_path: Path, size: int, steps: int) -> None:
-    watcher = Watcher()
-    run = run_of(tmp_path, observer=watcher, epochs=1, batch_size=size)
+    watcher = Recorder()
+    run = run_of(tmp_path, callbacks=[watcher], epochs=1, batch_size=size)
     assert watcher.steps == [(1, step, steps) for step in range(1, steps + 1)]
     assert run.test is not None and run.test.count == 100
     assert len(watcher.layers) == 13
@@ -346,7 +347,7 @@ def test_training_figures_are_means_over_the_digits(tmp_path: Path, monkeypatch:
 # ---- what is kept
 
 
-def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
+def test_the_files_agree_with_each_other(rising: tuple[Run, Recorder]) -> None:
     run, _ = rising
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "SHA256SUMS",
@@ -386,7 +387,7 @@ def test_the_files_agree_with_each_other(rising: tuple[Run, Watcher]) -> None:
 
 
 def test_interrupted_in_the_second_epoch_keeps_the_first(tmp_path: Path) -> None:
-    run = run_of(tmp_path, observer=Watcher(interrupt_in=2), epochs=3)
+    run = run_of(tmp_path, callbacks=[Recorder(interrupt_in=2)], epochs=3)
     once = run_of(tmp_path, "once", epochs=1)
     assert run.test is None and run.metrics["test"] is None and run.metrics["ended"] == "interrupted"
     assert (run.best_epoch, len(run.history)) == (1, 1)
@@ -398,7 +399,7 @@ def test_interrupted_in_the_second_epoch_keeps_the_first(tmp_path: Path) -> None
 
 def test_interrupted_in_the_first_epoch_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run_of(tmp_path, observer=Watcher(interrupt_in=1))
+        run_of(tmp_path, callbacks=[Recorder(interrupt_in=1)])
     assert list(tmp_path.iterdir()) == []
 
 
@@ -406,7 +407,7 @@ def test_mistakes_are_refused_before_anything_is_written(tmp_path: Path) -> None
     taken = tmp_path / "taken"
     taken.mkdir()
     (taken / "mine").write_text("keep me")
-    with pytest.raises(RunError, match="exists already"):
+    with pytest.raises(RunError, match="already exists"):
         run_of(tmp_path, "taken")
     assert [path.name for path in taken.iterdir()] == ["mine"]
     for seed in (-1, 2**63):
@@ -481,7 +482,7 @@ class Interrupts:
         (RunFolder, "write_history", 1, 1),
         (RunFolder, "write_history", 2, 2),
         (EarlyStopping, "is_best", 2, 1),
-        (Plateau, "next_rate", 2, 1),
+        (ReduceLROnPlateau, "next_rate", 2, 1),
     ],
 )
 def test_ctrl_c_anywhere_leaves_a_model_that_is_what_it_says(
@@ -498,7 +499,7 @@ def test_ctrl_c_anywhere_leaves_a_model_that_is_what_it_says(
 
 def test_ctrl_c_while_testing_says_where_the_model_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     Interrupts(RunFolder, "write_probabilities", 1, monkeypatch)
-    with pytest.raises(KeyboardInterrupt, match=r"the best model so far is kept in .*run"):
+    with pytest.raises(KeyboardInterrupt, match=r"the best model so far is saved in .*run"):
         train(small(epochs=1), digits(300), out=tmp_path / "run")
     assert RunFolder.open(tmp_path / "run").network()
 
@@ -510,18 +511,16 @@ def test_what_was_made_for_a_run_that_kept_nothing_is_gone(tmp_path: Path) -> No
 
 
 def test_dropout_is_drawn_anew_in_each_step_and_again_the_same(tmp_path: Path) -> None:
-    class Seeds:
+    class Seeds(Callback):
         def __init__(self) -> None:
             self.seen: list[int] = []
 
-        def started(self, *_: Any) -> None: ...
-        def epoch(self, *_: Any) -> None: ...
-        def step(self, *_: Any) -> None:
+        def on_step_end(self, state: TrainingState) -> None:
             self.seen.append(torch.initial_seed())
 
     watched = [Seeds(), Seeds()]
     for number, seeds in enumerate(watched):
-        train(small(epochs=2), digits(300), out=tmp_path / str(number), observer=seeds)
+        train(small(epochs=2), digits(300), out=tmp_path / str(number), callbacks=[seeds])
     assert len(set(watched[0].seen)) == len(watched[0].seen) == 2 * 8
     assert watched[0].seen == watched[1].seen
 

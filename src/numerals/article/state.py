@@ -1,98 +1,160 @@
-"""All that a training is between two of its steps, as tensors and as JSON, and back. Knows nothing about files.
+"""Serializable training state: everything a training is between two steps, as tensors and JSON, and back.
 
-Chance is not in it: that is derived from (seed, epoch, step) wherever it is drawn.
+No random state is part of it: every random number is derived from (seed, purpose, epoch, step) where it is drawn.
 """
 
 import time
 from dataclasses import asdict
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from numerals.article.callbacks import EarlyStopping, Epoch, Plateau
+from numerals.article.callbacks import EarlyStopping, Epoch, OneCycle, ReduceLROnPlateau
+from numerals.article.device import uses_bfloat16
 from numerals.article.optimizer import KerasAdam
 from numerals.article.recipe import Recipe
 
-Weights = dict[str, torch.Tensor]
+StateDict = dict[str, torch.Tensor]
 
 
-class State:
-    """A training before its first step; it is changed by whoever trains."""
+class BestEpoch(NamedTuple):
+    """The best epoch and its weights, in one object so that no interruption separates them."""
 
-    def __init__(self, network: nn.Module, recipe: Recipe) -> None:
-        self.network = network
+    epoch: int
+    weights: StateDict
+
+
+class TrainingState:
+    """A training of `network`, before its first step. `fit` advances it, callbacks read it, checkpoints store it."""
+
+    def __init__(self, network: nn.Sequential, recipe: Recipe, seed: int = 0) -> None:
+        self.network, self.recipe, self.seed = network, recipe, seed
         self.optimizer = KerasAdam(network, recipe.optimizer)
-        self.stopping, self.plateau = EarlyStopping(recipe.early_stopping), Plateau(recipe.plateau)
+        self.early_stopping = EarlyStopping(recipe.early_stopping)
+        self.reduce_lr = ReduceLROnPlateau(recipe.plateau)
+        self.one_cycle = OneCycle(recipe) if recipe.schedule.kind == "one-cycle" else None
         self.history: list[Epoch] = []
-        self.best: tuple[int, Weights] | None = None  # epoch and weights together, so that no interruption parts them
-        self.epoch = 0
-        self.begin(1)
+        self.best: BestEpoch | None = None
+        self.stop_training = False
+        self.steps_per_epoch = 0  # `fit` sets these three
+        self.training_digits = 0
+        self.validation_digits = 0
+        self._begin_epoch(1)
 
-    def begin(self, epoch: int) -> None:
-        """Before the first step of an epoch."""
-        self.epoch, self.step = epoch, 0  # steps done in it
-        self.loss_sum, self.right, self.seen = 0.0, 0, 0  # over the digits of those steps
-        self._began = time.perf_counter()
+    def _begin_epoch(self, epoch: int) -> None:
+        self.epoch = epoch  # from 1
+        self.step = 0  # steps done in this epoch
+        self._loss_sum, self._correct, self._seen = 0.0, 0, 0  # over the digits of those steps
+        self._started = time.perf_counter()
 
-    def count(self, loss: float, right: int, digits: int) -> None:
-        """A step was done, of so many digits with that mean loss."""
-        self.step += 1
-        self.loss_sum += loss * digits
-        self.right += right
-        self.seen += digits
+    @property
+    def is_finished(self) -> bool:
+        return self.epoch > self.recipe.epochs or self.early_stopping.stop or self.stop_training
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.network.parameters()).device
+
+    @property
+    def uses_bfloat16(self) -> bool:
+        """Whether steps multiply in bfloat16; evaluation is always in float32."""
+        return uses_bfloat16(self.recipe.precision, self.device)
+
+    @property
+    def loss(self) -> float:
+        """Mean training loss over this epoch's digits so far."""
+        return self._loss_sum / self._seen
+
+    @property
+    def accuracy(self) -> float:
+        """Training accuracy over this epoch's digits so far, in [0, 1]."""
+        return self._correct / self._seen
 
     @property
     def seconds(self) -> float:
-        """That this epoch has taken, before a resumption and after it."""
-        return round(time.perf_counter() - self._began, 3)
+        """Seconds spent in this epoch, including those before a resumption."""
+        return round(time.perf_counter() - self._started, 3)
 
     @property
-    def place(self) -> tuple[int, int]:
-        """Epochs done, and steps done in the next."""
+    def position(self) -> tuple[int, int]:
+        """Epochs done, and steps done in the next one."""
         return self.epoch - 1, self.step
 
-    def tensors(self) -> Weights:
-        """The weights now, the optimizer's, and the best epoch's; the first two are the training's own."""
-        found = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
-        found |= {f"optimizer.{name}": tensor for name, tensor in self.optimizer.tensors().items()}
-        return found | {f"best.{name}": tensor for name, tensor in (self.best[1] if self.best else {}).items()}
+    def end_step(self, loss: float, correct: int, count: int) -> None:
+        """Record a step on `count` digits: their mean loss, and how many were answered correctly."""
+        self.step += 1
+        self._loss_sum += loss * count
+        self._correct += correct
+        self._seen += count
 
-    def facts(self) -> dict[str, Any]:
-        """Everything else."""
+    def end_epoch(self, val_loss: float, val_accuracy: float) -> Epoch:
+        """Record an epoch: keep its weights if they are the best, set the next learning rate, begin the next epoch.
+
+        With a one-cycle schedule the last epoch counts as the best, since the rate falls to zero at the end.
+        """
+        rate = self.one_cycle.highest(self.epoch) if self.one_cycle else self.optimizer.learning_rate
+        row = Epoch(self.epoch, self.loss, self.accuracy, val_loss, val_accuracy, rate, self.seconds)
+        self.history.append(row)
+        is_best = self.one_cycle is not None or self.early_stopping.is_best(row.epoch, val_loss)
+        if self.one_cycle is None:
+            self.optimizer.learning_rate = self.reduce_lr.next_rate(val_loss, rate)
+        if is_best:
+            self.best = BestEpoch(row.epoch, snapshot(self.network))
+        self._begin_epoch(row.epoch + 1)
+        return row
+
+    def restore_best_weights(self) -> None:
+        """Give the network the weights of its best epoch; at least one epoch must have ended."""
+        assert self.best is not None
+        self.network.load_state_dict(self.best.weights)
+
+    def tensors(self) -> StateDict:
+        """Network, optimizer and best weights; the first two share memory with the training."""
+        best = self.best.weights if self.best else {}
+        groups = {"network": self.network.state_dict(), "optimizer": self.optimizer.tensors(), "best": best}
+        return {f"{group}.{name}": tensor for group, tensors in groups.items() for name, tensor in tensors.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that is not a tensor, as JSON holds it."""
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "loss_sum": self.loss_sum,
-            "right": self.right,
-            "seen": self.seen,
+            "loss_sum": self._loss_sum,
+            "right": self._correct,
+            "seen": self._seen,
             "seconds": self.seconds,
-            "best_epoch": self.best[0] if self.best else None,
+            "best_epoch": self.best.epoch if self.best else None,
             "optimizer": self.optimizer.state(),
-            "early_stopping": self.stopping.state(),
-            "plateau": self.plateau.state(),
+            "early_stopping": self.early_stopping.state(),
+            "plateau": self.reduce_lr.state(),
             "history": [asdict(row) for row in self.history],
         }
 
     @torch.no_grad()
-    def restore(self, tensors: Weights, facts: dict[str, Any]) -> None:
-        """Go on from there.
+    def restore(self, tensors: StateDict, values: dict[str, Any]) -> None:
+        """Continue from what `tensors` and `to_dict` returned.
 
         Raises:
-            ValueError: they are another network's.
+            ValueError: they belong to another network.
         """
         best = {name.removeprefix("best."): each for name, each in tensors.items() if name.startswith("best.")}
-        self.best = (facts["best_epoch"], best) if facts["best_epoch"] else None
+        self.best = BestEpoch(values["best_epoch"], best) if values["best_epoch"] else None
         own = {name: tensor for name, tensor in self.tensors().items() if not name.startswith("best.")}
-        kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("best.")}
-        if {name: each.shape for name, each in own.items()} != {name: each.shape for name, each in kept.items()}:
-            raise ValueError("its weights are another network's")
-        for name, tensor in own.items():  # into the same memory, whose order decides in which order sums are made
-            tensor.copy_(kept[name])
-        self.epoch, self.step = facts["epoch"], facts["step"]
-        self.loss_sum, self.right, self.seen = facts["loss_sum"], facts["right"], facts["seen"]
-        self._began = time.perf_counter() - facts["seconds"]
-        self.optimizer.restore(facts["optimizer"])
-        self.stopping.restore(facts["early_stopping"])
-        self.plateau.restore(facts["plateau"])
-        self.history = [Epoch(**row) for row in facts["history"]]
+        stored = {name: tensor for name, tensor in tensors.items() if not name.startswith("best.")}
+        if {name: each.shape for name, each in own.items()} != {name: each.shape for name, each in stored.items()}:
+            raise ValueError("its weights belong to another network")
+        for name, tensor in own.items():  # into the same memory, whose layout decides the order of sums
+            tensor.copy_(stored[name])
+        self.epoch, self.step = values["epoch"], values["step"]
+        self._loss_sum, self._correct, self._seen = values["loss_sum"], values["right"], values["seen"]
+        self._started = time.perf_counter() - values["seconds"]
+        self.optimizer.restore(values["optimizer"])
+        self.early_stopping.restore(values["early_stopping"])
+        self.reduce_lr.restore(values["plateau"])
+        self.history = [Epoch(**row) for row in values["history"]]
+
+
+def snapshot(network: nn.Module) -> StateDict:
+    """A copy of all weights and running statistics, on the CPU."""
+    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}

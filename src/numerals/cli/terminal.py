@@ -50,4 +50,3 @@ def log_to_stderr(quiet: bool) -> None:
     logger = logging.getLogger("numerals")
     logger.handlers = [logging.StreamHandler()]
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    logger.propagate = False

@@ -11,8 +11,7 @@ import numpy as np
 from numerals.article import datasets
 from numerals.article.recipe import Recipe
 from numerals.cli.options import TrainOptions
-from numerals.cli.progress import Show
-from numerals.cli.terminal import Result, score_line, status_printer
+from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
 from numerals.errors import DataError, InputError
 from numerals.spec import SIDE
 
@@ -54,20 +53,21 @@ def _train(options: TrainOptions) -> Result:
     dataset = loader.submit(datasets.load, options.data)  # loads while torch is imported, which takes a second
     try:
         from numerals.article.device import keep_freed_memory
+        from numerals.cli.training_progress import TrainingProgress
         from numerals.runs.train import train
 
         keep_freed_memory()
-        with Show(options.quiet) as show:
+        with TrainingProgress(options.quiet) as progress:
             run = train(
                 recipe,
                 dataset.result,
                 out=options.out,
                 seed=options.seed or 0,
                 device=options.device,
-                observer=show,
+                callbacks=[progress],
                 every_steps=options.every_steps,
             )
-            show.ended(run)
+            progress.finished(run)
     finally:
         loader.shutdown(wait=False, cancel_futures=True)
     return _result(run)
@@ -77,10 +77,12 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
     if options.out is not None:
         raise InputError(f"--resume {folder} continues in its own folder; leave out --out")
     from numerals.article.device import keep_freed_memory
+    from numerals.cli.training_progress import TrainingProgress
     from numerals.runs.resume import resume
 
     keep_freed_memory()
-    with Show(options.quiet) as show:
+    log_to_stderr(options.quiet)
+    with TrainingProgress(options.quiet) as progress:
         run = resume(
             folder,
             epochs=options.epochs,
@@ -88,11 +90,11 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
             data=options.data,
             seed=options.seed,
             device=options.device,
-            anyway=options.force,
+            force=options.force,
             every_steps=options.every_steps,
-            observer=show,
+            callbacks=[progress],
         )
-        show.ended(run)
+        progress.finished(run)
     return _result(run)
 
 
@@ -122,12 +124,12 @@ def train_reader(
         raise InputError(f"recipe {recipe} trains the article's network; use numerals train --recipe {recipe}")
     if isinstance(loaded, AdaptRecipe):
         raise InputError(f"recipe {recipe} adapts a trained model; use numerals adapt CORRECTIONS --recipe {recipe}")
-    from numerals.readers.session import train_reading
+    from numerals.readers import train as reader_training
 
     print_status = status_printer(quiet)
-    folder, test, metrics = train_reading(loaded, data, out=out, seed=seed, initial=initial, say=print_status)
-    print_status(f"Saved in {folder.path}. To read with it: numerals export {shlex.quote(str(folder.path))}")
-    return _scored(test, metrics)
+    run = reader_training.train(loaded, data, out=out, seed=seed, initial=initial, report=print_status)
+    print_status(f"Saved in {run.folder}. To read with it: numerals export {shlex.quote(str(run.folder))}")
+    return _scored(run.test, run.metrics)
 
 
 def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out: Path | None, quiet: bool) -> Result:
@@ -148,10 +150,10 @@ def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out
 
     digits, labels = _images(saved), np.array([correction.digit for correction in saved], np.uint8)
     print_status = status_printer(quiet)
-    folder, test, metrics = adapt(loaded, (digits, labels), out=out, seed=seed, initial=initial, say=print_status)
-    path = shlex.quote(str(folder.path))
-    print_status(f"Saved in {folder.path}. To read with it: numerals export {path}, then read or serve --model")
-    return _scored(test, metrics)
+    run = adapt(loaded, (digits, labels), out=out, seed=seed, initial=initial, report=print_status)
+    path = shlex.quote(str(run.folder))
+    print_status(f"Saved in {run.folder}. To read with it: numerals export {path}, then read or serve --model")
+    return _scored(run.test, run.metrics)
 
 
 def _images(corrections: "Sequence[Correction]") -> "np.ndarray[Any, np.dtype[np.uint8]]":

@@ -1,10 +1,9 @@
-"""The model of single digits brought to one person's writing, from kept corrections, without forgetting the others'.
+"""Adapt the digit network to one person's writing, from corrections, without forgetting everybody else's.
 
-Each step sees some corrected digits among many of MNIST and of the samples that the model was made with, strangers too
-(rehearsal, Robins 1995). Batch normalisation stays as it was: a few hundred digits of one hand would bend it.
+Each step sees some corrected digits among many of MNIST and of the synthetic samples, non-digits included (rehearsal,
+Robins 1995). Batch normalisation keeps its statistics, which a few hundred digits of one writer would distort.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,149 +14,145 @@ import torch
 from numerals import seeds
 from numerals.article import augment, datasets
 from numerals.article.data import Dataset, LabelledImages, split_indices
-from numerals.article.metrics import Metrics, evaluate
+from numerals.article.metrics import evaluate
+from numerals.article.state import StateDict, snapshot
 from numerals.errors import DataError, InputError
 from numerals.handwriting.digits import Synthesis
 from numerals.readers.digit_network import DigitNetwork
-from numerals.readers.evaluate import evaluate_network, open_run, predictor
+from numerals.readers.evaluate import open_run, predictor
 from numerals.readers.pretrained import PRETRAINED, pretrained_weights
 from numerals.readers.recipes import AdaptRecipe
+from numerals.readers.train import ReaderRun, Report, finish
 from numerals.readers.train_digits import digit_loss
-from numerals.runs.folder import RunFolder, Weights, snapshot, weights_sha256
-from numerals.runs.profiling import Stages, versions
+from numerals.runs.folder import RunFolder
+from numerals.runs.session import Session, check_seed
 
-LEAST = 8  # corrections: fewer cannot be parted into those to learn from and those to count
+MIN_CORRECTIONS = 8  # fewer cannot be split into some to train on and some to evaluate with
 
-Say = Callable[[str], None]  # a line of progress
 Samples = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 def adapt(
     recipe: AdaptRecipe,
-    corrected: LabelledImages,
+    corrections: LabelledImages,
     *,
     out: str | Path | None = None,
     seed: int = 0,
     initial: str | Path | None = None,
-    say: Say = lambda line: None,
-) -> tuple[RunFolder, Metrics, dict[str, Any]]:
-    """Adapt, keep the run, say what was gained and lost on digits that were held out.
+    report: Report = lambda line: None,
+) -> ReaderRun:
+    """Adapt, keep the run, and report accuracy before and after on corrections that were held out.
 
     Args:
-        corrected: uint8 (n, 28, 28) in MNIST's form, and what they are.
-        initial: "shipped", which is meant when it is left out, or a run of the reader's network.
+        corrections: images uint8 (n, 28, 28) in MNIST's form, white ink on black, and labels (n,).
+        out, seed, report: as `readers.train.train` takes them.
+        initial: a run of the digit network to start from; None or "shipped" for the one that ships.
 
     Raises:
-        DataError: fewer than LEAST corrections.
-        RunError, InputError: a mistake in what was passed.
+        DataError: fewer than MIN_CORRECTIONS corrections.
+        RunError, InputError: an argument cannot be used; nothing was written.
         StorageError: the disk is full.
+        KeyboardInterrupt: interrupted; nothing is saved before the end.
     """
-    if len(corrected[0]) < LEAST:
-        raise DataError(f"{len(corrected[0])} corrections; at least {LEAST} are needed, some of them to be counted on")
-    stages, start = Stages(), _start(initial)
-    with stages("load"):
+    if len(corrections[0]) < MIN_CORRECTIONS:
+        raise DataError(f"{len(corrections[0])} corrections are too few to train on; make at least {MIN_CORRECTIONS}")
+    check_seed(seed)
+    session, start = Session(), _initial_weights(initial)
+    with session.profile("load"):
         dataset = datasets.load(None)
-    own, counted = _parted(corrected, recipe.held_out, seed)
+    training, held_out = _split(corrections, recipe.held_out, seed)
     validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
     network = DigitNetwork().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.load_state_dict(start)
     network.eval()
-    folder = RunFolder.create(out, recipe.name)
-    try:
-        folder.write("recipe.toml", recipe.to_toml())
-        with stages("fit"):
-            before = _scores(network, counted, validation)
-            _fit(network, recipe, own, dataset, seed, say)
-            after = _scores(network, counted, validation)
+    with session.new_folder(out, recipe.name, {"recipe.toml": recipe.to_toml().encode()}) as folder:
+        with session.profile("fit"):
+            before = _accuracies(network, held_out, validation)
+            _fit(network, recipe, training, dataset, seed, report)
+            after = _accuracies(network, held_out, validation)
         folder.write_model(snapshot(network))
-        with stages("test"):
-            test = evaluate_network(network, dataset.test)
-    except BaseException:
-        folder.discard()
-        raise
-    for name, right in after.items():
-        say(f"{name}: {before[name]:.2%} right before, {right:.2%} after")
-    metrics = {
-        "recipe": recipe.name,
-        "seed": seed,
-        "init_sha256": weights_sha256(start),
-        "data": dataset.metadata() | {"corrections": len(own[0]), "corrections held out": len(counted[0])},
-        "before": before,
-        "after": after,
-        "test": test.to_dict(),
-        "weights_sha256": weights_sha256(snapshot(network)),
-        "versions": versions(),
-        **stages.to_dict(),
-    }
-    folder.write_metrics(metrics)
-    return folder, test, metrics
+        for name, accuracy in after.items():
+            report(f"{name}: {before[name]:.2%} correct before, {accuracy:.2%} after")
+        counts = {"corrections": len(training[0]), "corrections held out": len(held_out[0])}
+        return finish(session, folder, recipe, seed, start, dataset, network, counts, before=before, after=after)
 
 
-def _start(initial: str | Path | None) -> Weights:
+def _initial_weights(initial: str | Path | None) -> StateDict:
     if initial is None or str(initial) == PRETRAINED:
         return pretrained_weights()
     _, network = open_run(RunFolder.open(initial))
     if not isinstance(network, DigitNetwork):
-        raise InputError(f"--init {initial}: a run of another network; give one of recipe reader or adapt, or shipped")
+        raise InputError(f"--init {initial}: a run of another network; give a run of train-reader digits or of adapt")
     return snapshot(network)
 
 
-def _parted(corrected: LabelledImages, held_out: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
-    """The corrections to learn from, and those that are only counted."""
-    images, labels = corrected
-    kept, aside = split_indices(len(images), held_out, seed)
-    return (images[kept], labels[kept]), (images[aside], labels[aside])
+def _split(corrections: LabelledImages, held_out: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
+    """The corrections to train on, and those to evaluate with."""
+    images, labels = corrections
+    first, second = split_indices(len(images), held_out, seed)
+    return (images[first], labels[first]), (images[second], labels[second])
 
 
-def _scores(network: DigitNetwork, counted: LabelledImages, validation: LabelledImages) -> dict[str, float]:
+def _accuracies(network: DigitNetwork, held_out: LabelledImages, validation: LabelledImages) -> dict[str, float]:
     predict = predictor(network)
     return {
-        f"your {len(counted[0])} held-out corrections": evaluate(predict, *counted).accuracy,
+        f"your {len(held_out[0])} held-out corrections": evaluate(predict, *held_out).accuracy,
         "MNIST's validation digits": evaluate(predict, *validation).accuracy,
     }
 
 
 def _fit(
-    network: DigitNetwork, recipe: AdaptRecipe, own: LabelledImages, dataset: Dataset, seed: int, say: Say
+    network: DigitNetwork,
+    recipe: AdaptRecipe,
+    corrections: LabelledImages,
+    dataset: Dataset,
+    seed: int,
+    report: Report,
 ) -> None:
-    """Train in place; the network stays in evaluation mode, so that its batch normalisation stays as it was."""
-    learnt_from = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
-    made = Synthesis(learnt_from).batch(seed, np.arange(recipe.made))
+    """Train in place; the network stays in evaluation mode, so that batch normalisation keeps its statistics."""
+    mnist = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
+    synthetic = Synthesis(mnist).batch(seed, np.arange(recipe.made))
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, recipe.learning_rate, total_steps=recipe.steps, pct_start=0.15
     )
     for step in range(recipe.steps):
-        digits, labels = _batch(recipe, own, learnt_from, made, seed, step)
-        loss = digit_loss(network, torch.from_numpy(digits), torch.from_numpy(labels), recipe)
+        images, labels = _batch(recipe, corrections, mnist, synthetic, seed, step)
+        loss = digit_loss(network, torch.from_numpy(images), torch.from_numpy(labels), recipe)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         schedule.step()
         if (step + 1) % 100 == 0:
-            say(f"step {step + 1}/{recipe.steps}  loss {loss.item():.4f}")
+            report(f"step {step + 1}/{recipe.steps}  loss {loss.item():.4f}")
 
 
 def _batch(
-    recipe: AdaptRecipe, own: LabelledImages, mnist: LabelledImages, made: Samples, seed: int, step: int
+    recipe: AdaptRecipe,
+    corrections: LabelledImages,
+    mnist: LabelledImages,
+    synthetic: Samples,
+    seed: int,
+    step: int,
 ) -> Samples:
-    """A step's digits: the corrected ones moved a little, the others as they are."""
-    chance = seeds.generator(seed, seeds.SHUFFLE, step)
-    mine = max(1, round(recipe.own * recipe.batch_size))
-    theirs = (recipe.batch_size - mine) // 2
-    counts = (mine, theirs, recipe.batch_size - mine - theirs)
-    kinds: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]] = [own, mnist, made]
-    parts = []
-    for count, (images, labels) in zip(counts, kinds, strict=True):
-        chosen = chance.integers(len(images), size=count)
-        parts.append((images[chosen], labels[chosen].astype(np.int64)))
-    moved = _moved(parts[0][0], recipe, seed, step)
-    images = np.concatenate([moved, *(images for images, _ in parts[1:])])
-    return images, np.concatenate([labels for _, labels in parts])
+    """A step's images and labels: corrections, augmented, then digits of MNIST and synthetic samples as they are."""
+    random = seeds.generator(seed, seeds.SHUFFLE, step)
+    own = max(1, round(recipe.own * recipe.batch_size))
+    half = (recipe.batch_size - own) // 2
+    counts = (own, half, recipe.batch_size - own - half)
+    sources: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.integer[Any]]]] = [corrections, mnist, synthetic]
+    drawn = []
+    for count, (images, labels) in zip(counts, sources, strict=True):
+        chosen = random.integers(len(images), size=count)
+        drawn.append((images[chosen], labels[chosen].astype(np.int64)))
+    augmented = _augmented(drawn[0][0], recipe, seed, step)
+    batch = np.concatenate([augmented, *(images for images, _ in drawn[1:])])
+    return batch, np.concatenate([labels for _, labels in drawn])
 
 
-def _moved(digits: npt.NDArray[np.uint8], recipe: AdaptRecipe, seed: int, step: int) -> npt.NDArray[np.uint8]:
-    """The digits turned, zoomed and shifted a little, another way in each step."""
-    transforms = augment.random_transforms(len(digits), recipe.augment, seeds.generator(seed, seeds.AUGMENTATION, step))
-    moved = augment.apply_transforms(torch.from_numpy(digits[:, None]).float(), transforms)
-    return moved[:, 0].round().to(torch.uint8).numpy()
+def _augmented(images: npt.NDArray[np.uint8], recipe: AdaptRecipe, seed: int, step: int) -> npt.NDArray[np.uint8]:
+    """The images slightly rotated, zoomed and shifted, differently in each step."""
+    generator = seeds.generator(seed, seeds.AUGMENTATION, step)
+    transforms = augment.random_transforms(len(images), recipe.augment, generator)
+    augmented = augment.apply_transforms(torch.from_numpy(images[:, None]).float(), transforms)
+    return augmented[:, 0].round().to(torch.uint8).numpy()

@@ -14,6 +14,7 @@ from numerals.article import datasets, model
 from numerals.article.data import Images, LabelledImages
 from numerals.article.device import choose_device
 from numerals.article.metrics import Metrics, evaluate
+from numerals.article.state import snapshot
 from numerals.errors import InputError
 from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.read import model_files
@@ -23,7 +24,7 @@ from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.recipes import AnyRecipe
 from numerals.readers.row_network import RowNetwork
 from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesize_rows
-from numerals.runs.folder import RunFolder, snapshot, weights_sha256
+from numerals.runs.folder import RunFolder, weights_sha256
 
 MIN_PROBABILITY = 1e-12  # smaller ones are raised to it before the logarithm
 TEST_ROWS = 1000  # rows written with the test digits to evaluate a row network on; the same ones every time

@@ -9,14 +9,14 @@ import torch
 from onnx import numpy_helper
 from torch import nn
 
+from numerals.article.state import StateDict
 from numerals.read import model_files
 from numerals.readers.digit_network import DigitNetwork
-from numerals.runs.folder import Weights
 
 PRETRAINED = "shipped"  # its name for --init
 
 
-def pretrained_weights() -> Weights:
+def pretrained_weights() -> StateDict:
     """Return weights with which a `DigitNetwork` answers like the shipped model before its temperature scaling."""
     graph = onnx.load_from_string(model_files.load().content).graph
     arrays = {tensor.name: torch.tensor(numpy_helper.to_array(tensor)) for tensor in graph.initializer}

@@ -17,11 +17,11 @@ from torch.nn import functional
 
 from numerals import seeds
 from numerals.article.data import Dataset, LabelledImages
+from numerals.article.state import StateDict
 from numerals.handwriting.digits import NON_DIGIT, Synthesis
 from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
 from numerals.readers.digit_network import DigitNetwork
 from numerals.readers.recipes import AdaptRecipe, DigitRecipe
-from numerals.runs.folder import Weights
 
 WORKERS = 2  # processes that synthesize samples
 MAX_PREFETCHED = 8  # batches requested from the workers ahead of the training step
@@ -31,7 +31,7 @@ Samples = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]  # digits (n, 28, 
 
 
 def train_digits(
-    recipe: DigitRecipe, dataset: Dataset, seed: int, on_progress: ProgressCallback, initial: Weights | None = None
+    recipe: DigitRecipe, dataset: Dataset, seed: int, on_progress: ProgressCallback, initial: StateDict | None = None
 ) -> DigitNetwork:
     """Train a digit network on the CPU, on samples made from the training part of the recipe's split.
 

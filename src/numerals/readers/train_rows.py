@@ -20,13 +20,13 @@ from torch import nn
 from torch.nn import functional
 
 from numerals.article.data import Dataset, LabelledImages
+from numerals.article.state import StateDict
 from numerals.handwriting.glyphs import Glyphs, prepare_glyphs
 from numerals.handwriting.rows import synthesize_row
 from numerals.read.ctc import BLANK
 from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
 from numerals.readers.recipes import RowRecipe
 from numerals.readers.row_network import RowNetwork
-from numerals.runs.folder import Weights
 from numerals.seeds import SHUFFLE, generator, torch_seed
 
 LabelledStrip = tuple[npt.NDArray[np.uint8], list[int]]  # a strip (40, w), bright ink on black, and its digits
@@ -34,7 +34,7 @@ FIRST_VALIDATION_ROW, FIRST_TEST_ROW = 1 << 40, 1 << 41  # row indices, far from
 
 
 def train_rows(
-    recipe: RowRecipe, dataset: Dataset, seed: int, on_progress: ProgressCallback, initial: Weights | None = None
+    recipe: RowRecipe, dataset: Dataset, seed: int, on_progress: ProgressCallback, initial: StateDict | None = None
 ) -> RowNetwork:
     """Train a row network on the CPU, on rows written with the training part of the recipe's split.
 

@@ -21,7 +21,7 @@ from numerals.report.sections import (
     LayerRow,
 )
 from numerals.report.significance import Difference, compare
-from numerals.runs.load import KeptRun, read_run
+from numerals.runs.load import SavedRun, load_run
 from numerals.spec import CLASSES
 
 MAX_MISTAKES = 2000  # shown in a report, most confident first: more would make the file larger than 5 MB
@@ -40,7 +40,7 @@ class Curve:
 class RunPage:
     """What templates/report.html shows, in the order of the page."""
 
-    run: KeptRun
+    run: SavedRun
     test: dict[str, Any]  # the test metrics of metrics.json
     recipe: list[str]  # paragraphs
     samples: list[ClassSamples]
@@ -63,7 +63,7 @@ class RunPage:
 class ComparisonPage:
     """What templates/comparison.html shows."""
 
-    runs: list[KeptRun]
+    runs: list[SavedRun]
     recipe_differences: list[tuple[str, list[Any]]]
     curves: list[Curve]
     comparisons: "list[Comparison]"
@@ -73,10 +73,10 @@ class ComparisonPage:
 class Comparison:
     """A run compared with the first one."""
 
-    other: KeptRun
+    other: SavedRun
     difference: Difference
     summary: str
-    only_wrong_in: list[tuple[KeptRun, int, list[GalleryDigit]]]  # run, how many digits, those that are shown
+    only_wrong_in: list[tuple[SavedRun, int, list[GalleryDigit]]]  # run, how many digits, those that are shown
 
 
 def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bool = False) -> Path:
@@ -96,7 +96,7 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
         StorageError: the disk is full or read-only.
     """
     keep_freed_memory()
-    loaded = [read_run(run) for run in runs]
+    loaded = [load_run(run) for run in runs]
     if len({run.folder.resolve() for run in loaded}) < len(loaded):
         raise InputError("the same run is given twice; compare different runs")
     path = out or loaded[0].folder / ("report.html" if len(loaded) == 1 else "comparison.html")
@@ -126,7 +126,7 @@ def _render(template: str, page: RunPage | ComparisonPage) -> str:
     return environment.get_template(template).render(vars(page))
 
 
-def _run_page(run: KeptRun, measure_robustness: bool) -> RunPage:
+def _run_page(run: SavedRun, measure_robustness: bool) -> RunPage:
     weights_sha256 = run.metrics["weights_sha256"]
     robustness = load_robustness(run.folder, weights_sha256, run.dataset.test)
     if robustness is None and measure_robustness:
@@ -137,7 +137,7 @@ def _run_page(run: KeptRun, measure_robustness: bool) -> RunPage:
         run=run,
         test=run.test,
         recipe=prose.recipe_in_words(
-            run.recipe, len(training[0]), run.held_out, sum(layer.parameters for layer in layers)
+            run.recipe, len(training[0]), run.validation_count, sum(layer.parameters for layer in layers)
         ),
         samples=sections.class_samples(run),
         augmented=sections.augmented_digits(run, training),
@@ -156,7 +156,7 @@ def _run_page(run: KeptRun, measure_robustness: bool) -> RunPage:
     )
 
 
-def _training_curves(run: KeptRun) -> list[Curve]:
+def _training_curves(run: SavedRun) -> list[Curve]:
     history, best_epoch = run.history, run.metrics["best_epoch"]
     best, drops = history[best_epoch - 1], figures.learning_rate_drops(history)
     dropped = f" The learning rate was reduced before epoch {', '.join(map(str, drops))}." if drops else ""
@@ -176,13 +176,13 @@ def _training_curves(run: KeptRun) -> list[Curve]:
     ]
 
 
-def _reliability_diagram(run: KeptRun) -> str:
+def _reliability_diagram(run: SavedRun) -> str:
     bins = [ReliabilityBin(**values) for values in run.test["reliability"]]
     alt = f"Accuracy by confidence, in {len(bins)} bins, next to the diagonal."
     return figures.reliability_diagram(bins, 1 / CALIBRATION_BINS, alt)
 
 
-def _risk_curve(run: KeptRun) -> str:
+def _risk_curve(run: SavedRun) -> str:
     risks = run.test["risk_at_coverage"]
     alt = (
         f"Share of mistakes among the most confident 95 % of the predictions: {prose.percent(risks[94])}; among all: "
@@ -191,7 +191,7 @@ def _risk_curve(run: KeptRun) -> str:
     return figures.risk_coverage_curve(risks, alt)
 
 
-def _comparison_page(runs: list[KeptRun]) -> ComparisonPage:
+def _comparison_page(runs: list[SavedRun]) -> ComparisonPage:
     histories = {f"{number}. {run.name}": run.history for number, run in enumerate(runs, 1)}
     titles = {
         "loss": "Training loss",
@@ -212,7 +212,7 @@ def _comparison_page(runs: list[KeptRun]) -> ComparisonPage:
     )
 
 
-def _comparison(first: KeptRun, other: KeptRun, difference: Difference) -> Comparison:
+def _comparison(first: SavedRun, other: SavedRun, difference: Difference) -> Comparison:
     return Comparison(
         other=other,
         difference=difference,

@@ -22,7 +22,7 @@ from numerals.report.attribution import AdversarialExample, Floats
 from numerals.report.corruptions import CORRUPTIONS
 from numerals.report.prose import percent
 from numerals.report.robustness import CorruptionScore, Robustness
-from numerals.runs.load import KeptRun
+from numerals.runs.load import SavedRun
 from numerals.spec import CLASSES, WHITE
 
 SAMPLES_PER_CLASS = 12
@@ -160,7 +160,7 @@ class Explanation:
     outputs: list[LayerOutput]
 
 
-def gallery(run: KeptRun, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[GalleryDigit]:
+def gallery(run: SavedRun, indices: Sequence[int] | npt.NDArray[np.int64]) -> list[GalleryDigit]:
     """These test digits, in this order."""
     images, labels = run.dataset.test
     disputed = disputed_indices(labels)
@@ -181,12 +181,12 @@ def gallery(run: KeptRun, indices: Sequence[int] | npt.NDArray[np.int64]) -> lis
     return digits
 
 
-def most_confident(run: KeptRun, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def most_confident(run: SavedRun, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """These indices of test digits, most confident predictions first."""
     return indices[np.argsort(-run.probabilities[indices].max(axis=1), kind="stable")]
 
 
-def class_samples(run: KeptRun) -> list[ClassSamples]:
+def class_samples(run: SavedRun) -> list[ClassSamples]:
     """Samples of each class that has training digits."""
     (images, labels), (_, test_labels) = run.dataset.train, run.dataset.test
     return [
@@ -203,7 +203,7 @@ def class_samples(run: KeptRun) -> list[ClassSamples]:
     ]
 
 
-def augmented_digits(run: KeptRun, training: LabelledImages) -> list[AugmentedDigit]:
+def augmented_digits(run: SavedRun, training: LabelledImages) -> list[AugmentedDigit]:
     """The first training digits as the first epochs augmented them; empty for a recipe without augmentation."""
     images, labels = training[0][:AUGMENTED_DIGITS], training[1][:AUGMENTED_DIGITS]
     if not augment.transform_limits(run.recipe.augment).any():
@@ -222,7 +222,7 @@ def augmented_digits(run: KeptRun, training: LabelledImages) -> list[AugmentedDi
     ]
 
 
-def layer_rows(run: KeptRun) -> list[LayerRow]:
+def layer_rows(run: SavedRun) -> list[LayerRow]:
     """The layers of the network, first layer first."""
     return [
         LayerRow(
@@ -237,14 +237,14 @@ def layer_rows(run: KeptRun) -> list[LayerRow]:
     ]
 
 
-def corruption_sections(run: KeptRun, robustness: Robustness) -> list[CorruptionSection]:
+def corruption_sections(run: SavedRun, robustness: Robustness) -> list[CorruptionSection]:
     """Each corruption with its accuracies, and the first test digit corrupted by it."""
     example = run.dataset.test[0][:1]
     return [_corruption_section(run, score, robustness.clean, example) for score in robustness.corruptions]
 
 
 def _corruption_section(
-    run: KeptRun, score: CorruptionScore, clean_accuracy: float, example: Images
+    run: SavedRun, score: CorruptionScore, clean_accuracy: float, example: Images
 ) -> CorruptionSection:
     corruption = CORRUPTIONS[score.name]
     accuracies = ", ".join(f"{accuracy:.3f}" for accuracy in score.accuracies)
@@ -273,12 +273,12 @@ def _similar_augmentation(settings: AugmentSettings, keys: tuple[str, ...]) -> s
     return f"up to {amount:g}°" if keys == ("rotation",) else f"up to {percent(amount, 0)}"
 
 
-def explanation(run: KeptRun, training: LabelledImages) -> Explanation:
+def explanation(run: SavedRun, training: LabelledImages) -> Explanation:
     """Explain the most confident mistakes with undisputed labels, and show a correctly read digit layer by layer."""
     images, labels = run.dataset.test
     disputed = disputed_indices(labels)
     mistakes = [index for index in most_confident(run, run.mistakes).tolist() if index not in disputed]
-    correct = np.flatnonzero(run.answers == labels)
+    correct = np.flatnonzero(run.predictions == labels)
     index = int(correct[0]) if len(correct) else 0
     return Explanation(
         mistakes=_explained_mistakes(run, gallery(run, mistakes[:EXPLAINED_MISTAKES]), training),
@@ -289,7 +289,9 @@ def explanation(run: KeptRun, training: LabelledImages) -> Explanation:
     )
 
 
-def _explained_mistakes(run: KeptRun, mistakes: list[GalleryDigit], training: LabelledImages) -> list[ExplainedMistake]:
+def _explained_mistakes(
+    run: SavedRun, mistakes: list[GalleryDigit], training: LabelledImages
+) -> list[ExplainedMistake]:
     if not mistakes:
         return []
     explained = []
@@ -312,7 +314,7 @@ def _explained_mistakes(run: KeptRun, mistakes: list[GalleryDigit], training: La
     return explained
 
 
-def _evidence_uri(run: KeptRun, image: Images, digit: int) -> str:
+def _evidence_uri(run: SavedRun, image: Images, digit: int) -> str:
     return digit_images.data_uri(digit_images.heatmap(attribution.integrated_gradients(run.network, image, digit)))
 
 
@@ -326,7 +328,7 @@ def _flip(image: Images, adversarial: AdversarialExample) -> Flip:
     )
 
 
-def _neighbours(run: KeptRun, indices: list[int], training: LabelledImages) -> list[list[Neighbour]]:
+def _neighbours(run: SavedRun, indices: list[int], training: LabelledImages) -> list[list[Neighbour]]:
     """For each test digit, the training digits with the most similar activations in the last hidden layer."""
     images, labels = training[0][:MAX_NEIGHBOUR_CANDIDATES], training[1][:MAX_NEIGHBOUR_CANDIDATES]
     activations = attribution.last_hidden_activations(run.network, run.dataset.test[0][indices])

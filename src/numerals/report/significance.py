@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.errors import InputError
-from numerals.runs.load import KeptRun
+from numerals.runs.load import SavedRun
 
 SIGNIFICANCE_LEVEL = 0.05  # from this p-value on a difference counts as noise
 
@@ -31,7 +31,7 @@ class Difference:
         return self.p_value >= SIGNIFICANCE_LEVEL
 
 
-def compare(runs: Sequence[KeptRun]) -> list[Difference]:
+def compare(runs: Sequence[SavedRun]) -> list[Difference]:
     """Compare each run with the first one.
 
     Returns:

@@ -1,16 +1,16 @@
-"""The run folder: what a training keeps, and how it is read back. Knows nothing about how to train.
+"""The run folder: what a training keeps, and how its files are read back.
 
     runs/article-1/
       recipe.toml               the recipe, every number of it
       model.safetensors         the best epoch's weights
-      history.csv, curves.svg   a row an epoch, and the same drawn
+      history.csv, curves.svg   one row per epoch, and the same as a plot
       metrics.json              accuracy and loss, seconds and memory by stage, versions
-      test_probabilities.npz    what the network answered on the test digits
-      tensorboard/              where the recipe says so
-      checkpoint/               what a killed training goes on from: checkpoints.py
-      SHA256SUMS                of every file, written when the training has ended
+      test_probabilities.npz    the network's probabilities for the test digits, and their labels
+      tensorboard/              if the recipe enables it
+      checkpoint/               what a killed training continues from; see checkpoint.py
+      SHA256SUMS                of every file; written when the training has ended
 
-Each file is written whole or not at all, and no pickle is among them.
+Every file is written whole or not at all, and none is a pickle.
 """
 
 import contextlib
@@ -31,33 +31,31 @@ import numpy as np
 import numpy.typing as npt
 import safetensors
 import safetensors.torch
-import torch
 from torch import nn
 
 from numerals.article import model
 from numerals.article.recipe import Recipe, network_of, parse
+from numerals.article.state import StateDict
 from numerals.errors import RunError
-from numerals.files import readable_json, remove, sha256, write_atomically, write_folder
+from numerals.files import readable_json, sha256, write_atomically, write_folder
 
-Weights = dict[str, torch.Tensor]
-
-START = "checkpoint/start.json"  # written with the folder: what the training is
-SUMS = "SHA256SUMS"  # as sha256sum writes and checks it
+START = "checkpoint/start.json"  # the TrainingSpec, written with the folder
+SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`
 
 
 class RunFolder:
-    """One training's folder. `create` makes a new one, `open` takes one that is there."""
+    """One training's folder: `RunFolder.create` makes a new one, `RunFolder.open` opens one with a trained model."""
 
-    def __init__(self, path: Path, made: Sequence[Path] = ()) -> None:
+    def __init__(self, path: Path, created_parents: Sequence[Path] = ()) -> None:
         self.path = path
-        self._made = made  # the folders above it that were not there before, the innermost first
+        self._created_parents = created_parents  # innermost first
 
     @classmethod
     def create(cls, out: str | Path | None, recipe_name: str, files: Mapping[str, bytes] | None = None) -> "RunFolder":
-        """A new folder with those files: `out`, or else the first free of runs/NAME-1, runs/NAME-2, ...
+        """Create `out`, or else the first free of runs/NAME-1, runs/NAME-2, ..., with `files` in it.
 
         Raises:
-            RunError: `out` exists, or cannot be made.
+            RunError: `out` exists already, or cannot be created.
             StorageError: the disk is full.
         """
         number = 0
@@ -65,43 +63,43 @@ class RunFolder:
             number += 1
             path = Path(out) if out is not None else Path("runs") / f"{recipe_name}-{number}"
             try:
-                made = [parent for parent in path.parents if not parent.exists()]
+                created_parents = [parent for parent in path.parents if not parent.exists()]
                 if not os.path.lexists(path):
                     write_folder(path, files or {})
-                    return cls(path, made)
+                    return cls(path, created_parents)
             except OSError as error:
                 if not os.path.lexists(path):
-                    why = error.strerror or error
-                    raise RunError(f"{path}: cannot be made ({why}); choose another --out") from error
+                    reason = error.strerror or error
+                    raise RunError(f"run folder {path} cannot be created ({reason}); choose another --out") from error
             if out is not None or not path.is_dir():
-                raise RunError(f"{path}: exists already; choose another --out")
+                raise RunError(f"run folder {path} already exists; choose another --out")
 
     @classmethod
     def open(cls, path: str | Path) -> "RunFolder":
-        """A folder that a training kept.
+        """Open the folder of a training that saved a model.
 
         Raises:
-            RunError: there is no kept model in it.
+            RunError: it contains no recipe or no model.
         """
         folder = cls(Path(path))
         for name in ("recipe.toml", "model.safetensors"):
             if not (folder.path / name).is_file():
-                raise RunError(f"{path}: not a run folder of ours, it has no {name}")
+                raise RunError(f"{path}: not a run folder, {name} is missing")
         return folder
 
     def discard(self) -> None:
-        """Remove the folder and all in it, and those above it that were made for it and are empty."""
+        """Delete the folder, and the parents that were created for it and are empty."""
         with contextlib.suppress(OSError):
             shutil.rmtree(self.path)
-            for parent in self._made:
+            for parent in self._created_parents:
                 parent.rmdir()
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Keep other trainings out of the folder; a process that is killed keeps nobody out any more.
+        """Keep other trainings out of the folder. The lock ends with the process, however it ends.
 
         Raises:
-            RunError: another training is in it.
+            RunError: another training is using the folder.
         """
         try:
             import fcntl
@@ -114,7 +112,7 @@ class RunFolder:
                 try:
                     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError as error:
-                    raise RunError(f"{self.path}: another training writes into it; wait until it has ended") from error
+                    raise RunError(f"{self.path} is in use by another training; wait until it ends") from error
             yield
         finally:
             os.close(descriptor)
@@ -123,15 +121,19 @@ class RunFolder:
         return (self.path / "model.safetensors").exists()
 
     def has_checkpoint(self) -> bool:
-        """Whether there is more to go on from than the beginning."""
+        """Whether a training would resume from more than its beginning."""
         return any(self.path.glob("checkpoint/*.safetensors"))
 
     def write(self, name: str, content: str | bytes) -> None:
-        """Raises StorageError when the disk is full or refuses."""
+        """Write a file, whole or not at all.
+
+        Raises:
+            StorageError: the disk is full or refuses.
+        """
         write_atomically(self.path / name, content.encode() if isinstance(content, str) else content)
 
     def write_history(self, history: Sequence[Mapping[str, Any]]) -> None:
-        """One line for each, of the columns that the first has."""
+        """Write history.csv: a line per row, with the columns of the first."""
         self.write("history.csv", as_csv(history))
 
     def write_metrics(self, metrics: dict[str, Any]) -> None:
@@ -142,45 +144,42 @@ class RunFolder:
         np.savez_compressed(buffer, probabilities=probabilities, labels=labels)
         self.write("test_probabilities.npz", buffer.getvalue())
 
-    def write_model(self, weights: Weights) -> None:
+    def write_model(self, weights: StateDict) -> None:
         self.write("model.safetensors", safetensors.torch.save(weights))
 
     def write_sums(self) -> None:
-        """The training has ended: what every file's SHA-256 is, as `sha256sum -c` checks it."""
+        """Write SHA256SUMS, which marks the training as ended."""
         names = sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
         lines = [f"{sha256(self.path / name)}  {name}\n" for name in names if name != SUMS]
         self.write(SUMS, "".join(lines))
 
-    def remove_sums(self) -> None:
-        """The training goes on."""
-        remove(self.path / SUMS)
-
     def sums(self) -> dict[str, str]:
-        """Each file's SHA-256 as it was when the training ended; empty where it has not."""
+        """The SHA-256 of each file when the training ended; empty if it has not ended."""
         with contextlib.suppress(OSError, ValueError):
             lines = (self.path / SUMS).read_text(encoding="utf-8").splitlines()
             return {name: hash_ for hash_, name in (line.split("  ", 1) for line in lines)}
         return {}
 
     def check(self, name: str) -> None:
-        """Raises RunError where a file is not the one that was written when the training ended."""
+        """Raise RunError if a file has changed since the training ended."""
         expected = self.sums().get(name)
         found = sha256(self.path / name)
         if expected is not None and found != expected:
-            raise RunError(f"{damaged(self.path / name, found, expected)}; train again, or go on with --resume")
+            damage = damage_message(self.path / name, found, expected)
+            raise RunError(f"{damage}; repair it with numerals train --resume, or train again")
 
     def data_source(self) -> str | None:
-        """What the run was trained on, as `sources.load` takes it; None for MNIST, or where that is not known."""
+        """The data that the run was trained on, as `datasets.load` takes it; None for MNIST, or if unknown."""
         source = self.metrics().get("data", {}).get("source")
         return source if isinstance(source, str) else None
 
     def seed(self) -> int | None:
-        """What the run's chance came from; None where that is not known."""
+        """The run's seed; None if unknown."""
         seed = self.metrics().get("seed")
         return seed if isinstance(seed, int) else None
 
     def metrics(self) -> dict[str, Any]:
-        """metrics.json, or what the training began with; empty where both are missing or damaged."""
+        """The content of metrics.json, else of the TrainingSpec; empty if both are missing or damaged."""
         for name, keys in (("metrics.json", ()), (START, ("content", "about"))):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 found = reduce(getitem, keys, json.loads((self.path / name).read_text(encoding="utf-8")))
@@ -232,15 +231,15 @@ class RunFolder:
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
 
 
-def damaged(path: Path, found: str | None, expected: str) -> str:
-    """What is said of a file that is not what was written."""
+def damage_message(path: Path, found: str | None, expected: str) -> str:
+    """A message about a file whose SHA-256 is `found` (None: missing) instead of `expected`."""
     if found is None:
         return f"{path}: missing"
     return f"{path}: damaged, its SHA-256 is {found[:12]}..., not {expected[:12]}..."
 
 
 def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One line for each, of the columns that the first has."""
+    """CSV with a line per row and the columns of the first."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -248,11 +247,6 @@ def as_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def snapshot(network: nn.Module) -> Weights:
-    """A copy of all weights and running statistics, on the CPU."""
-    return {name: tensor.detach().cpu().contiguous().clone() for name, tensor in network.state_dict().items()}
-
-
-def weights_sha256(weights: Weights) -> str:
-    """One hash over all tensors: equal for equal networks, bit for bit."""
+def weights_sha256(weights: StateDict) -> str:
+    """One hash over all tensors: equal for networks that are equal bit for bit."""
     return hashlib.sha256(safetensors.torch.save(weights)).hexdigest()

@@ -1,4 +1,4 @@
-"""What a run says of itself: seconds and peak memory by stage, versions. Knows nothing about what the stages do."""
+"""What metrics.json says about a training's cost: seconds and peak memory by stage, and versions."""
 
 import contextlib
 import platform
@@ -12,30 +12,30 @@ from typing import Any
 
 import numerals
 
-PACKAGES = ("torch", "numpy", "numba", "safetensors", "tensorboard")  # whose versions a run keeps
+PACKAGES = ("torch", "numpy", "numba", "safetensors", "tensorboard")  # whose versions metrics.json records
 
 
-class Stages:
-    """Collects one entry for each `with stages("load"):`; the same name twice adds up."""
+class Profile:
+    """Seconds and peak memory by stage. Each `with profile("load"):` is a stage; the same name twice adds up."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
         self.stages: dict[str, dict[str, float | None]] = {}
 
     @contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
+    def __call__(self, stage: str) -> Iterator[None]:
         started = time.perf_counter()
         try:
             yield
         finally:
-            before = self.stages.get(name, {}).get("seconds") or 0.0
-            self.stages[name] = {
+            before = self.stages.get(stage, {}).get("seconds") or 0.0
+            self.stages[stage] = {
                 "seconds": round(before + time.perf_counter() - started, 3),
                 "peak_mebibytes": peak_mebibytes(),
             }
 
     def to_dict(self) -> dict[str, Any]:
-        """The whole, and each stage; a stage's peak is the process's highest up to its end."""
+        """The totals and each stage; a stage's peak is the highest of the process up to the stage's end."""
         return {
             "seconds": round(time.perf_counter() - self._started, 3),
             "peak_mebibytes": peak_mebibytes(),
@@ -44,8 +44,8 @@ class Stages:
 
 
 def peak_mebibytes() -> float | None:
-    """The most memory this process has held so far, in MiB; None where the system does not tell (Windows)."""
-    with contextlib.suppress(OSError):  # Linux, where getrusage would count that of the process that started this one
+    """Peak memory of this process so far, in MiB; None where the system does not report it (Windows)."""
+    with contextlib.suppress(OSError):  # Linux: getrusage would report the parent's peak if that was higher
         status = Path("/proc/self/status").read_text()
         return round(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1024, 1)
     try:
@@ -56,7 +56,7 @@ def peak_mebibytes() -> float | None:
 
 
 def versions() -> dict[str, str]:
-    """What a run was made with."""
+    """The versions of numerals, Python and the packages that a training depends on."""
     found = {"numerals": numerals.__version__, "python": platform.python_version()}
     for package in PACKAGES:
         with contextlib.suppress(metadata.PackageNotFoundError):

@@ -1,9 +1,11 @@
-"""A training that was killed, stopped or has ended goes on: `numerals train --resume RUN`.
+"""Continue a training that was killed, interrupted or has ended: `numerals train --resume RUN`.
 
-It ends with the very weights of one that was never interrupted, or says what is not as it was and stops.
+It ends with exactly the weights of a training that was never interrupted. If data, versions or anything else that the
+weights depend on has changed, it lists the differences and stops.
 """
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,22 +13,21 @@ from typing import Any
 import torch
 
 from numerals.article import datasets, model
-from numerals.article.callbacks import Epoch
+from numerals.article.callbacks import Callback
 from numerals.article.data import Dataset
 from numerals.article.device import choose_device
 from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError
-from numerals.runs.checkpoint import About, Checkpoints, Saved, about, recipe_of
-from numerals.runs.conclude import Run
+from numerals.runs.checkpoint import Checkpoint, CheckpointStore, TrainingSpec
 from numerals.runs.folder import START, RunFolder
 from numerals.runs.load import read_probabilities
-from numerals.runs.profiling import Stages
-from numerals.runs.recovery import newest
-from numerals.runs.train import Observer, explained, train_in
+from numerals.runs.session import Session
+from numerals.runs.train import Run, run_training
 
-SHOWN = ("name", "curves", "tensorboard", "epochs")  # of a recipe, what the weights so far do not depend on
-MAKERS = ("numerals", "torch", "numpy", "numba")  # whose versions they do depend on
+LOG = logging.getLogger(__name__)
+HARMLESS_KEYS = ("name", "curves", "tensorboard", "epochs")  # of a recipe: the weights so far do not depend on them
+PACKAGES = ("numerals", "torch", "numpy", "numba")  # the weights depend on their versions
 
 
 def resume(
@@ -37,119 +38,122 @@ def resume(
     data: str | Dataset | None = None,
     seed: int | None = None,
     device: str = "auto",
-    anyway: bool = False,
+    force: bool = False,
     every_steps: int | None = None,
-    observer: Observer | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Run:
-    """Go on from the last whole checkpoint of a run, with the recipe, seed, data, device and threads that it had.
+    """Continue from the last undamaged checkpoint, with the run's recipe, seed, data, device and number of threads.
+
+    A run that has ended and needs nothing more is returned unchanged.
 
     Args:
         run: the folder of a training of the article's kind, ended or not.
-        epochs: more than before extends it, as if it had been so many from the beginning.
-        recipe, data, seed, device: what is given must be what the run has; "auto" is the run's device.
-        anyway: go on although something is not as it was; also after early stopping, which then counts anew.
-        every_steps, observer: as `train` takes them.
-
-    A run that has ended, where nothing is to be done, is given back as it is.
+        epochs: a higher number extends the run, as if it had been given from the start.
+        recipe, data, seed, device: must be what the run has; "auto" is the run's device.
+        force: continue although something differs, or although early stopping had ended the run.
+        every_steps, callbacks: as for `train`.
 
     Raises:
-        RunError: not such a run, another training is in it, or something is not as it was.
-        DataError, RecipeError, InputError: a mistake in what was passed.
+        RunError: the folder is not such a run, is in use by another training, or something differs.
+        DataError, RecipeError, InputError: an argument cannot be used.
         FailureError, StorageError, KeyboardInterrupt: as `train`; the checkpoints stay.
     """
-    folder, stages = RunFolder(Path(run)), Stages()
-    if not (folder.path / "checkpoint").is_dir():
-        raise RunError(f"{run}: no training to resume, it has no {START}; recipes reader and rows keep none")
-    with folder.locked(), explained(folder, fresh=False):
-        saved, said = newest(folder.path)
-        before = saved.about
-        with stages("load"):
-            dataset = data if isinstance(data, Dataset) else datasets.load(data or before["data"]["source"])
-        with _threads(before["threads"]):
-            place = choose_device(before["device"] if device == "auto" else device)
-            wanted = _recipe(recipe, epochs, before)
-            now = about(wanted, before["seed"] if seed is None else seed, place, dataset)
-            differing = differences(before, now)
-            if differing and not anyway:
-                raise RunError(f"{run}: {'; '.join(differing)}; go on --anyway, or train anew")
-            _check_epochs(saved, wanted, epochs, anyway)
-            if folder.sums() and not said and _is_done(saved, wanted):
-                return _as_it_is(folder, saved, wanted)
-            checkpoints = Checkpoints(folder.path, now, stages, every_steps, saved, said)
-            return train_in(folder, dataset, checkpoints, observer)
+    session = Session()
+    if not (Path(run) / "checkpoint").is_dir():
+        raise RunError(f"{run}: nothing to resume, {START} is missing; train-reader and adapt keep no checkpoints")
+    with session.existing_folder(run) as folder:
+        checkpoint, damages = CheckpointStore(folder).newest()
+        before = checkpoint.spec
+        with session.profile("load"):
+            dataset = data if isinstance(data, Dataset) else datasets.load(data or before.data.source)
+        with _threads(before.threads):
+            chosen_device = choose_device(before.device if device == "auto" else device)
+            wanted = _recipe(recipe, epochs, before.recipe)
+            spec = TrainingSpec.of(wanted, before.seed if seed is None else seed, chosen_device, dataset)
+            changes = differences(before, spec)
+            if changes and not force:
+                raise RunError(f"{run}: {'; '.join(changes)}; pass --force to continue, or train in a new folder")
+            _check_epochs(checkpoint, wanted, epochs, force)
+            for line in damages:
+                LOG.warning("%s", line)
+            if folder.sums() and not damages and _is_done(checkpoint, wanted):
+                return _finished_run(folder, checkpoint, wanted)
+            return run_training(
+                session, folder, spec, dataset, checkpoint=checkpoint, callbacks=callbacks, every_steps=every_steps
+            )
 
 
-def differences(before: About, now: About) -> list[str]:
-    """What the weights depend on and is not as it was, a few words each."""
-    found = list(_unlike("recipe", _weighty(before["recipe"]), _weighty(now["recipe"])))
-    for what in ("seed", "device", "precision", "processor"):
-        found += _unlike(what, before[what], now[what])
-    found += _unlike("SHA-256 of the data", before["data"]["sha256"][:12], now["data"]["sha256"][:12])
-    for maker in MAKERS:
-        found += _unlike(f"version of {maker}", before["versions"].get(maker), now["versions"].get(maker))
+def differences(before: TrainingSpec, now: TrainingSpec) -> list[str]:
+    """What the weights depend on and has changed, a few words each."""
+    found = list(_changes("recipe", _relevant(before.recipe), _relevant(now.recipe)))
+    for name in ("seed", "device", "precision", "processor"):
+        found += _changes(name, getattr(before, name), getattr(now, name))
+    found += _changes("SHA-256 of the data", before.data.sha256[:12], now.data.sha256[:12])
+    for package in PACKAGES:
+        found += _changes(f"version of {package}", before.versions.get(package), now.versions.get(package))
     return found
 
 
-def _weighty(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe without what its weights do not depend on; on a cycle they do depend on the number of epochs."""
-    cycle = recipe["schedule"]["kind"] == "one-cycle"
-    return {key: value for key, value in recipe.items() if key not in SHOWN or (key == "epochs" and cycle)}
+def _relevant(recipe: Recipe) -> dict[str, Any]:
+    """The keys that the weights so far depend on; with a one-cycle schedule the number of epochs is one of them."""
+    keys = recipe.model_dump(mode="json")
+    one_cycle = recipe.schedule.kind == "one-cycle"
+    return {key: value for key, value in keys.items() if key not in HARMLESS_KEYS or (key == "epochs" and one_cycle)}
 
 
-def _unlike(what: str, before: Any, now: Any) -> Iterator[str]:
+def _changes(name: str, before: Any, now: Any) -> Iterator[str]:
     if isinstance(before, dict) and isinstance(now, dict):
         for key in {**before, **now}:
-            yield from _unlike(f"{what} {key}" if what == "recipe" else f"{what}.{key}", before.get(key), now.get(key))
+            separator = " " if name == "recipe" else "."
+            yield from _changes(f"{name}{separator}{key}", before.get(key), now.get(key))
     elif before != now:
-        yield f"{what} was {before} and is {now}"
+        yield f"{name} was {before} and is {now}"
 
 
-def _recipe(given: str | Path | Recipe | None, epochs: int | None, before: About) -> Recipe:
-    """The recipe to go on with."""
+def _recipe(given: str | Path | Recipe | None, epochs: int | None, before: Recipe) -> Recipe:
+    """The recipe to continue with."""
     if given is None:
-        recipe = recipe_of(before)
+        recipe = before
     else:
         recipe = given if isinstance(given, Recipe) else Recipe.load(given)
-        recipe = recipe.change(name=before["recipe"]["name"])
+        recipe = recipe.change(name=before.name)
     return recipe if epochs is None else recipe.change(epochs=epochs)
 
 
-def _check_epochs(saved: Saved, wanted: Recipe, epochs: int | None, anyway: bool) -> None:
-    """Fewer epochs than were begun cannot be; more than early stopping left are only to be had `anyway`."""
-    done = len(saved.facts.get("history", ()))
-    begun = done + (saved.facts.get("step", 0) > 0)
+def _check_epochs(checkpoint: Checkpoint, wanted: Recipe, epochs: int | None, force: bool) -> None:
+    """Refuse fewer epochs than were begun and, unless `force`, more than early stopping left."""
+    done = len(checkpoint.history)
+    begun = done + (checkpoint.position[1] > 0)
     if wanted.epochs < begun:
-        raise InputError(f"--epochs {wanted.epochs}: the run is in its epoch {begun} already; give {begun} or more")
-    if _has_stopped(saved, wanted) and anyway:
-        saved.facts["early_stopping"]["wait"] = 0
-    elif _has_stopped(saved, wanted) and epochs is not None and epochs > done:
+        raise InputError(f"--epochs {wanted.epochs}: the run is already in epoch {begun}; give {begun} or more")
+    stopped_early = checkpoint.has_stopped_early(wanted)
+    if stopped_early and force:
+        checkpoint.reset_patience()
+    elif stopped_early and epochs is not None and epochs > done:
         raise InputError(
-            f"--epochs {epochs}: the run stopped early after epoch {done}, as it would have with so many; "
-            "--anyway counts the epochs without gain anew"
+            f"--epochs {epochs}: early stopping ended the run after epoch {done}; "
+            "pass --force to let it count from zero again"
         )
 
 
-def _has_stopped(saved: Saved, wanted: Recipe) -> bool:
-    return bool(saved.facts) and saved.facts["early_stopping"]["wait"] >= wanted.early_stopping.patience
+def _is_done(checkpoint: Checkpoint, wanted: Recipe) -> bool:
+    return len(checkpoint.history) >= wanted.epochs or checkpoint.has_stopped_early(wanted)
 
 
-def _is_done(saved: Saved, wanted: Recipe) -> bool:
-    return len(saved.facts.get("history", ())) >= wanted.epochs or _has_stopped(saved, wanted)
-
-
-def _as_it_is(folder: RunFolder, saved: Saved, recipe: Recipe) -> Run:
-    """A run that has ended."""
+def _finished_run(folder: RunFolder, checkpoint: Checkpoint, recipe: Recipe) -> Run:
+    """A run that has ended, from its folder."""
     metrics = folder.metrics()
-    kept = folder.path / "test_probabilities.npz"
-    test = compute_metrics(*read_probabilities(kept, metrics["ended"])) if metrics.get("test") else None
-    history = tuple(Epoch(**row) for row in saved.facts["history"])
+    path = folder.path / "test_probabilities.npz"
+    test = compute_metrics(*read_probabilities(path, metrics["ended"])) if metrics.get("test") else None
+    assert checkpoint.values is not None
+    best_epoch = checkpoint.values["best_epoch"]
     predict = model.predictor(folder.network())
-    return Run(folder.path, recipe, history, saved.facts["best_epoch"], test, metrics, predict)
+    return Run(folder.path, recipe, tuple(checkpoint.history), best_epoch, test, metrics, predict)
 
 
 @contextmanager
 def _threads(number: int) -> Iterator[None]:
-    """torch on as many threads as before: sums of other parts round otherwise."""
+    """Let torch use as many threads as before, because sums over other parts round differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(number)
     try:

@@ -1,6 +1,8 @@
-"""What TensorBoard shows of a training: curves, augmented digits, histograms, the confusion matrix, mistakes."""
+"""TensorBoard's files: curves, augmented digits, weight histograms, the confusion matrix and the mistakes.
 
-from collections.abc import Sequence
+Written without TensorFlow. Look at them with `tensorboard --logdir RUN/tensorboard`.
+"""
+
 from pathlib import Path
 
 import numpy as np
@@ -8,75 +10,91 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.callbacks import Epoch
+from numerals.article.batches import augmented_samples
+from numerals.article.callbacks import Callback, Epoch
+from numerals.article.data import LabelledImages
+from numerals.article.metrics import confusion_matrix
+from numerals.article.state import TrainingState
 
-MISTAKES = 128  # of the test digits, shown in TensorBoard: the surest
+MAX_MISTAKES = 128  # of the test digits, the most confident first
 
 
-class TensorBoard:
-    """Writes what TensorBoard shows, without TensorFlow: `tensorboard --logdir RUN/tensorboard`.
+class TensorBoard(Callback):
+    """Writes every epoch's figures (the article's section 5).
 
-    Training and validation are two writers with the same tags, so that the page draws them over each other. Where files
-    of an earlier part of the training are in the folder, it goes on after them.
+    Training and validation are two writers with the same tags, so that their curves appear in one chart. A resumed
+    training writes further files; the checkpoint has cut the earlier ones back, so that each figure is there once.
 
     Args:
-        history: the epochs before; their figures are written again where the files are not there any more.
+        folder: where the files go, in one folder per writer.
+        training: the training digits, of which a sheet of augmented ones is written once.
     """
 
-    def __init__(self, folder: Path, history: Sequence[Epoch] = ()) -> None:
-        from torch.utils.tensorboard import SummaryWriter  # half a second that other recipes need not spend
+    def __init__(self, folder: Path, training: LabelledImages) -> None:
+        self._folder, self._training = folder, training
 
-        self.is_new = not any(folder.glob("*/*"))
-        self._train = SummaryWriter(folder / "train")
-        self._validation = SummaryWriter(folder / "validation")
-        for row in history if self.is_new else ():
-            self.add_figures(row)
+    def on_train_begin(self, state: TrainingState) -> None:
+        from torch.utils.tensorboard import SummaryWriter  # takes half a second, which other recipes save
 
-    def add_digits(self, tag: str, grid: npt.NDArray[np.uint8]) -> None:
-        """One grey picture, uint8 (height, width)."""
-        self._train.add_image(tag, grid, 0, dataformats="HW")
+        is_new = not any(self._folder.glob("*/*"))
+        self._train = SummaryWriter(self._folder / "train")
+        self._validation = SummaryWriter(self._folder / "validation")
+        if is_new:
+            digits = augmented_samples(self._training, state.recipe, state.seed, state.device)
+            self._train.add_image("augmented digits", digits, 0, dataformats="HW")
+            for row in state.history:  # the files were damaged or deleted
+                self._add_figures(row)
 
-    def add_epoch(self, row: Epoch, network: nn.Module) -> None:
-        """Losses, accuracies, learning rate, and a histogram of each weight."""
-        self.add_figures(row)
-        for name, weights in network.named_parameters():
-            if torch.isfinite(weights).all():  # there is no histogram of NaN
-                self._train.add_histogram(f"weights/{name}", weights.detach().float(), row.epoch)
+    def on_epoch_end(self, state: TrainingState, epoch: Epoch) -> None:
+        """Losses, accuracies, the learning rate, and a histogram of each weight tensor."""
+        self._add_figures(epoch)
+        self._add_histograms(state.network, epoch.epoch)
 
-    def add_figures(self, row: Epoch) -> None:
-        """Losses, accuracies, learning rate."""
+    def _add_figures(self, row: Epoch) -> None:
         self._train.add_scalar("loss", row.loss, row.epoch)
         self._train.add_scalar("accuracy", row.accuracy, row.epoch)
         self._train.add_scalar("learning_rate", row.learning_rate, row.epoch)
         self._validation.add_scalar("loss", row.val_loss, row.epoch)
         self._validation.add_scalar("accuracy", row.val_accuracy, row.epoch)
 
+    def _add_histograms(self, network: nn.Module, epoch: int) -> None:
+        for name, weights in network.named_parameters():
+            if torch.isfinite(weights).all():  # NaN has no histogram
+                self._train.add_histogram(f"weights/{name}", weights.detach().float(), epoch)
+
     def flush(self) -> None:
-        """Everything is in the files."""
+        """Write everything to the files."""
         self._train.flush()
         self._validation.flush()
 
     def close(self) -> None:
+        """Flush and close the files; after `on_train_begin` only."""
         self._train.close()
         self._validation.close()
 
 
-def add_test(
+def add_test_results(
     folder: Path, probabilities: npt.NDArray[np.float32], images: npt.NDArray[np.uint8], labels: npt.NDArray[np.uint8]
 ) -> None:
-    """TensorBoard's page on the test digits: the confusion matrix, and the mistakes, the surest first."""
+    """Add the confusion matrix and the mistakes on the test digits, the most confident first.
+
+    Args:
+        folder: the run's tensorboard folder.
+        probabilities: float32 (n, 10).
+        images: uint8 (n, 28, 28), white ink on black.
+        labels: uint8 (n,).
+    """
     from torch.utils.tensorboard import SummaryWriter
 
-    from numerals.article.metrics import confusion_matrix
-    from numerals.plots import digit_images, figures
+    from numerals.plots import digit_images, figures  # they import matplotlib, which other recipes save
 
-    answers = probabilities.argmax(axis=1)
-    wrong = np.flatnonzero(answers != labels)
-    surest = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:MISTAKES]
+    predictions = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predictions != labels)
+    shown = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:MAX_MISTAKES]
     with SummaryWriter(folder / "test") as writer:
-        matrix = figures.confusion_matrix_image(confusion_matrix(labels, answers))
+        matrix = figures.confusion_matrix_image(confusion_matrix(labels, predictions))
         writer.add_image("confusion matrix", matrix, 0, dataformats="HWC")
-        if len(surest):
-            writer.add_image("mistakes", digit_images.mosaic(images[surest], 16), 0, dataformats="HW")
-        named = ", ".join(f"{labels[at]} as {answers[at]}" for at in surest)
-        writer.add_text("mistakes, row by row", named or "none")
+        if len(shown):
+            writer.add_image("mistakes", digit_images.mosaic(images[shown], 16), 0, dataformats="HW")
+        text = ", ".join(f"{labels[at]} as {predictions[at]}" for at in shown)
+        writer.add_text("mistakes, row by row", text or "none")

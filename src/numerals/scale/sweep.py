@@ -125,49 +125,42 @@ class TrialTraining(tune.Trainable):
         """Report the last epoch of the training."""
         self._reports.put({"run": self._name, "epoch": epoch, "val_loss": val_loss, "val_accuracy": val_accuracy})
 
-    def started(self, recipe: Any, layers: Any, facts: Any) -> None: ...
-
-    def epoch(self, row: Any, best: bool) -> None:
-        """Report an epoch to Tune, then wait until Tune continues the trial or stops it."""
-        from numerals.article.callbacks import Stopped
-
-        self.report(row.epoch, row.val_loss, row.val_accuracy)
-        if not self._continue.get():
-            raise Stopped
-
-
-class _Watch:
-    """An observer of the training; `Trainable.step` has another meaning."""
-
-    def __init__(self, training: TrialTraining) -> None:
-        self.started, self.epoch = training.started, training.epoch
-
-    def step(self, *_: Any) -> None: ...
+    def wait_for_decision(self) -> bool:
+        """Wait until Tune continues the trial (True) or stops it (False)."""
+        return self._continue.get()
 
 
 def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: TrialTraining) -> None:
     """Train one trial, from its last checkpoint if it has one: Tune asks again for a trial that Ctrl-C stopped."""
     import torch
 
+    from numerals.article.callbacks import Callback, Epoch
     from numerals.article.device import keep_freed_memory
+    from numerals.article.state import TrainingState
     from numerals.runs.folder import RunFolder
     from numerals.runs.resume import resume
     from numerals.runs.train import train
 
     torch.set_num_threads(threads)
     keep_freed_memory()
-    run, watch = plan.out / name, _Watch(training)
+
+    class ReportToTune(Callback):
+        def on_epoch_end(self, state: TrainingState, epoch: Epoch) -> None:
+            training.report(epoch.epoch, epoch.val_loss, epoch.val_accuracy)
+            state.stop_training = not training.wait_for_decision()
+
+    run = plan.out / name
     metrics = RunFolder(run).metrics()
     if metrics.get("test"):  # it ended before the sweep was interrupted
         training.report(metrics["epochs"], metrics["validation"]["loss"], metrics["validation"]["accuracy"])
     elif (run / "checkpoint").is_dir():
-        resume(run, data=plan.data, device=plan.device, observer=watch)
+        resume(run, data=plan.data, device=plan.device, callbacks=[ReportToTune()])
     else:
         settings = {key: json.loads(value) if _has_lists(plan, key) else value for key, value in config.items()}
         seed = settings.pop("seed") if plan.space is None else plan.seed
         write_atomically(plan.out / f"{name}.json", json.dumps(config).encode())
         recipe = plan.space.apply(settings) if plan.space else plan.recipe
-        train(recipe, plan.data, out=run, seed=seed, device=plan.device, observer=watch)
+        train(recipe, plan.data, out=run, seed=seed, device=plan.device, callbacks=[ReportToTune()])
 
 
 class _LogTrials(tune.Callback):
