@@ -1,4 +1,7 @@
-"""The same ONNX file behind LitServe: its own batching, else its defaults. Run: litserve_recognise.py MODEL PORT."""
+"""The same ONNX file served by LitServe: its own batching, and its defaults otherwise.
+
+python litserve_recognise.py MODEL.onnx PORT
+"""
 
 import base64
 import sys
@@ -10,11 +13,13 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
-Digits = npt.NDArray[np.uint8]
-Answer = tuple[Any, Any]
+Digits = npt.NDArray[np.uint8]  # (n, 28, 28)
+Outputs = tuple[Any, Any]  # probabilities (n, 10), is_digit (n,)
 
 
-class Recognise(litserve.LitAPI):  # type: ignore[misc]
+class RecogniseAPI(litserve.LitAPI):  # type: ignore[misc]
+    """Answers /predict like /v1/recognise of `numerals serve`."""
+
     def setup(self, device: str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
@@ -24,25 +29,26 @@ class Recognise(litserve.LitAPI):  # type: ignore[misc]
         return np.frombuffer(base64.b64decode(request["digits"]), np.uint8).reshape(request["n"], 28, 28)
 
     def batch(self, inputs: list[Digits]) -> Digits:
-        self.sizes = [len(each) for each in inputs]
+        self.sizes = [len(digits) for digits in inputs]
         return np.concatenate(inputs)
 
-    def predict(self, digits: Digits) -> Answer:
+    def predict(self, digits: Digits) -> Outputs:
         probabilities, is_digit = self.session.run(None, {"digits": digits})
         return probabilities, is_digit
 
-    def unbatch(self, output: Answer) -> list[Answer]:
+    def unbatch(self, output: Outputs) -> list[Outputs]:
+        probabilities, is_digit = output
         ends = np.cumsum([0, *self.sizes]).tolist()
-        return [(output[0][start:end], output[1][start:end]) for start, end in pairwise(ends)]
+        return [(probabilities[start:end], is_digit[start:end]) for start, end in pairwise(ends)]
 
-    def encode_response(self, output: Answer) -> dict[str, Any]:
+    def encode_response(self, output: Outputs) -> dict[str, Any]:
         probabilities, is_digit = output
         digits = probabilities.argmax(1).tolist()
         return {"digits": digits, "probabilities": probabilities.tolist(), "is_digit": is_digit.tolist()}
 
 
 if __name__ == "__main__":
-    server = litserve.LitServer(Recognise(max_batch_size=64, batch_timeout=0.0), accelerator="cpu")
+    server = litserve.LitServer(RecogniseAPI(max_batch_size=64, batch_timeout=0.0), accelerator="cpu")
     server.run(
         host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="error", num_api_servers=1
     )

@@ -1,4 +1,4 @@
-"""A real server for tests: `numerals serve` in a process of its own, at a free port of this machine."""
+"""Starts a real server for tests: `numerals serve` in a process of its own, on a free port of this machine."""
 
 import os
 import re
@@ -18,66 +18,74 @@ from tests.helpers.pictures import encoded
 
 
 @dataclass
-class Served:
-    """A server that answers, and what it said on stderr."""
+class RunningServer:
+    """A server that accepts requests, its file of corrections, and the lines on its stderr."""
 
     process: "subprocess.Popen[str]"
     url: str
     corrections: Path
-    said: list[str] = field(default_factory=list)
+    stderr_lines: list[str] = field(default_factory=list)
 
     @property
     def port(self) -> int:
         return int(self.url.rpartition(":")[2])
 
-    def end(self) -> int:
+    def stop(self) -> int:
+        """Send SIGTERM, wait, and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
 
-    def processes(self) -> list[int]:
-        """Its own and those that it started."""
-        found = [self.process.pid]
-        for pid in found:
+    def pids(self) -> list[int]:
+        """Process ids of the server and its descendants."""
+        pids = [self.process.pid]
+        for pid in pids:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                found += map(int, children.read_text().split())
-        return found
+                pids += map(int, children.read_text().split())
+        return pids
 
-    def mebibytes(self) -> float:
-        """What all its processes hold."""
-        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.processes()]
+    def memory_mebibytes(self) -> float:
+        """Resident memory of all its processes."""
+        pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids()]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
     def open_files(self) -> int:
-        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.processes())
+        return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.pids())
 
 
 @contextmanager
-def served(folder: Path, *options: object, **env: str) -> Iterator[Served]:
-    """A server until the block ends; it must have said nothing but where it is."""
+def running_server(folder: Path, *options: object, **env: str) -> Iterator[RunningServer]:
+    """Run a server until the block ends; fail if there is a traceback on its stderr.
+
+    Args:
+        folder: gets the file of corrections.
+        options: of `numerals serve`.
+        env: further environment variables.
+    """
     corrections = folder / "corrections.sqlite"
     command = [sys.executable, "-m", "numerals", "serve", "--port", "0", "--corrections", corrections, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None
         try:
-            line = process.stderr.readline()
-            found = re.search(r"http://\S+:\d+", line)
-            assert found, line + process.stderr.read()
-            server = Served(process, found[0], corrections)
-            threading.Thread(target=server.said.extend, args=(process.stderr,), daemon=True).start()
+            first_line = process.stderr.readline()
+            match = re.search(r"http://\S+:\d+", first_line)
+            assert match, first_line + process.stderr.read()
+            server = RunningServer(process, match[0], corrections)
+            threading.Thread(target=server.stderr_lines.extend, args=(process.stderr,), daemon=True).start()
             yield server
         finally:
             if process.poll() is None:
                 process.kill()
-    assert not [line for line in server.said if "Traceback" in line], server.said
+    assert not [line for line in server.stderr_lines if "Traceback" in line], server.stderr_lines
 
 
-def drawing(text: str, seed: int = 0, height: int = 60) -> bytes:
-    """A drawing of a number, as the page sends it: black on white."""
+def drawing_png(number: str, seed: int = 0, height: int = 60) -> bytes:
+    """A drawing of a number as the web page sends it: PNG, black on white."""
     page = blank(280, 480, 255, 0)
-    write(page, text, 30, 60, height, ink=235, seed=seed)
+    write(page, number, 30, 60, height, ink=235, seed=seed)
     return encoded(page.grey)
 
 
-def read(server: Served, picture: bytes, **options: object) -> httpx.Response:
+def post_picture(server: RunningServer, picture: bytes, **options: object) -> httpx.Response:
+    """POST a picture file to /v1/read; `options` are httpx's."""
     return httpx.post(f"{server.url}/v1/read", content=picture, timeout=15, **options)  # type: ignore[arg-type]

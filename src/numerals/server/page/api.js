@@ -1,63 +1,62 @@
-// Asks the server. Knows nothing about the page but its dialog for the token, which is asked for once.
+// Requests to the server's API. Asks for the token in a dialog when the server wants one.
 
-const KEY = "numerals-token";
-const ask = document.getElementById("ask");
-let asking = null; // one question at a time, whoever waits for the answer
-
-function token() {
-  return localStorage.getItem(KEY);
-}
+const TOKEN_KEY = "numerals-token"; // in localStorage
+const dialog = document.getElementById("token-dialog");
+const tokenInput = document.getElementById("token");
+let tokenPromise = null; // requests that need the token at the same time share one dialog
 
 function askForToken() {
-  asking ??= new Promise((answered) => {
-    ask.querySelector("form").onsubmit = (event) => {
+  tokenPromise ??= new Promise((resolve) => {
+    dialog.querySelector("form").onsubmit = (event) => {
       event.preventDefault();
-      localStorage.setItem(KEY, document.getElementById("token").value);
-      document.getElementById("token").value = "";
-      asking = null;
-      ask.close();
-      answered();
+      localStorage.setItem(TOKEN_KEY, tokenInput.value);
+      tokenInput.value = "";
+      tokenPromise = null;
+      dialog.close();
+      resolve();
     };
-    ask.oncancel = (event) => event.preventDefault();
-    ask.showModal();
+    dialog.oncancel = (event) => event.preventDefault();
+    dialog.showModal();
   });
-  return asking;
+  return tokenPromise;
 }
 
+// Returns the response's JSON, or null if it has no body. Throws an Error with the server's message.
 export async function request(path, options = {}) {
   const headers = { ...options.headers };
-  if (token()) headers.Authorization = `Bearer ${token()}`;
-  let answer;
+  const token = localStorage.getItem(TOKEN_KEY);
+  if (token) headers.Authorization = `Bearer ${token}`;
+  let response;
   try {
-    answer = await fetch(path, { ...options, headers });
+    response = await fetch(path, { ...options, headers });
   } catch {
-    throw new Error("The server does not answer.");
+    throw new Error("The server does not respond. Check that it is running and try again.");
   }
-  if (answer.status === 401) {
+  if (response.status === 401) {
     await askForToken();
     return request(path, options);
   }
-  if (answer.status === 204) return null;
-  const found = await answer.json().catch(() => ({ detail: answer.statusText }));
-  if (!answer.ok) throw new Error(found.detail);
-  return found;
+  if (response.status === 204) return null;
+  const content = await response.json().catch(() => ({ detail: response.statusText }));
+  if (!response.ok) throw new Error(content.detail);
+  return content;
 }
 
-export function send(path, value) {
+export function postJson(path, body) {
   return request(path, {
     method: "POST",
     headers: { "Content-Type": "application/json" },
-    body: JSON.stringify(value),
+    body: JSON.stringify(body),
   });
 }
 
-export function bytesOf(base64) {
-  return Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
+export function decodeBase64(base64) {
+  return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
 }
 
-export async function base64Of(blob) {
+export async function encodeBase64(blob) {
   const bytes = new Uint8Array(await blob.arrayBuffer());
-  let text = "";
-  for (const byte of bytes) text += String.fromCharCode(byte);
-  return btoa(text);
+  let binary = "";
+  for (const byte of bytes) binary += String.fromCharCode(byte);
+  return btoa(binary);
 }

@@ -1,45 +1,45 @@
-// The list of what was corrected.
+// The list of saved corrections, loaded page by page.
 
 import { request } from "./api.js";
 
-const SHOWN = 24; // at a time
+const PAGE_SIZE = 24; // corrections
 const element = (id) => document.getElementById(id);
-let last = null; // the id of the oldest that is shown
+let oldestId = null; // of the corrections in the list
 
-export async function list() {
-  last = null;
-  await more();
+export async function listCorrections() {
+  oldestId = null;
+  await loadPage();
 }
 
-async function more() {
-  const first = last === null;
-  const found = await request(`/v1/corrections?limit=${SHOWN}${first ? "" : `&before=${last}`}`);
-  if (first) element("list").replaceChildren();
-  element("list").append(...found.corrections.map(item));
-  last = found.corrections.at(-1)?.id ?? last;
-  element("more").hidden = found.corrections.length < SHOWN;
-  element("none").hidden = found.count > 0;
-  element("learn").hidden = found.count === 0;
-  element("command").textContent = `numerals adapt ${found.file}`;
+async function loadPage() {
+  const isFirst = oldestId === null;
+  const page = await request(`/v1/corrections?limit=${PAGE_SIZE}${isFirst ? "" : `&before=${oldestId}`}`);
+  if (isFirst) element("correction-list").replaceChildren();
+  element("correction-list").append(...page.corrections.map(listItem));
+  oldestId = page.corrections.at(-1)?.id ?? oldestId;
+  element("show-more").hidden = page.corrections.length < PAGE_SIZE;
+  element("no-corrections").hidden = page.count > 0;
+  element("train-hint").hidden = page.count === 0;
+  element("train-command").textContent = `numerals adapt ${page.file}`;
 }
 
-function item(correction) {
-  const line = document.createElement("li");
+function listItem(correction) {
+  const item = document.createElement("li");
   const image = document.createElement("img");
   image.src = `data:image/png;base64,${correction.picture}`;
   image.alt = "";
-  const words = document.createElement("span");
-  words.textContent = correction.read === null ? `${correction.digit}` : `${correction.read} → ${correction.digit}`;
+  const label = document.createElement("span");
+  label.textContent = correction.read === null ? `${correction.digit}` : `${correction.read} → ${correction.digit}`;
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = "×";
-  button.setAttribute("aria-label", `Forget this correction to ${correction.digit}`);
+  button.setAttribute("aria-label", `Delete this correction to ${correction.digit}`);
   button.addEventListener("click", async () => {
     await request(`/v1/corrections/${correction.id}`, { method: "DELETE" });
-    await list();
+    await listCorrections();
   });
-  line.append(image, words, button);
-  return line;
+  item.append(image, label, button);
+  return item;
 }
 
-element("more").addEventListener("click", more);
+element("show-more").addEventListener("click", loadPage);

@@ -1,39 +1,40 @@
-// The pad: strokes of a pen on a canvas. Knows nothing about reading.
+// The drawing pad: records pen strokes on a canvas and renders them as a picture for the server.
 
-const TAP = 5; // pixels within which a stroke is a tap
-const LONGEST = 480; // pixels of a picture's longer side: finer ones are read no better, and slower
+const TAP_RADIUS = 5; // CSS pixels; a stroke that stays within it is a tap
+const MAX_PICTURE_SIDE = 480; // pixels; a larger picture is read more slowly and no better
 
 export class Pad {
-  // `changed` is called when a stroke has ended, `tapped` with the place of a tap; it says whether it took it.
-  constructor(canvas, changed, tapped) {
+  // `onChange` is called when the strokes have changed. `onTap` is called with the position of a tap in CSS pixels and
+  // returns whether it handled the tap; if not, the tap is a stroke: a dot.
+  constructor(canvas, onChange, onTap) {
     this.canvas = canvas;
     this.strokes = [];
-    this.width = 9;
-    this.changed = changed;
-    this.tapped = tapped;
-    this.pointer = null;
-    canvas.addEventListener("pointerdown", (event) => this.#down(event));
-    canvas.addEventListener("pointermove", (event) => this.#move(event));
-    canvas.addEventListener("pointerup", (event) => this.#up(event));
-    canvas.addEventListener("pointercancel", (event) => this.#up(event));
+    this.penWidth = 9; // CSS pixels
+    this.onChange = onChange;
+    this.onTap = onTap;
+    this.pointerId = null; // of the pointer that draws
+    canvas.addEventListener("pointerdown", (event) => this.#startStroke(event));
+    canvas.addEventListener("pointermove", (event) => this.#extendStroke(event));
+    canvas.addEventListener("pointerup", (event) => this.#endStroke(event));
+    canvas.addEventListener("pointercancel", (event) => this.#endStroke(event));
     new ResizeObserver(() => this.draw()).observe(canvas);
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  get empty() {
+  get isEmpty() {
     return this.strokes.length === 0;
   }
 
   undo() {
     this.strokes.pop();
     this.draw();
-    this.changed();
+    this.onChange();
   }
 
   clear() {
     this.strokes = [];
     this.draw();
-    this.changed();
+    this.onChange();
   }
 
   draw() {
@@ -43,65 +44,66 @@ export class Pad {
     this.canvas.height = Math.round(clientHeight * ratio);
     const context = this.canvas.getContext("2d");
     context.scale(ratio, ratio);
-    paint(context, this.strokes, getComputedStyle(this.canvas).color);
+    drawStrokes(context, this.strokes, getComputedStyle(this.canvas).color);
   }
 
-  // How many pixels of the picture are one of the page's.
+  // Pixels of the picture per CSS pixel.
   get scale() {
-    return Math.min(1, LONGEST / Math.max(this.canvas.clientWidth, this.canvas.clientHeight));
+    return Math.min(1, MAX_PICTURE_SIDE / Math.max(this.canvas.clientWidth, this.canvas.clientHeight));
   }
 
-  // The strokes as black ink on white paper.
-  picture() {
-    const paper = document.createElement("canvas");
-    paper.width = Math.round(this.canvas.clientWidth * this.scale);
-    paper.height = Math.round(this.canvas.clientHeight * this.scale);
-    const context = paper.getContext("2d");
+  // Renders the strokes as black ink on white, on a new canvas.
+  toPicture() {
+    const picture = document.createElement("canvas");
+    picture.width = Math.round(this.canvas.clientWidth * this.scale);
+    picture.height = Math.round(this.canvas.clientHeight * this.scale);
+    const context = picture.getContext("2d");
     context.fillStyle = "#fff";
-    context.fillRect(0, 0, paper.width, paper.height);
+    context.fillRect(0, 0, picture.width, picture.height);
     context.scale(this.scale, this.scale);
-    paint(context, this.strokes, "#000");
-    return paper;
+    drawStrokes(context, this.strokes, "#000");
+    return picture;
   }
 
-  #place(event) {
+  #position(event) {
     const { left, top } = this.canvas.getBoundingClientRect();
     return [event.clientX - left, event.clientY - top];
   }
 
-  #down(event) {
-    if (this.pointer !== null || event.button !== 0) return;
+  #startStroke(event) {
+    if (this.pointerId !== null || event.button !== 0) return;
     event.preventDefault();
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
-    this.pointer = event.pointerId;
-    this.strokes.push({ width: this.width, points: [this.#place(event)] });
+    this.pointerId = event.pointerId;
+    this.strokes.push({ width: this.penWidth, points: [this.#position(event)] });
     this.draw();
   }
 
-  #move(event) {
-    if (event.pointerId !== this.pointer) return;
-    const events = event.getCoalescedEvents?.() ?? [];
-    for (const each of events.length ? events : [event]) this.strokes.at(-1).points.push(this.#place(each));
-    this.draw();
-  }
-
-  #up(event) {
-    if (event.pointerId !== this.pointer) return;
-    this.pointer = null;
+  #extendStroke(event) {
+    if (event.pointerId !== this.pointerId) return;
+    const coalesced = event.getCoalescedEvents?.() ?? [];
     const { points } = this.strokes.at(-1);
-    const [x, y] = points[0];
-    const still = points.every(([a, b]) => Math.hypot(a - x, b - y) < TAP);
-    if (still && this.tapped(x, y)) {
+    for (const step of coalesced.length ? coalesced : [event]) points.push(this.#position(step));
+    this.draw();
+  }
+
+  #endStroke(event) {
+    if (event.pointerId !== this.pointerId) return;
+    this.pointerId = null;
+    const { points } = this.strokes.at(-1);
+    const [startX, startY] = points[0];
+    const isTap = points.every(([x, y]) => Math.hypot(x - startX, y - startY) < TAP_RADIUS);
+    if (isTap && this.onTap(startX, startY)) {
       this.strokes.pop();
       this.draw();
       return;
     }
-    this.changed();
+    this.onChange();
   }
 }
 
-function paint(context, strokes, colour) {
+function drawStrokes(context, strokes, colour) {
   context.strokeStyle = context.fillStyle = colour;
   context.lineCap = context.lineJoin = "round";
   for (const { width, points } of strokes) {

@@ -1,73 +1,81 @@
-// What the network saw of one digit, what it says of it, and why.
+// The panel about the selected digit: confidence, the network's input, a heat map, ten probabilities.
 
-import { bytesOf, send } from "./api.js";
+import { decodeBase64, postJson } from "./api.js";
 
-const SIDE = 28;
+const SIDE = 28; // pixels
 const element = (id) => document.getElementById(id);
-const percent = (share) => (share >= 0.9995 ? "100 %" : share < 0.0005 ? "< 0.1 %" : `${(100 * share).toPrecision(share < 0.1 ? 2 : 3)} %`);
-let latest = 0; // the digit that was chosen last: answers about another come too late
+let latestRequest = 0; // ignore explanations that arrive after another digit was selected
 
-// `correct` is called with the right digit.
-export async function show(digit, correct) {
-  const number = (latest += 1);
-  const read = digit.read ?? digit.digit; // before it was corrected
-  const found = await send("/v1/explain", { seen: digit.seen, digit: read });
-  if (number !== latest) return;
-  const ranked = [...found.probabilities.keys()].sort((a, b) => found.probabilities[b] - found.probabilities[a]);
-  const runnerUp = ranked.find((each) => each !== read);
+// Shows the panel for a digit; `onCorrect` is called with the correct digit when the user chooses it.
+export async function showPanel(digit, onCorrect) {
+  const request = (latestRequest += 1);
+  const readDigit = digit.originalDigit ?? digit.digit;
+  const { probabilities, heat } = await postJson("/v1/explain", { seen: digit.seen, digit: readDigit });
+  if (request !== latestRequest) return;
+  const ranking = [...probabilities.keys()].sort((a, b) => probabilities[b] - probabilities[a]);
+  const runnerUp = ranking.find((candidate) => candidate !== readDigit);
   element("verdict").replaceChildren(
-    digit.corrected ? `Read as ${read}, it is a ${digit.digit}` : `Read as ${read}`,
-    small(`${percent(digit.confidence)} sure; runner-up ${runnerUp}, ${percent(found.probabilities[runnerUp])}`),
+    digit.originalDigit === undefined ? `Read as ${readDigit}` : `Read as ${readDigit}, corrected to ${digit.digit}`,
+    small(`${percent(digit.confidence)} confidence; runner-up ${runnerUp}, ${percent(probabilities[runnerUp])}`),
   );
-  const ink = bytesOf(digit.seen);
-  paint(element("seen"), ink, (level) => [level, level, level]);
-  const most = Math.max(0.5, ...found.heat.flat().map(Math.abs));
-  paint(element("heat"), ink, (level, place) => warmth(level, found.heat[Math.floor(place / SIDE)][place % SIDE] / most));
-  element("why").textContent = `why: blue spoke for ${read}, orange against`;
-  element("bars").replaceChildren(...found.probabilities.map((share, each) => bar(each, share, digit, correct)));
+  const ink = decodeBase64(digit.seen);
+  drawPixels(element("seen"), ink, (level) => [level, level, level]);
+  const strongest = Math.max(0.5, ...heat.flat().map(Math.abs));
+  drawPixels(element("heat"), ink, (level, i) => heatColour(level, heat[Math.floor(i / SIDE)][i % SIDE] / strongest));
+  element("heat-caption").textContent = `Why: blue supports ${readDigit}, orange opposes it`;
+  element("bars").replaceChildren(
+    ...probabilities.map((probability, label) => bar(label, probability, label === digit.digit, onCorrect)),
+  );
   element("panel").hidden = false;
 }
 
-export function hide() {
-  latest += 1;
+export function hidePanel() {
+  latestRequest += 1;
   element("panel").hidden = true;
 }
 
-function small(text) {
-  const part = document.createElement("small");
-  part.textContent = text;
-  return part;
+function percent(probability) {
+  if (probability >= 0.9995) return "100%";
+  if (probability < 0.0005) return "< 0.1%";
+  return `${(100 * probability).toPrecision(probability < 0.1 ? 2 : 3)}%`;
 }
 
-function paint(canvas, ink, colour) {
+function small(text) {
+  const node = document.createElement("small");
+  node.textContent = text;
+  return node;
+}
+
+// Draws 28x28 pixels; `colourOf` returns red, green and blue for an ink level and a pixel's index.
+function drawPixels(canvas, ink, colourOf) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(SIDE, SIDE);
-  ink.forEach((level, place) => image.data.set([...colour(level, place), 255], 4 * place));
+  ink.forEach((level, i) => image.data.set([...colourOf(level, i), 255], 4 * i));
   context.putImageData(image, 0, 0);
 }
 
-// Ink grey; what spoke for the digit blue, what spoke against it orange, also where the paper is empty.
-function warmth(level, share) {
-  const [red, green, blue] = share > 0 ? [58, 123, 255] : [255, 138, 30];
-  const weight = Math.min(1, Math.abs(share)) ** 0.8;
+// Ink is grey; pixels that support the digit are blue and those against it orange, empty ones too. `heat` is -1 to 1.
+function heatColour(level, heat) {
+  const colour = heat > 0 ? [58, 123, 255] : [255, 138, 30];
+  const weight = Math.min(1, Math.abs(heat)) ** 0.8;
   const grey = 0.55 * level;
-  const glow = 0.35 + (0.65 * level) / 255;
-  return [red, green, blue].map((part) => grey * (1 - weight) + part * weight * glow);
+  const brightness = 0.35 + (0.65 * level) / 255;
+  return colour.map((channel) => grey * (1 - weight) + channel * weight * brightness);
 }
 
-function bar(each, share, digit, correct) {
+function bar(label, probability, isSelected, onCorrect) {
   const button = document.createElement("button");
   button.type = "button";
-  button.className = each === digit.digit ? "bar chosen" : "bar";
-  button.setAttribute("aria-label", `${each}, ${percent(share)}: it is a ${each}`);
-  button.title = each === digit.digit ? "" : `It is a ${each}`;
+  button.className = isSelected ? "bar selected" : "bar";
+  button.title = isSelected ? "" : `Correct to ${label}`;
+  button.setAttribute("aria-label", `${label}, ${percent(probability)}${isSelected ? "" : `. ${button.title}`}`);
   const name = document.createElement("b");
-  name.textContent = each;
+  name.textContent = label;
   const track = document.createElement("span");
   const fill = document.createElement("i");
-  fill.style.width = `${100 * share}%`;
+  fill.style.width = `${100 * probability}%`;
   track.append(fill);
-  button.append(name, track, small(percent(share)));
-  button.addEventListener("click", () => correct(each));
+  button.append(name, track, small(percent(probability)));
+  button.addEventListener("click", () => onCorrect(label));
   return button;
 }

@@ -1,0 +1,122 @@
+"""Limits of a real server: body and picture sizes, the queue, memory, slow clients, endless headers."""
+
+import contextlib
+import io
+import socket
+import statistics
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.helpers.pictures import encoded, some_digits
+from tests.helpers.serving import RunningServer, drawing_png, post_picture, running_server
+
+
+def test_large_bodies_and_pictures_are_rejected(server: RunningServer) -> None:
+    assert post_picture(server, bytes(10_000_001)).status_code == 413
+    assert httpx.post(f"{server.url}/v1/read", content=iter([bytes(6_000_000)] * 2)).status_code == 413  # chunked
+    large = io.BytesIO()
+    Image.new("1", (5001, 5000)).save(large, "PNG")
+    response = post_picture(server, large.getvalue())
+    assert response.status_code == 422 and "25,000,000" in response.json()["detail"]
+
+
+def wait_for_queue(server: RunningServer, length: int) -> None:
+    """Wait until so many requests have a slot in the queue."""
+    deadline = time.monotonic() + 8
+    while f"numerals_queue {length}.0" not in httpx.get(f"{server.url}/metrics").text:
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.slow
+def test_a_full_queue_rejects_every_further_request(tmp_path: Path) -> None:
+    """Eight slots are taken; ten more requests all get 503 at once, as in Triton's test, and the eight are answered."""
+    slow_picture = encoded(some_digits(25)[0].reshape(5, 5, 28, 28).swapaxes(1, 2).reshape(140, 140))
+    with running_server(tmp_path, "--queue", 8) as server:
+
+        def post(_: int) -> tuple[int, float, str]:
+            started = time.monotonic()
+            response = post_picture(server, slow_picture)
+            return response.status_code, time.monotonic() - started, response.headers.get("retry-after", "")
+
+        with ThreadPoolExecutor(18) as pool:
+            accepted = [pool.submit(post, index) for index in range(8)]
+            wait_for_queue(server, 8)
+            rejected = list(pool.map(post, range(10)))
+            assert [(status, retry_after) for status, _, retry_after in rejected] == [(503, "1")] * 10
+            assert max(seconds for _, seconds, _ in rejected) < 2
+            assert [request.result()[0] for request in accepted] == [200] * 8
+        assert httpx.get(f"{server.url}/readyz").status_code == 200
+        assert server.stop() == 0
+
+
+@pytest.mark.slow
+def test_many_large_pictures_at_once_stay_within_memory(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    large = encoded(np.kron(rng.integers(200, 255, (250, 250, 3)), np.ones((19, 19, 1))).astype(np.uint8), "JPEG")
+    with running_server(tmp_path) as server:
+        post_picture(server, drawing_png("2"))
+        before, peak, done = server.memory_mebibytes(), 0.0, threading.Event()
+
+        def watch_memory() -> None:
+            nonlocal peak
+            while not done.wait(0.02):
+                peak = max(peak, server.memory_mebibytes())
+
+        watcher = threading.Thread(target=watch_memory)
+        watcher.start()
+        with ThreadPoolExecutor(40) as pool:
+            statuses = set(pool.map(lambda _: post_picture(server, large).status_code, range(80)))
+        done.set()
+        watcher.join()
+        assert statuses <= {200, 503} and 200 in statuses
+        assert peak - before < 400, (before, peak)
+
+
+@pytest.mark.slow
+def test_slow_clients_delay_nobody_and_are_cut_off(server: RunningServer) -> None:
+    """200 clients send a byte every five seconds, half of them in the headers, half in the body."""
+    beginnings = [
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ",
+        b"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n",
+    ]
+    slow_clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
+    started, seconds = time.monotonic(), []
+    for index, slow_client in enumerate(slow_clients):
+        slow_client.sendall(beginnings[index % 2])
+    with httpx.Client(base_url=server.url) as client:
+        while time.monotonic() - started < 13:
+            if round(time.monotonic() - started, 1) % 5 == 0:
+                for slow_client in slow_clients:
+                    with contextlib.suppress(OSError):
+                        slow_client.send(b"a")
+            before = time.monotonic()
+            assert client.get("/healthz").status_code == 200
+            seconds.append(time.monotonic() - before)
+            time.sleep(0.02)
+    assert statistics.quantiles(seconds, n=100)[98] < 0.1
+    for slow_client in slow_clients:
+        slow_client.settimeout(1)
+        received = b""
+        while part := slow_client.recv(1000):  # the server has closed the connection, so this ends
+            received += part
+        assert b"408" in received.split(b"\r\n")[0]
+        slow_client.close()
+
+
+def test_endless_headers_are_cut_off(server: RunningServer) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(5)
+        with pytest.raises(OSError):
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+            for _ in range(1000):
+                client.sendall(b"X-A: " + b"a" * 10_000 + b"\r\n")
+                time.sleep(0.001)
+    assert httpx.get(f"{server.url}/healthz").status_code == 200
