@@ -25,7 +25,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.machine import append_record, machine
-from numerals.read.model_files import shipped
+from numerals.read.model_files import shipped_path
 from tests.helpers.pictures import some_digits
 from tests.helpers.serving import RunningServer, drawing_png, running_server
 
@@ -122,7 +122,7 @@ def measure_litserve(python: Path, count: int, report: Callable[[LoadTest], None
     """Test LitServe with the same ONNX file, in an environment of its own, on a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    command = [python, "benchmarks/peers/litserve_recognise.py", shipped(), port]
+    command = [python, "benchmarks/peers/litserve_recognise.py", shipped_path(), port]
     requests = single_digit_requests("/predict")
     with (
         tempfile.TemporaryFile() as output,
