@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -184,7 +184,7 @@ def measure(run: Path, runs: int) -> Iterator[Record]:
             calls = CALLS[batch]
             for name, seconds in medians_in_turn(timed, runs).items():
                 latency = (
-                    latencies(partial(ours[name].predict, images[:batch]), batch, calls)
+                    asdict(latencies(partial(ours[name].predict, images[:batch]), batch, calls))
                     if name in ours
                     else request("latencies", batch, calls)
                 )

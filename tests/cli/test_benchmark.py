@@ -1,4 +1,4 @@
-"""numerals benchmark, and the benchmark of inference: what they count, on real processes and models."""
+"""numerals benchmark and the benchmark of inference, on real processes and models."""
 
 import json
 from pathlib import Path
@@ -13,31 +13,31 @@ from numerals.errors import FailureError
 from tests.conftest import NUMERALS, run_quietly
 
 
-def test_latencies_leave_out_the_first_calls_and_know_slow_ones() -> None:
+def test_latencies_leave_out_the_warm_up_calls() -> None:
     calls: list[int] = []
 
     def call() -> None:
         calls.append(1)
-        sum(range(200_000 if len(calls) <= benchmark.WARM else 2_000))
+        sum(range(200_000 if len(calls) <= benchmark.WARM_UP_CALLS else 2_000))
 
-    found = benchmark.latencies(call, batch=10, calls=20)
-    assert len(calls) == benchmark.WARM + 20
-    assert 0 < found["p50_ms"] <= found["p99_ms"] < 1000
-    assert found["per_second"] == pytest.approx(10 / (found["p50_ms"] / 1000), rel=0.9)
-
-
-def test_the_model_that_ships_is_timed_at_each_size() -> None:
-    rows = benchmark.recognising()
-    assert [row["batch"] for row in rows] == [1, 32, 256]
-    assert all(row["per_second"] > 500 and row["p50_ms"] <= row["p99_ms"] for row in rows)
+    latency = benchmark.latencies(call, batch=10, calls=20)
+    assert len(calls) == benchmark.WARM_UP_CALLS + 20
+    assert 0 < latency.p50_ms <= latency.p99_ms < 1000
+    assert latency.per_second == pytest.approx(10 / (latency.p50_ms / 1000), rel=0.9)
 
 
-def test_a_training_that_does_not_run_says_why(tmp_path: Path) -> None:
+def test_the_shipped_model_is_timed_with_each_batch_size() -> None:
+    speeds = benchmark.time_recognition()
+    assert [speed.batch for speed in speeds] == [1, 32, 256]
+    assert all(speed.per_second > 500 and speed.p50_ms <= speed.p99_ms for speed in speeds)
+
+
+def test_a_failed_training_says_why(tmp_path: Path) -> None:
     with pytest.raises(FailureError, match="nowhere"):
         benchmark.train(str(tmp_path / "nowhere.toml"), 0, tmp_path)
 
 
-def test_a_recipe_that_reads_is_refused() -> None:
+def test_a_recipe_of_a_reading_network_is_refused() -> None:
     done = run_quietly((*NUMERALS, "benchmark", "--recipe", "rows"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
@@ -51,16 +51,17 @@ def test_the_command(tmp_path: Path) -> None:
     recipe.write_text(small + "[model]\nconvolutions = [8, 16]\npool_first = true\ndense = 32\n")
     done = run_quietly((*NUMERALS, "benchmark", "--recipe", recipe, "--seeds", 2, "--json"), cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert [(row["threads"], row["runs"]) for row in told["trainings"]] == [(1, 2), (2, 2)]
-    for row in told["trainings"]:
+    printed = json.loads(done.stdout)
+    assert [(row["threads"], row["runs"]) for row in printed["trainings"]] == [(1, 2), (2, 2)]
+    for row in printed["trainings"]:
         assert 0.5 < row["accuracy"] < 1 and 0 < row["fit_seconds"] < row["process_seconds"] and row["deviation"] >= 0
     assert list(tmp_path.iterdir()) == [recipe]
-    text = list(benchmark.lines(told["trainings"], told["recognising"]))
-    assert text[0].startswith("recipe") and "times as fast as one in the loop" in text[4]
+    trainings = [benchmark.TrainingSpeed(**row) for row in printed["trainings"]]
+    text = list(benchmark.lines(trainings, [benchmark.RecognitionSpeed(**row) for row in printed["recognising"]]))
+    assert text[0].startswith("recipe") and "times as fast as with one thread" in text[4]
 
 
-def test_every_thread_of_a_throughput_has_its_share() -> None:
+def test_the_threads_of_a_throughput_share_the_digits() -> None:
     seen: list[int] = []
 
     def answer(digits: Digits) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":

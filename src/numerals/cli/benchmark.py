@@ -1,7 +1,7 @@
-"""Our own part of the benchmark: whole trainings and the speed of recognising, on this machine.
+"""The measurements of `numerals benchmark`: whole trainings, and the speed of recognition.
 
-Each training is a new process, from a cold start to a saved and evaluated model. Knows nothing about other programs;
-they are in benchmarks/, which uses this.
+Each training runs in a new process, from a cold start to a saved and evaluated model. The folder benchmarks/ of the
+source uses these functions to compare numerals with other programs.
 """
 
 import csv
@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,22 +24,23 @@ from numerals.errors import FailureError
 from numerals.read.recognise import Recogniser
 from numerals.spec import SIDE, WHITE
 
-BATCHES = {1: 1000, 32: 100, 256: 20}  # digits a call, and how many calls are timed
-WARM = 5  # calls before the first that counts
+CALLS = {1: 1000, 32: 100, 256: 20}  # digits in a call -> number of calls to time
+WARM_UP_CALLS = 5  # not timed
 
 
 @dataclass(frozen=True)
 class Training:
-    """One training of a recipe: what `numerals train --json` says of it, and what the process took."""
+    """A training in a process of its own."""
 
     recipe: str
     seed: int
     seconds: float  # of the whole process
-    metrics: dict[str, Any]
-    reached: tuple[tuple[float, float], ...]  # after each epoch: seconds since the process began, validation accuracy
+    metrics: dict[str, Any]  # metrics.json, as `numerals train --json` prints it
+    reached: tuple[tuple[float, float], ...]  # after each epoch: seconds since the start, validation accuracy
 
     @property
     def accuracy(self) -> float:
+        """On the test digits."""
         return float(self.metrics["test"]["accuracy"])
 
     @property
@@ -48,11 +49,51 @@ class Training:
         return float(self.metrics["stages"]["fit"]["seconds"])
 
 
+@dataclass(frozen=True)
+class TrainingSpeed:
+    """Several trainings of a recipe with the same number of threads."""
+
+    recipe: str
+    threads: int
+    runs: int
+    accuracy: float  # mean
+    deviation: float | None  # of the accuracy; None for a single run
+    process_seconds: float  # median
+    fit_seconds: float  # median
+    peak_mebibytes: float  # maximum
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The speed of a function that takes a batch."""
+
+    per_second: int  # items
+    p50_ms: float  # median of a call
+    p99_ms: float  # 99th percentile of a call
+
+
+@dataclass(frozen=True)
+class RecognitionSpeed:
+    """The speed of the shipped model of single digits with one batch size."""
+
+    batch: int
+    per_second: int  # digits
+    p50_ms: float
+    p99_ms: float
+
+
 def train(recipe: str, seed: int, folder: Path, threads: int | None = None, epochs: int | None = None) -> Training:
-    """A training in a process of its own, with so many threads (None: one for each core).
+    """Train in a process of its own.
+
+    Args:
+        recipe: a built-in name or a file.
+        seed: of the training.
+        folder: where to save the run folder.
+        threads: number of threads; None for one per core.
+        epochs: maximum number of epochs; None for the recipe's own.
 
     Raises:
-        FailureError: it does not run; with its last line.
+        FailureError: the training failed; the message has its last line.
     """
     out = folder / f"{Path(recipe).stem}-{seed}-{threads}"
     command = [sys.executable, "-m", "numerals", "train", "--recipe", recipe, "--seed", str(seed), "--out", str(out)]
@@ -62,7 +103,7 @@ def train(recipe: str, seed: int, folder: Path, threads: int | None = None, epoc
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     seconds = round(time.perf_counter() - started, 2)
     if done.returncode:
-        raise FailureError(f"numerals train does not run: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
+        raise FailureError(f"numerals train failed: {(done.stderr.strip().splitlines() or ['?'])[-1]}")
     metrics = json.loads(done.stdout)
     return Training(recipe, seed, seconds, metrics, tuple(_reached(out, seconds, metrics)))
 
@@ -74,86 +115,82 @@ def _reached(run: Path, seconds: float, metrics: dict[str, Any]) -> Iterator[tup
         yield round(elapsed, 2), float(row["val_accuracy"])
 
 
-def trainings(
-    recipe: str, seeds: int, say: Callable[[str], None], threads: tuple[int, ...] = (1, 2)
-) -> list[dict[str, Any]]:
-    """A row for each number of threads, its seeds 0, 1, ... trained in turn with the other's.
+def time_trainings(
+    recipe: str, seeds: int, print_status: Callable[[str], None], thread_counts: tuple[int, ...] = (1, 2)
+) -> list[TrainingSpeed]:
+    """Train with seeds 0, 1, ... and each number of threads; the thread counts take turns.
 
     Raises:
-        FailureError: a training does not run.
+        FailureError: a training failed.
     """
-    found: dict[int, list[Training]] = {count: [] for count in threads}
+    trainings: dict[int, list[Training]] = {threads: [] for threads in thread_counts}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
-            for count in threads:
-                one = train(recipe, seed, Path(folder), count)
-                found[count].append(one)
-                say(f"{recipe}, seed {seed}, {_threads(count)}: {one.accuracy:.4f} in {one.seconds:.1f} s")
-    return [_row(recipe, count, mine) for count, mine in found.items()]
+            for threads in thread_counts:
+                training = train(recipe, seed, Path(folder), threads)
+                trainings[threads].append(training)
+                figures = f"{training.accuracy:.4f} in {training.seconds:.1f} s"
+                print_status(f"{recipe}, seed {seed}, {_threads(threads)}: {figures}")
+    return [_speed(recipe, threads, runs) for threads, runs in trainings.items()]
 
 
-def _row(recipe: str, threads: int, mine: list[Training]) -> dict[str, Any]:
-    accuracies = [one.accuracy for one in mine]
-    return {
-        "recipe": recipe,
-        "threads": threads,
-        "runs": len(mine),
-        "accuracy": statistics.mean(accuracies),
-        "deviation": statistics.stdev(accuracies) if len(mine) > 1 else None,
-        "process_seconds": statistics.median(one.seconds for one in mine),
-        "fit_seconds": statistics.median(one.fit_seconds for one in mine),
-        "peak_mebibytes": max(one.metrics["peak_mebibytes"] or 0 for one in mine),
-    }
+def _speed(recipe: str, threads: int, runs: Sequence[Training]) -> TrainingSpeed:
+    accuracies = [run.accuracy for run in runs]
+    return TrainingSpeed(
+        recipe=recipe,
+        threads=threads,
+        runs=len(runs),
+        accuracy=statistics.mean(accuracies),
+        deviation=statistics.stdev(accuracies) if len(runs) > 1 else None,
+        process_seconds=statistics.median(run.seconds for run in runs),
+        fit_seconds=statistics.median(run.fit_seconds for run in runs),
+        peak_mebibytes=max(run.metrics["peak_mebibytes"] or 0 for run in runs),
+    )
 
 
-def recognising() -> list[dict[str, Any]]:
-    """A row for each size of batch: digits a second and the milliseconds of a call, of the digit model that ships."""
+def time_recognition() -> list[RecognitionSpeed]:
+    """Time the shipped model of single digits, on one thread, with each batch size of CALLS."""
     recogniser = Recogniser()
-    return [
-        {"batch": batch, **latencies(partial(recogniser, _digits(batch)), batch, calls)}
-        for batch, calls in BATCHES.items()
-    ]
+    speeds = []
+    for batch, calls in CALLS.items():
+        latency = latencies(partial(recogniser, _noise(batch)), batch, calls)
+        speeds.append(RecognitionSpeed(batch, latency.per_second, latency.p50_ms, latency.p99_ms))
+    return speeds
 
 
-def latencies(call: Callable[[], Any], batch: int, calls: int) -> dict[str, float]:
-    """Digits a second, and the median and 99th percentile of a call's milliseconds, after WARM calls."""
-    taken = []
-    for _ in range(WARM + calls):
+def latencies(call: Callable[[], Any], batch: int, calls: int) -> Latency:
+    """Time a function that takes `batch` items, after WARM_UP_CALLS."""
+    seconds = []
+    for _ in range(WARM_UP_CALLS + calls):
         started = time.perf_counter()
         call()
-        taken.append(time.perf_counter() - started)
-    counted = np.array(taken[WARM:])
-    p50, p99 = np.percentile(1000 * counted, (50, 99))
-    return {
-        "per_second": round(batch * len(counted) / counted.sum()),
-        "p50_ms": round(float(p50), 3),
-        "p99_ms": round(float(p99), 3),
-    }
+        seconds.append(time.perf_counter() - started)
+    timed = np.array(seconds[WARM_UP_CALLS:])
+    p50, p99 = np.percentile(1000 * timed, (50, 99))
+    return Latency(round(batch * len(timed) / timed.sum()), round(float(p50), 3), round(float(p99), 3))
 
 
-def _digits(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Noise, uint8 (count, 28, 28): what is in a picture does not change how long it takes."""
+def _noise(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Images, uint8 (count, 28, 28). Noise will do: the time does not depend on the content."""
     return np.random.default_rng(0).integers(0, WHITE + 1, (count, SIDE, SIDE), np.uint8)
 
 
-def lines(trained: list[dict[str, Any]], recognised: list[dict[str, Any]]) -> Iterator[str]:
-    """Both as text, and how much faster two threads are than one."""
-    recipe, runs = trained[0]["recipe"], trained[0]["runs"]
-    yield f"recipe {recipe}, {runs} trainings each; whole process and training loop are medians"
+def lines(trainings: Sequence[TrainingSpeed], recognition: Sequence[RecognitionSpeed]) -> Iterator[str]:
+    """Format both as text, with the speed-up of the highest number of threads."""
+    first, last = trainings[0], trainings[-1]
+    yield f"recipe {first.recipe}, {first.runs} trainings each; whole process and training loop are medians"
     yield "threads  test accuracy     process       loop       peak"
-    for row in trained:
-        spread = "" if row["deviation"] is None else f" ± {100 * row['deviation']:.2f}"
+    for speed in trainings:
+        deviation = "" if speed.deviation is None else f" ± {100 * speed.deviation:.2f}"
         yield (
-            f"{row['threads']:>7}  {100 * row['accuracy']:.2f}{spread} %".ljust(27)
-            + f"{row['process_seconds']:>6.1f} s {row['fit_seconds']:>8.1f} s {row['peak_mebibytes']:>6.0f} MiB"
+            f"{speed.threads:>7}  {100 * speed.accuracy:.2f}{deviation} %".ljust(27)
+            + f"{speed.process_seconds:>6.1f} s {speed.fit_seconds:>8.1f} s {speed.peak_mebibytes:>6.0f} MiB"
         )
-    first, last = trained[0], trained[-1]
-    gain = first["fit_seconds"] / last["fit_seconds"]
-    yield f"{_threads(last['threads'])}: {gain:.2f} times as fast as one in the loop"
-    yield "recognising one digit a picture, the model that ships, on one thread"
-    yield "  batch   digits a second       p50       p99"
-    for row in recognised:
-        yield f"{row['batch']:>7}{row['per_second']:>18,}{row['p50_ms']:>7.2f} ms{row['p99_ms']:>7.2f} ms"
+    yield f"{_threads(last.threads)}: loop {first.fit_seconds / last.fit_seconds:.2f} times as fast as with one thread"
+    yield "recognition of single digits, shipped model, one thread"
+    yield "  batch   digits/second       p50       p99"
+    for row in recognition:
+        yield f"{row.batch:>7}{row.per_second:>16,}{row.p50_ms:>7.2f} ms{row.p99_ms:>7.2f} ms"
 
 
 def _threads(count: int) -> str:

@@ -1,5 +1,6 @@
 """The commands benchmark and doctor. The work is in benchmark.py and doctor.py."""
 
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -32,12 +33,16 @@ def benchmark(
     from numerals.cli.terminal import status_printer
 
     Recipe.load(recipe)
-    trained = measure.trainings(recipe, seeds, status_printer(quiet=False))
-    recognised = measure.recognising()
+    trainings = measure.time_trainings(recipe, seeds, status_printer(quiet=False))
+    recognition = measure.time_recognition()
     if as_json:
-        print(readable_json({"trainings": trained, "recognising": recognised}), end="")
+        figures = {
+            "trainings": [asdict(speed) for speed in trainings],
+            "recognising": [asdict(speed) for speed in recognition],
+        }
+        print(readable_json(figures), end="")
     else:
-        print("\n".join(measure.lines(trained, recognised)))
+        print("\n".join(measure.lines(trainings, recognition)))
 
 
 def doctor() -> None:
