@@ -32,7 +32,7 @@ import pyarrow.parquet as pq
 from benchmarks.machine import Record, append_record, conditions
 from numerals.article.data import load_mnist
 from numerals.read.reader import Reader
-from tests.helpers.clusters import cluster, of_token
+from tests.helpers.clusters import cluster, token_environment
 
 ACTOR = "ReadParts"  # in the command line of an actor's process
 ROW_GROUP = 5000  # rows per row group of the table
@@ -150,7 +150,7 @@ def run_job(job: Job, out: Path, kill_seconds: float | None = None) -> Record:
     command = [sys.executable, "-m", "numerals", "read-many", str(job.table), "--out", str(out)]
     command += ["--workers", str(job.workers), "--part", str(job.part)]
     command += ["--address", job.address] if job.address else []
-    environment = {**os.environ, **(of_token() if job.address else {})}
+    environment = {**os.environ, **(token_environment() if job.address else {})}
     started = time.perf_counter()
     with subprocess.Popen(command, env=environment) as process:
         monitor = Monitor(process.pid, job.cluster_pid or process.pid, out, kill_seconds)

@@ -1,4 +1,4 @@
-"""What several test modules share: a few real digits, the command line in a process of its own, a disk that is full."""
+"""Shared by all tests: a small data set, the command line in a process of its own, and a full disk."""
 
 import os
 import shutil
@@ -13,21 +13,21 @@ from hypothesis import settings
 
 from numerals.article.data import load_mnist
 
-settings.register_profile("numerals", deadline=None)  # machines are shared; a slow moment is no failure
+settings.register_profile("numerals", deadline=None)  # a busy machine is no failure
 settings.load_profile("numerals")
 
 NUMERALS = (sys.executable, "-m", "numerals")
 
-# A tmpfs of $1 KiB on $2, seen by this command alone; what is on it in the end is copied to $3.
+# Mounts a tmpfs of $1 KiB on $2 for this command alone, and copies what is on it at the end to $3.
 ON_TMPFS = (
-    'mount -t tmpfs -o size="$1"k none "$2" || exit 125; disk=$2 kept=$3; shift 3; '
-    '"$@"; code=$?; cp -a "$disk/." "$kept"; exit $code'
+    'mount -t tmpfs -o size="$1"k none "$2" || exit 125; disk=$2 copy=$3; shift 3; '
+    '"$@"; code=$?; cp -a "$disk/." "$copy"; exit $code'
 )
 
 
 @pytest.fixture(scope="session")
 def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """600 digits of MNIST to learn from and 100 to be tested on."""
+    """600 training and 100 test digits of MNIST."""
     (x_train, y_train), (x_test, y_test) = load_mnist()
     path = tmp_path_factory.mktemp("small") / "small.npz"
     np.savez(path, x_train=x_train[:600], y_train=y_train[:600], x_test=x_test[:100], y_test=y_test[:100])
@@ -35,7 +35,7 @@ def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_quietly(command: Iterable[object], cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
-    """The command to its end; no colours, no warnings of Python's own turned off."""
+    """Run the command to its end, on one thread and without colours."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200", **env}
     return subprocess.run(
         list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False
@@ -43,16 +43,16 @@ def run_quietly(command: Iterable[object], cwd: Path | None = None, **env: str) 
 
 
 def run_on_full_disk(
-    command: Iterable[object], disk: Path, kept: Path, kibibytes: int
+    command: Iterable[object], disk: Path, copy: Path, kibibytes: int
 ) -> "subprocess.CompletedProcess[str]":
-    """The command with a disk of so many KiB at `disk`; what it leaves there is afterwards in `kept`.
+    """Run the command with a disk of `kibibytes` mounted at `disk`, and copy what it leaves there to `copy`.
 
-    The disk is a real one. Where mounting is not permitted, files may not grow beyond that size instead.
+    If mounting is not permitted, limit the size of files instead.
     """
     disk.mkdir()
-    kept.mkdir()
+    copy.mkdir()
     if mounts():
-        script = ("unshare", "--map-root-user", "--mount", "sh", "-c", ON_TMPFS, "sh", kibibytes, disk, kept)
+        script = ("unshare", "--map-root-user", "--mount", "sh", "-c", ON_TMPFS, "sh", kibibytes, disk, copy)
         return run_quietly((*script, *command))
     limit = (
         sys.executable,
@@ -61,12 +61,12 @@ def run_on_full_disk(
         "resource.setrlimit(resource.RLIMIT_FSIZE, (n, n)); os.execv(sys.argv[2], sys.argv[2:])",
     )
     done = run_quietly((*limit, kibibytes, *command))
-    shutil.copytree(disk, kept, dirs_exist_ok=True)
+    shutil.copytree(disk, copy, dirs_exist_ok=True)
     return done
 
 
 def mounts() -> bool:
-    """Whether this system lets us mount a disk of our own."""
+    """Whether this process may mount a file system."""
     if shutil.which("unshare") is None:
         return False
     return (

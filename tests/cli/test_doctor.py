@@ -12,7 +12,7 @@ from numerals.cli import doctor
 from tests.conftest import NUMERALS, run_quietly
 
 
-def test_the_doctor_finds_nothing() -> None:
+def test_the_doctor_finds_nothing_wrong() -> None:
     done = run_quietly((*NUMERALS, "doctor"))
     assert (done.returncode, done.stderr) == (0, "")
     for words in ("numerals", "torch", "device", TEST_LABELS, "verified", "cache"):
@@ -20,14 +20,14 @@ def test_the_doctor_finds_nothing() -> None:
     assert "BAD" not in done.stdout
 
 
-def test_the_doctor_tells_a_light_installation_from_a_broken_one() -> None:
-    missing = [doctor.check_package("no-such-package", always) for always in (False, True)]
+def test_a_missing_package_is_a_fault_only_if_it_is_required() -> None:
+    missing = [doctor.check_package("no-such-package", required) for required in (False, True)]
     assert [finding.ok for finding in missing] == [True, False]
     assert "only training needs it" in missing[0].result and "install numerals again" in missing[1].result
 
 
 @pytest.mark.parametrize("damaged", [f"mnist/{TEST_LABELS}.gz", "weights/reader.onnx"])
-def test_the_doctor_finds_a_damaged_file(damaged: str, tmp_path: Path) -> None:
+def test_a_damaged_file_is_named(damaged: str, tmp_path: Path) -> None:
     shutil.copytree(Path(numerals.__file__).parent, tmp_path / "numerals")
     path = tmp_path / "numerals" / damaged
     content = path.read_bytes()

@@ -12,7 +12,7 @@ from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
 from tests.helpers.commands import assert_one_line, call
 
 
-def test_a_mistake_is_one_line_in_a_process_of_its_own_too(tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_in_a_real_process(tmp_path: Path) -> None:
     done = run_quietly((*NUMERALS, "train", "--data", "absent.npz"), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert_one_line(done.stderr, "absent.npz")
@@ -56,7 +56,7 @@ def test_without_torch_one_line_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-def test_an_answer_that_cannot_be_written_is_one_line() -> None:
+def test_output_to_a_full_disk_is_one_line() -> None:
     with open("/dev/full", "w") as full:
         done = subprocess.run([*NUMERALS, "doctor"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert done.returncode == 1
@@ -64,7 +64,7 @@ def test_an_answer_that_cannot_be_written_is_one_line() -> None:
 
 
 @pytest.mark.parametrize("command", [("--help",), ("--version",)])
-def test_a_reader_that_has_gone_is_no_news(command: tuple[str, ...]) -> None:
+def test_a_closed_pipe_is_no_error_message(command: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w") as gone:
@@ -72,37 +72,39 @@ def test_a_reader_that_has_gone_is_no_news(command: tuple[str, ...]) -> None:
     assert (done.returncode, done.stderr) == (1, "")
 
 
-@pytest.mark.parametrize("kibibytes", [4, 64])  # too small for TensorBoard's first line; for the model
-def test_a_full_disk_leaves_nothing_half_written(kibibytes: int, small_npz: Path, tmp_path: Path) -> None:
-    disk, kept = tmp_path / "disk", tmp_path / "kept"
+@pytest.mark.parametrize("kibibytes", [4, 64])  # too small for TensorBoard's first line, and for the model
+def test_a_full_disk_leaves_no_partial_files(kibibytes: int, small_npz: Path, tmp_path: Path) -> None:
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
     if kibibytes == 4 and not mounts():
         assert "CI" not in os.environ, "CI can mount"
         pytest.skip("needs a disk of its own; the limit on a file's size does not reach so low")
     done = run_on_full_disk(
         (*NUMERALS, "train", "--quiet", "--data", small_npz, "--epochs", 1, "--out", disk / "run"),
         disk,
-        kept,
+        copy,
         kibibytes,
     )
     assert (done.returncode, done.stdout) == (1, "")
     assert_one_line(done.stderr, disk / "run", "the disk is full" if mounts() else "cannot be written")
-    assert list(kept.iterdir()) == []
+    assert list(copy.iterdir()) == []
 
 
 def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
-    """There is room for the first epoch's checkpoint and model, and not for a second checkpoint."""
+    """The disk has room for the first epoch's checkpoint and model, but not for a second checkpoint."""
     if not mounts():
         assert "CI" not in os.environ, "CI can mount"
         pytest.skip("needs a disk of its own")
-    disk, kept = tmp_path / "disk", tmp_path / "kept"
+    disk, copy = tmp_path / "disk", tmp_path / "copy"
     arguments = ("--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 9, "--out", disk / "run")
-    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, kept, 5600)
+    done = run_on_full_disk((*NUMERALS, "train", *arguments), disk, copy, 5600)
     assert (done.returncode, done.stdout) == (1, "")
     assert_one_line(done.stderr, disk / "run" / "checkpoint" / "00002-000000.safetensors", "the disk is full")
     names = {"recipe.toml", "model.safetensors", "history.csv", "checkpoint"}
-    assert {path.name for path in (kept / "run").iterdir()} == names
-    assert len(safetensors.numpy.load_file(kept / "run" / "model.safetensors")) > 10
-    resumed = run_quietly((*NUMERALS, "train", "--quiet", "--json", "--resume", kept / "run", "--epochs", 2))
+    assert {path.name for path in (copy / "run").iterdir()} == names
+    assert len(safetensors.numpy.load_file(copy / "run" / "model.safetensors")) > 10
+    resumed = run_quietly((*NUMERALS, "train", "--quiet", "--json", "--resume", copy / "run", "--epochs", 2))
     whole = ("--quiet", "--json", "--data", small_npz, "--recipe", plain, "--epochs", 2, "--out", tmp_path / "whole")
-    wanted = json.loads(run_quietly((*NUMERALS, "train", *whole)).stdout)
-    assert json.loads(resumed.stdout)["weights_sha256"] == wanted["weights_sha256"], "with room again, it goes on"
+    uninterrupted = json.loads(run_quietly((*NUMERALS, "train", *whole)).stdout)
+    assert json.loads(resumed.stdout)["weights_sha256"] == uninterrupted["weights_sha256"], (
+        "it continues when there is room again"
+    )

@@ -13,25 +13,25 @@ from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.commands import RESULT, assert_one_line, call
 
 
-def test_evaluate_gives_the_line_that_train_gave(trained: Trained, small_npz: Path) -> None:
-    folder, trained_so = trained
+def test_evaluate_prints_the_same_line_as_train(trained: Trained, small_npz: Path) -> None:
+    folder, training = trained
     done = run_quietly((*NUMERALS, "evaluate", folder, "--data", small_npz))
-    assert (done.returncode, done.stdout) == (0, trained_so.stdout)
+    assert (done.returncode, done.stdout) == (0, training.stdout)
     errors = json.loads((folder / "metrics.json").read_text())["test"]["errors"]
     assert f"{errors} mistakes in 100 digits; 95 % interval" in done.stderr
     assert re.search(r"^digit +count +precision +recall +F1$", done.stderr, re.MULTILINE)
 
 
-def test_evaluate_for_machines(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_with_json_and_robustness(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = Path(shutil.copytree(trained[0], tmp_path / "run"))
     code, stdout, stderr = call(capfd, "evaluate", folder, "--robustness", "--json")
-    found, kept = json.loads(stdout), json.loads((folder / "robustness.json").read_text())
+    printed, saved = json.loads(stdout), json.loads((folder / "robustness.json").read_text())
     assert code == 0 and RESULT.fullmatch(stderr)
-    tried = found.pop("robustness")
-    told = json.loads((folder / "metrics.json").read_text())["test"]
-    assert found.keys() == told.keys() and found["confusion"] == told["confusion"]
-    assert found["loss"] == pytest.approx(told["loss"], abs=1e-6)  # with as many threads it would be the same bits
-    assert kept.items() >= tried.items() and len(tried["corruptions"]) == 10
+    robustness = printed.pop("robustness")
+    test = json.loads((folder / "metrics.json").read_text())["test"]
+    assert printed.keys() == test.keys() and printed["confusion"] == test["confusion"]
+    assert printed["loss"] == pytest.approx(test["loss"], abs=1e-6)  # equal bits need equal numbers of threads
+    assert saved.items() >= robustness.items() and len(robustness["corruptions"]) == 10
     code, stdout, stderr = call(capfd, "evaluate", folder, "--robustness")
     assert code == 0 and RESULT.fullmatch(stdout)
     assert re.search(r"^occlusion +0\.\d{3}", stderr, re.MULTILINE)
@@ -40,14 +40,16 @@ def test_evaluate_for_machines(trained: Trained, tmp_path: Path, capfd: pytest.C
     assert_one_line(stderr, "--robustness")
 
 
-def test_evaluate_uses_the_digits_that_the_run_was_trained_with(
+def test_evaluate_uses_the_data_of_the_run(
     trained: Trained, small_npz: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     folder, done = trained
     assert call(capfd, "evaluate", folder, "--device", "cpu")[:2] == (0, done.stdout)
 
 
-def test_report_prints_where_it_is(trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_report_prints_the_path_of_the_page(
+    trained: Trained, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     page = tmp_path / "page.html"
     code, stdout, stderr = call(capfd, "report", trained[0], "--out", page)
     assert (code, stdout) == (0, f"{page}\n") and "MB" in stderr
@@ -83,7 +85,7 @@ def test_a_mistake_in_the_data(
     assert not out.exists()
 
 
-def test_a_run_that_is_none(tmp_path: Path, small_npz: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_that_is_no_run(tmp_path: Path, small_npz: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, stdout, stderr = call(capfd, "evaluate", tmp_path, "--data", small_npz)
     assert (code, stdout) == (2, "")
     assert_one_line(stderr, tmp_path, "not a run folder")

@@ -15,20 +15,23 @@ from tests.conftest import NUMERALS
 from tests.helpers.commands import assert_one_line
 
 
-def heeds_sigint() -> None:
-    """A shell starts what runs in its background with SIGINT ignored, the tests too; not so a command at a terminal."""
+def accept_sigint() -> None:
+    """Undo that a shell lets processes in the background, such as these tests, ignore SIGINT."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str]:
-    """The command in a process group of its own, which gets SIGINT, as from a terminal, when a line has those words."""
+    """Run the command and press Ctrl-C when it prints `when`: exit code, stdout, and what stderr has after that.
+
+    SIGINT goes to the command's process group, as from a terminal.
+    """
     process = subprocess.Popen(
         [*NUMERALS, *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=heeds_sigint,
+        preexec_fn=accept_sigint,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     assert process.stderr
@@ -65,12 +68,12 @@ def test_ctrl_c_keeps_the_best_model_so_far(small_npz: Path, plain: Path, tmp_pa
     assert (metrics["ended"], metrics["test"], metrics["epochs"]) == ("interrupted", None, len(epochs))
 
 
-def test_ctrl_c_says_where_the_model_is_even_quietly(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+def test_ctrl_c_says_where_the_model_is_even_with_quiet(small_npz: Path, plain: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
     arguments = ("train", "--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 500, "--out", out)
     command = [*NUMERALS, *map(str, arguments)]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=heeds_sigint
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=accept_sigint
     ) as process:
         deadline = time.monotonic() + 120
         while not (out / "history.csv").exists() and time.monotonic() < deadline:
@@ -81,7 +84,7 @@ def test_ctrl_c_says_where_the_model_is_even_quietly(small_npz: Path, plain: Pat
     assert_one_line(stderr, "interrupted; the best model so far, of epoch", out)
 
 
-def test_ctrl_c_before_the_first_epoch_ended_keeps_what_was_learnt(small_npz: Path, tmp_path: Path) -> None:
+def test_ctrl_c_in_the_first_epoch_keeps_a_checkpoint(small_npz: Path, tmp_path: Path) -> None:
     (tmp_path / "long.toml").write_text("batch_size = 1\n[tensorboard]\nenabled = false\n")  # some seconds an epoch
     out = tmp_path / "run"
     arguments = ("train", "--data", small_npz, "--recipe", tmp_path / "long.toml", "--out", out)

@@ -1,4 +1,4 @@
-"""Reading whole pictures as a user does: Reader.read, the command line, several pages, annotated pictures."""
+"""Reading whole pictures as a user does: Reader.read, numerals read, several pages, annotated pictures."""
 
 import csv
 import io
@@ -53,7 +53,7 @@ def test_path_bytes_and_array_read_the_same(reader: numerals.Reader, picture: Pa
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
-def test_boxes_of_a_turned_page_are_in_the_picture_as_given(reader: numerals.Reader, turns: int) -> None:
+def test_boxes_of_a_turned_page_are_in_the_original_pixels(reader: numerals.Reader, turns: int) -> None:
     upright = written("2457", "6243")
     page = reader.read(np.ascontiguousarray(np.rot90(upright, turns)))
     assert page.text == "2457\n6243"
@@ -65,7 +65,7 @@ def test_boxes_of_a_turned_page_are_in_the_picture_as_given(reader: numerals.Rea
             assert ink[box.top : box.top + box.height, box.left : box.left + box.width].sum() > 50
 
 
-def test_a_large_picture_has_its_boxes_in_its_own_pixels(reader: numerals.Reader) -> None:
+def test_boxes_of_a_large_picture_are_in_its_own_pixels(reader: numerals.Reader) -> None:
     large = written("0571").repeat(6, 0).repeat(6, 1)
     page = reader.read(large)
     assert page.text == "0571" and (page.width, page.height) == (4200, 2400)
@@ -93,7 +93,7 @@ def test_a_damaged_pdf_is_refused() -> None:
         list(pages(buffer.getvalue()[:60]))
 
 
-def test_annotated_the_picture_is_larger_and_coloured(reader: numerals.Reader, picture: Path) -> None:
+def test_an_annotated_picture_is_larger_and_coloured(reader: numerals.Reader, picture: Path) -> None:
     loaded = next(pages(picture))
     drawn = annotate(loaded.pixels, reader.read(loaded))
     assert drawn.mode == "RGB" and drawn.width >= 700 and drawn.height > 400
@@ -101,7 +101,7 @@ def test_annotated_the_picture_is_larger_and_coloured(reader: numerals.Reader, p
     assert (np.ptp(colours, axis=1) > 100).sum() > 500  # boxes
 
 
-def test_the_command_reads_and_names_what_it_cannot_read(picture: Path, tmp_path: Path) -> None:
+def test_the_command_reads_pictures_and_reports_those_it_cannot_read(picture: Path, tmp_path: Path) -> None:
     (tmp_path / "bad.png").write_bytes(picture.read_bytes()[:500])
     Image.fromarray(np.full((200, 300), 240, np.uint8)).save(tmp_path / "blank.png")
     done = run_quietly((*NUMERALS, "read", picture))
@@ -114,26 +114,28 @@ def test_the_command_reads_and_names_what_it_cannot_read(picture: Path, tmp_path
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["blank-png-1.png", "two rows-png-1.png"]
 
 
-def test_pictures_of_the_same_name_are_annotated_apart(reader: numerals.Reader, picture: Path, tmp_path: Path) -> None:
+def test_pictures_of_the_same_name_are_annotated_separately(
+    reader: numerals.Reader, picture: Path, tmp_path: Path
+) -> None:
     names = []
-    for place in ("a", "b"):
-        (tmp_path / place).mkdir()
-        (tmp_path / place / "x y\n.png").write_bytes(picture.read_bytes())
-        names.append(str(tmp_path / place / "x y\n.png"))
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x y\n.png").write_bytes(picture.read_bytes())
+        names.append(str(tmp_path / folder / "x y\n.png"))
     assert len(list(read_files.read_all(reader, names, tmp_path / "seen"))) == 2
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["x y--png(2)-1.png", "x y--png-1.png"]
 
 
-@pytest.mark.parametrize("form", ["json", "csv"])
-def test_the_forms_for_machines(picture: Path, form: str) -> None:
-    done = run_quietly((*NUMERALS, "read", "--format", form, picture))
+@pytest.mark.parametrize("output_format", ["json", "csv"])
+def test_json_and_csv(picture: Path, output_format: str) -> None:
+    done = run_quietly((*NUMERALS, "read", "--format", output_format, picture))
     assert done.returncode == 0
-    if form == "json":
-        (only,) = json.loads(done.stdout)
-        assert only["text"] == "0571\n3390" and only["rows"][0]["digits"][1]["digit"] == 5 and only["error"] is None
+    if output_format == "json":
+        (page,) = json.loads(done.stdout)
+        assert page["text"] == "0571\n3390" and page["rows"][0]["digits"][1]["digit"] == 5 and page["error"] is None
     else:
-        lines = list(csv.DictReader(io.StringIO(done.stdout)))
-        assert [line["text"] for line in lines] == ["0571", "3390"] and [line["row"] for line in lines] == ["1", "2"]
+        rows = list(csv.DictReader(io.StringIO(done.stdout)))
+        assert [row["text"] for row in rows] == ["0571", "3390"] and [row["row"] for row in rows] == ["1", "2"]
 
 
 def test_a_picture_from_stdin(picture: Path) -> None:
@@ -142,10 +144,10 @@ def test_a_picture_from_stdin(picture: Path) -> None:
     assert done.stdout == "0571\n3390\n"
 
 
-@pytest.mark.parametrize("form", ["text", "json", "csv"])
-def test_each_picture_is_printed_when_it_is_read(picture: Path, form: str) -> None:
-    """And what is printed stays whole after Ctrl-C: the second picture, standard input, never comes."""
-    command = [*NUMERALS, "read", "--format", form, str(picture), "-"]
+@pytest.mark.parametrize("output_format", ["text", "json", "csv"])
+def test_each_picture_is_printed_when_it_is_read(picture: Path, output_format: str) -> None:
+    """After Ctrl-C the output is complete; the second picture, standard input, never comes."""
+    command = [*NUMERALS, "read", "--format", output_format, str(picture), "-"]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as child:
@@ -156,24 +158,24 @@ def test_each_picture_is_printed_when_it_is_read(picture: Path, form: str) -> No
             assert line, seen
             seen += line
         child.send_signal(signal.SIGINT)
-        rest, said = child.stdout.read(), child.stderr.read()
-    assert child.returncode == 130 and said == "numerals: interrupted; what was read is printed\n"
-    if form == "json":
+        rest, stderr = child.stdout.read(), child.stderr.read()
+    assert child.returncode == 130 and stderr == "numerals: interrupted; what was read is printed\n"
+    if output_format == "json":
         assert [page["text"] for page in json.loads(seen + rest)] == ["0571\n3390"]
     else:
         assert rest == ""
 
 
-@pytest.mark.parametrize("given", ["absent.png", "empty", "--format=xml x.png"])
-def test_a_mistake_is_one_line(given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", ["absent.png", "empty", "--format=xml x.png"])
+def test_a_mistake_is_one_line(arguments: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    done = run_quietly((*NUMERALS, "read", *given.split()), cwd=tmp_path)
+    done = run_quietly((*NUMERALS, "read", *arguments.split()), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("numerals: ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("a bug")])
-def test_a_list_of_json_is_ended_wherever_it_is_interrupted(error: BaseException) -> None:
+def test_a_json_list_is_closed_when_it_is_interrupted(error: BaseException) -> None:
     readings = (read_files.Reading(f"{number}.png", 1, None, "damaged") for number in range(3))
     parts = read_files.as_json(readings, True)
     printed = next(parts) + next(parts) + parts.throw(error)

@@ -12,9 +12,7 @@ from tests.cli.conftest import RUN_FILES, Trained
 from tests.helpers.commands import RESULT, assert_one_line, call
 
 
-def test_train_prints_one_line_and_shows_the_layers(
-    trained: Trained,
-) -> None:
+def test_train_prints_one_line_and_shows_the_layers(trained: Trained) -> None:
     _, done = trained
     assert done.returncode == 0, done.stderr
     assert RESULT.fullmatch(done.stdout)
@@ -30,9 +28,7 @@ def test_train_prints_one_line_and_shows_the_layers(
     assert "Traceback" not in done.stderr
 
 
-def test_the_run_folder_has_what_its_docstring_lists(
-    trained: Trained,
-) -> None:
+def test_the_run_folder_is_complete(trained: Trained) -> None:
     folder, done = trained
     assert {path.name for path in folder.iterdir()} == RUN_FILES | {"tensorboard"}
     assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
@@ -41,9 +37,9 @@ def test_the_run_folder_has_what_its_docstring_lists(
     metrics = json.loads((folder / "metrics.json").read_text())
     test = metrics["test"]
     assert done.stdout == f"Test Accuracy: {test['accuracy']:.4f}, Test Loss: {test['loss']:.4f}\n"
-    with np.load(folder / "test_probabilities.npz") as kept:
-        assert kept["probabilities"].shape == (100, 10)
-        assert np.mean(kept["probabilities"].argmax(1) == kept["labels"]) == pytest.approx(test["accuracy"])
+    with np.load(folder / "test_probabilities.npz") as saved:
+        assert saved["probabilities"].shape == (100, 10)
+        assert np.mean(saved["probabilities"].argmax(1) == saved["labels"]) == pytest.approx(test["accuracy"])
 
 
 def test_quiet_leaves_stderr_empty(
@@ -58,7 +54,7 @@ def test_quiet_leaves_stderr_empty(
     assert {path.name for path in out.iterdir()} == RUN_FILES
 
 
-def test_json_is_what_the_run_folder_keeps(
+def test_json_prints_the_metrics_of_the_run_folder(
     small_npz: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
@@ -70,7 +66,7 @@ def test_json_is_what_the_run_folder_keeps(
     assert json.loads(stdout) == json.loads((out / "metrics.json").read_text())
 
 
-def test_a_path_with_odd_characters_is_shown_as_it_is(
+def test_odd_characters_in_a_path_are_printed_unchanged(
     small_npz: Path, plain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "an [/1] odd :key: ü run"
@@ -80,13 +76,13 @@ def test_a_path_with_odd_characters_is_shown_as_it_is(
 
 
 @pytest.mark.parametrize("kind", ["folder", "file", "link to nowhere"])
-def test_an_out_that_exists_is_left_as_it_is(
+def test_an_existing_out_is_refused_and_not_changed(
     kind: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "run"
     if kind == "folder":
         out.mkdir()
-        (out / "kept").write_text("content")
+        (out / "file").write_text("content")
     elif kind == "file":
         out.write_text("content")
     else:
@@ -124,15 +120,15 @@ def test_an_out_that_cannot_be_made(
 def test_a_mistake_in_a_recipe(
     text: str, words: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "mine.toml").write_text(text)
+    (tmp_path / "my.toml").write_text(text)
     out = tmp_path / "new" / "run"
-    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--recipe", tmp_path / "mine.toml", "--out", out)
+    code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--recipe", tmp_path / "my.toml", "--out", out)
     assert (code, stdout) == (2, "")
     assert_one_line(stderr, words)
-    assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+    assert [path.name for path in tmp_path.iterdir()] == ["my.toml"]
 
 
-def test_a_device_that_is_none(small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_device(small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     code, stdout, stderr = call(capfd, "train", "--data", small_npz, "--device", "tpu", "--out", tmp_path / "run")
     assert (code, stdout) == (2, "")
     assert_one_line(stderr, "auto, cpu or cuda")

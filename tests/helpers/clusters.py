@@ -1,6 +1,6 @@
-"""A Ray cluster of several nodes on this machine, in a process of its own: `python -m tests.clusters NODES`.
+"""A Ray cluster of several nodes on this machine: `python -m tests.helpers.clusters NODES`.
 
-It prints its address; a line on standard input loses a node; the end of standard input ends it.
+Prints its address. A line on standard input removes a node; the end of standard input stops the cluster.
 """
 
 import contextlib
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 TOKEN = "0123456789abcdef" * 4
-STORE = 150 * 2**20
+OBJECT_STORE_BYTES = 150 * 2**20
 
 
 @contextlib.contextmanager
 def cluster(nodes: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
-    """Its address, and its process."""
-    environment = {**os.environ, **of_token()}
-    command = [sys.executable, "-m", "tests.clusters", str(nodes)]
+    """Start a cluster in a process of its own; yields its address and the process."""
+    environment = {**os.environ, **token_environment()}
+    command = [sys.executable, "-m", "tests.helpers.clusters", str(nodes)]
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -42,24 +42,27 @@ def cluster(nodes: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
             process.wait(60)
 
 
-def interrupted(command: list[str], enough: Callable[[], bool]) -> str:
-    """The command, and when it is `enough` Ctrl-C as a terminal sends it, to the workers too; what was said last."""
-    with _at_work(command, enough) as job:
+def interrupt(command: list[str], when: Callable[[], bool]) -> str:
+    """Run the command and press Ctrl-C as soon as `when` is true; returns the last line of stderr.
+
+    As from a terminal, SIGINT goes to the workers too.
+    """
+    with _running_until(command, when) as job:
         os.killpg(job.pid, signal.SIGINT)
-        _, says = job.communicate(timeout=60)
-    assert job.returncode == 130, says
-    return str(says.splitlines()[-1])
+        _, stderr = job.communicate(timeout=60)
+    assert job.returncode == 130, stderr
+    return str(stderr.splitlines()[-1])
 
 
-def killed(command: list[str], enough: Callable[[], bool]) -> None:
-    """The command, and when it is `enough` SIGKILL to it alone; its workers find out by themselves."""
-    with _at_work(command, enough) as job:
-        assert job.poll() is None  # it is at work
+def kill(command: list[str], when: Callable[[], bool]) -> None:
+    """Run the command and send it SIGKILL as soon as `when` is true, but not its workers."""
+    with _running_until(command, when) as job:
+        assert job.poll() is None, "it ended before it could be killed"
         job.kill()
 
 
 @contextlib.contextmanager
-def _at_work(command: list[str], enough: Callable[[], bool]) -> Iterator["subprocess.Popen[str]"]:
+def _running_until(command: list[str], when: Callable[[], bool]) -> Iterator["subprocess.Popen[str]"]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
         command,
@@ -69,37 +72,20 @@ def _at_work(command: list[str], enough: Callable[[], bool]) -> Iterator["subpro
         env=environment,
         start_new_session=True,
     ) as job:
-        while job.poll() is None and not enough():
+        while job.poll() is None and not when():
             time.sleep(0.02)
         yield job
 
 
-def of_token(token: str = TOKEN) -> dict[str, str]:
-    """The environment of whoever may speak to it."""
+def token_environment(token: str = TOKEN) -> dict[str, str]:
+    """The environment variables with which a process may join the cluster."""
     return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"}
-
-
-def below(pid: int, name: str) -> list[int]:
-    """Processes whose command line has `name`, descended from `pid`."""
-    parents, found = {}, []
-    for path in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError, ValueError):
-            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
-            if name in (path / "cmdline").read_bytes().decode(errors="replace"):
-                found.append(int(path.name))
-    return [each for each in found if pid in _ancestors(each, parents)]
-
-
-def _ancestors(pid: int, parents: dict[int, int]) -> Iterator[int]:
-    while pid in parents:
-        pid = parents[pid]
-        yield pid
 
 
 def main(nodes: int) -> None:
     from ray.cluster_utils import Cluster
 
-    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": STORE}
+    options: dict[str, Any] = {"num_cpus": 1, "object_store_memory": OBJECT_STORE_BYTES}
     made = Cluster(initialize_head=True, head_node_args={**options, "include_dashboard": False})
     others = [made.add_node(**options) for _ in range(nodes - 1)]
     made.wait_for_nodes()

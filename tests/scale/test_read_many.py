@@ -1,6 +1,6 @@
-"""numerals read-many: what an archive holds, a job's folder, and whole jobs on a real Ray, killed and gone on with.
+"""numerals read-many: listing archives, a job's folder, and whole jobs on Ray that are killed and continued.
 
-Those that start Ray are slow ones; they share one Ray where they can.
+The tests that start Ray are slow; most of them share one Ray.
 """
 
 import json
@@ -26,8 +26,8 @@ from numerals.scale import cluster
 from numerals.scale.archive import Archive, Part, without_secrets
 from numerals.scale.job import Job, as_parquet, part_of
 from tests.conftest import NUMERALS, run_quietly
-from tests.helpers.clusters import cluster as simulated
-from tests.helpers.clusters import of_token
+from tests.helpers.clusters import cluster as simulated_cluster
+from tests.helpers.clusters import token_environment
 from tests.helpers.pictures import encoded, on_paper, some_digits
 
 pa = pytest.importorskip("pyarrow")
@@ -45,7 +45,7 @@ def a_picture(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def scans(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """PICTURES pictures in three folders, one of them damaged, and two files that are none."""
+    """PICTURES pictures in three folders, one of them damaged, and two other files."""
     folder = tmp_path_factory.mktemp("scans")
     for number in range(PICTURES - 1):
         path = folder / ("", "a", "a/b")[number % 3] / f"{number:03}.png"
@@ -70,16 +70,16 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def names(archive: Archive, most: int = 7) -> list[str]:
-    return [name for part in archive.parts(most) for name in part.names]
+def names(archive: Archive, max_pictures: int = 7) -> list[str]:
+    return [name for part in archive.parts(max_pictures) for name in part.names]
 
 
 def records(out: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = pq.read_table(out).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = pq.read_table(out).to_pylist()
+    return rows
 
 
-def test_a_folder_gives_each_picture_once_in_bounded_parts(scans: Path) -> None:
+def test_a_folder_is_listed_once_in_bounded_parts(scans: Path) -> None:
     archive = Archive(str(scans), "picture")
     parts = list(archive.parts(7))
     assert max(part.pictures for part in parts) <= 7
@@ -88,74 +88,74 @@ def test_a_folder_gives_each_picture_once_in_bounded_parts(scans: Path) -> None:
 
 
 @pytest.mark.parametrize("pattern", ["*.png", "a/*.png", "**/*.png", "*/b/00[0-5].png", "a/?1?.png"])
-def test_a_glob_means_what_it_means_to_pathlib(scans: Path, pattern: str) -> None:
+def test_a_glob_matches_as_in_pathlib(scans: Path, pattern: str) -> None:
     assert sorted(names(Archive(f"{scans}/{pattern}", "picture"))) == sorted(map(str, scans.glob(pattern)))
 
 
-def test_two_stars_at_the_end_are_all_below(scans: Path) -> None:
+def test_two_stars_at_the_end_match_all_subfolders(scans: Path) -> None:
     assert sorted(names(Archive(f"{scans}/a/**", "picture"))) == sorted(map(str, (scans / "a").rglob("*.png")))
 
 
-def test_a_file_named_like_a_glob_is_that_file(tmp_path: Path) -> None:
+def test_a_file_name_that_looks_like_a_glob(tmp_path: Path) -> None:
     for name in ("[1].png", "1.png"):
         (tmp_path / name).write_bytes(a_picture(1))
     assert names(Archive(str(tmp_path / "[1].png"), "picture")) == [str(tmp_path / "[1].png")]
 
 
 @pytest.mark.parametrize("column", ["picture", "image"])
-@pytest.mark.parametrize("most", [1, 3, 100])
-def test_a_tables_parts_hold_each_row_once(table: Path, column: str, most: int) -> None:
+@pytest.mark.parametrize("max_pictures", [1, 3, 100])
+def test_the_parts_of_a_table_have_each_row_once(table: Path, column: str, max_pictures: int) -> None:
     archive = Archive(str(table), column)
-    found = [each for part in archive.parts(most) for each in archive.contents(part)]
+    found = [each for part in archive.parts(max_pictures) for each in archive.contents(part)]
     assert [name for name, _ in found] == [f"{table}#{row}" for row in range(14)]
     assert [content for _, content in found[:12]] == [a_picture(number) for number in range(12)]
     assert isinstance(found[12][1], Exception) and found[13][1] == b"no picture"
 
 
-@pytest.mark.parametrize(("column", "says"), [("nope", "no column nope"), ("label", "must hold the bytes")])
-def test_a_table_without_the_column_is_refused(table: Path, column: str, says: str) -> None:
-    with pytest.raises(InputError, match=says):
+@pytest.mark.parametrize(("column", "words"), [("nope", "no column nope"), ("label", "must hold the bytes")])
+def test_a_table_without_the_column_is_refused(table: Path, column: str, words: str) -> None:
+    with pytest.raises(InputError, match=words):
         list(Archive(str(table), column).parts(5))
 
 
-def test_a_part_survives_its_line_of_json() -> None:
+def test_a_part_is_restored_from_json() -> None:
     for part in (Part(("a", "b\n")), Part(table="t", group=1, before=5, start=2, stop=4)):
         assert part_of(json.dumps(part.to_dict())) == part
 
 
-def test_a_job_goes_on_with_what_is_missing_and_refuses_another(scans: Path, tmp_path: Path) -> None:
-    asked = {"source": "x", "part": 7}
+def test_a_job_continues_with_missing_parts_and_refuses_another_request(scans: Path, tmp_path: Path) -> None:
+    request = {"source": "x", "part": 7}
     archive = Archive(str(scans), "picture")
-    listed = Job(tmp_path / "out", asked).list_archive(archive, 7)
-    assert (listed.pictures, listed.skipped) == (PICTURES, 2)
-    job = Job(tmp_path / "out", asked)
+    listing = Job(tmp_path / "out", request).list_archive(archive, 7)
+    assert (listing.pictures, listing.skipped) == (PICTURES, 2)
+    job = Job(tmp_path / "out", request)
     job.path(1).write_bytes(as_parquet([]))
-    left = [number for chunk in job.missing(job.list_archive(archive, 7)) for number, _ in chunk]
-    assert left == [number for number in range(listed.parts) if number != 1]
+    missing = [number for chunk in job.missing(job.list_archive(archive, 7)) for number, _ in chunk]
+    assert missing == [number for number in range(listing.parts) if number != 1]
     with pytest.raises(InputError, match=r"another job \(part differs"):
-        Job(tmp_path / "out", asked | {"part": 8})
+        Job(tmp_path / "out", request | {"part": 8})
     with pytest.raises(InputError, match="do not belong to a job"):
-        Job(scans, asked)
+        Job(scans, request)
 
 
-def test_as_many_parts_are_handed_out_together_as_are_asked_for(tmp_path: Path) -> None:
+def test_missing_parts_come_in_batches_of_the_wanted_size(tmp_path: Path) -> None:
     (tmp_path / "scans").mkdir()
-    for number in range(600):  # their lists are files of 256
+    for number in range(600):  # listed in files of 256
         (tmp_path / "scans" / f"{number}.png").touch()
     job = Job(tmp_path / "out", {"source": "scans"})
-    listed = job.list_archive(Archive(str(tmp_path / "scans"), "picture"), 1)
+    listing = job.list_archive(Archive(str(tmp_path / "scans"), "picture"), 1)
     job.path(7).touch()
-    assert [len(each) for each in job.missing(listed, 400)] == [400, 199]
-    numbers = [number for each in job.missing(listed, 100) for number, _ in each]
+    assert [len(each) for each in job.missing(listing, 400)] == [400, 199]
+    numbers = [number for each in job.missing(listing, 100) for number, _ in each]
     assert numbers == [number for number in range(600) if number != 7]
 
 
-def test_keys_of_a_bucket_are_written_nowhere() -> None:
+def test_the_keys_of_a_bucket_are_removed() -> None:
     assert without_secrets("s3://key:secret@bucket/a?region=x") == "s3://bucket/a?region=x"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "words"),
     [
         (("nowhere",), "no such file"),
         (("{scans}", "--address", "here"), "must be HOST:PORT"),
@@ -164,12 +164,12 @@ def test_keys_of_a_bucket_are_written_nowhere() -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_makes_nothing(
-    scans: Path, table: Path, tmp_path: Path, arguments: tuple[str, ...], says: str
+    scans: Path, table: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
 ) -> None:
     given = [each.format(scans=scans, table=table) for each in arguments]
     done = run_quietly((*NUMERALS, "read-many", *given, "--out", "out"), cwd=tmp_path)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert says in done.stderr and not (tmp_path / "out").exists()
+    assert words in done.stderr and not (tmp_path / "out").exists()
 
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_port_that_is_no_ray_is_one_line_in_time(scans: Path, tmp_path: Path) -> None:
+def test_a_port_without_ray_is_one_line_within_the_timeout(scans: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
@@ -195,45 +195,45 @@ def test_a_port_that_is_no_ray_is_one_line_in_time(scans: Path, tmp_path: Path) 
 
 @pytest.fixture(scope="module")
 def serial(scans: Path) -> dict[str, str]:
-    """What a Reader alone reads, and what it refuses."""
+    """The texts that one Reader reads; "" for the damaged picture."""
     reader = Reader(threads=1)
     return {
         str(path): reader.read(path).text if path.stem != "damaged" else "" for path in sorted(scans.rglob("*.png"))
     }
 
 
-def assert_whole(out: Path, serial: dict[str, str]) -> None:
-    """Each picture once, with the text of the serial Reader."""
-    found = records(out)
-    assert Counter(record["picture"] for record in found) == Counter(list(serial))
-    assert {record["picture"]: record["text"] for record in found} == serial
-    assert [Path(record["picture"]).stem for record in found if record["error"]] == ["damaged"]
+def assert_complete(out: Path, serial: dict[str, str]) -> None:
+    """Assert that each picture has one record, with the text of the serial Reader."""
+    saved = records(out)
+    assert Counter(record["picture"] for record in saved) == Counter(list(serial))
+    assert {record["picture"]: record["text"] for record in saved} == serial
+    assert [Path(record["picture"]).stem for record in saved if record["error"]] == ["damaged"]
 
 
 @pytest.fixture(scope="module")
 def nodes() -> Iterator[Any]:
-    """A cluster of three nodes of one core, and ourselves joined to it."""
+    """A cluster of three nodes with one core each; this process has joined it."""
     cluster.check(None)
     import ray
     from ray.cluster_utils import Cluster
 
     os.environ["RAY_AUTH_MODE"] = "token"
     node = {"num_cpus": 1, "object_store_memory": 100 * 2**20, "include_dashboard": False}
-    made = Cluster(initialize_head=True, head_node_args=node)
+    ray_cluster = Cluster(initialize_head=True, head_node_args=node)
     for _ in range(2):
-        made.add_node(num_cpus=1, object_store_memory=100 * 2**20)
-    ray.init(made.address, log_to_driver=False)
-    yield made
+        ray_cluster.add_node(num_cpus=1, object_store_memory=100 * 2**20)
+    ray.init(ray_cluster.address, log_to_driver=False)
+    yield ray_cluster
     ray.shutdown()
-    made.shutdown()
+    ray_cluster.shutdown()
 
 
 def read(source: str, out: Path, part: int = 4, column: str = "picture") -> Iterator[Any]:
-    from numerals.scale import read_many as many
+    from numerals.scale.read_many import ReadRequest, prepare, read_parts
 
-    request = many.ReadRequest(source, column, part, None)
-    job, listed = many.prepare(request, out)
-    yield from many.read_parts(job, listed, request, 2)
+    request = ReadRequest(source, column, part, None)
+    job, listing = prepare(request, out)
+    yield from read_parts(job, listing, request, 2)
 
 
 @pytest.mark.slow
@@ -241,8 +241,8 @@ def test_several_nodes_read_what_one_reader_does(
     nodes: Any, scans: Path, serial: dict[str, str], tmp_path: Path
 ) -> None:
     assert sum(done.pictures for done in read(str(scans), tmp_path / "out")) == PICTURES
-    assert_whole(tmp_path / "out", serial)
-    assert list(read(str(scans), tmp_path / "out")) == []  # nothing is left to do
+    assert_complete(tmp_path / "out", serial)
+    assert list(read(str(scans), tmp_path / "out")) == []  # nothing is missing
 
 
 @pytest.mark.slow
@@ -254,24 +254,24 @@ def test_a_worker_killed_again_and_again_changes_nothing(
         if killed < 4:
             killed += kill_a_worker()
     assert killed >= 2
-    assert_whole(tmp_path / "out", serial)
+    assert_complete(tmp_path / "out", serial)
 
 
 def kill_a_worker() -> bool:
-    """SIGKILL to one of our actors, told from others' by our token in its environment."""
+    """Kill one actor of this process, which has our token in its environment."""
     token = os.environ["RAY_AUTH_TOKEN"].encode()
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             if path.read_bytes().startswith(b"ray::MapWorker") and token in path.with_name("environ").read_bytes():
                 os.kill(int(path.parent.name), signal.SIGKILL)
                 return True
-        except OSError:  # it has gone
+        except OSError:  # it has ended
             continue
     return False
 
 
 @pytest.mark.slow
-def test_a_bucket_is_read_as_a_folder_is(nodes: Any, scans: Path, serial: dict[str, str], tmp_path: Path) -> None:
+def test_a_bucket_reads_like_a_folder(nodes: Any, scans: Path, serial: dict[str, str], tmp_path: Path) -> None:
     server = pytest.importorskip("moto.server").ThreadedMotoServer(port=0)
     boto3 = pytest.importorskip("boto3")
     server.start()
@@ -286,8 +286,8 @@ def test_a_bucket_is_read_as_a_folder_is(nodes: Any, scans: Path, serial: dict[s
         assert sum(done.pictures for done in read(source, tmp_path / "out", part=16)) == PICTURES
     finally:
         server.stop()
-    found = {record["picture"]: record["text"] for record in records(tmp_path / "out")}
-    assert found == {name.replace(str(scans), "s3://scans/all"): text for name, text in serial.items()}
+    texts = {record["picture"]: record["text"] for record in records(tmp_path / "out")}
+    assert texts == {name.replace(str(scans), "s3://scans/all"): text for name, text in serial.items()}
     assert not any(b"secret" in path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file())
 
 
@@ -295,7 +295,7 @@ def test_a_bucket_is_read_as_a_folder_is(nodes: Any, scans: Path, serial: dict[s
 def test_killed_at_random_and_started_again_it_reads_each_picture_once(
     scans: Path, serial: dict[str, str], tmp_path: Path
 ) -> None:
-    """The command itself, with a Ray of its own."""
+    """With the real command, which starts its own Ray."""
     command = [
         sys.executable,
         "-m",
@@ -317,12 +317,12 @@ def test_killed_at_random_and_started_again_it_reads_each_picture_once(
         process.wait()
     done = run_quietly(command, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert_whole(tmp_path / "out", serial)
+    assert_complete(tmp_path / "out", serial)
 
 
 @contextmanager
 def started(*options: object, **env: str) -> "Iterator[subprocess.Popen[str]]":
-    """The command at work; killed at the end, if it has not ended."""
+    """Start the command; kill it at the end if it is still running."""
     command = [*map(str, NUMERALS), "read-many", *map(str, options)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as job:
@@ -333,43 +333,41 @@ def started(*options: object, **env: str) -> "Iterator[subprocess.Popen[str]]":
 
 
 @pytest.mark.slow
-def test_a_node_that_is_lost_is_no_error_and_another_token_is_one(
-    scans: Path, serial: dict[str, str], tmp_path: Path
-) -> None:
+def test_a_lost_node_is_no_error_but_a_wrong_token_is(scans: Path, serial: dict[str, str], tmp_path: Path) -> None:
     out = tmp_path / "out"
-    with simulated(3) as (address, process):
+    with simulated_cluster(3) as (address, process):
         wrong = run_quietly(
-            [*NUMERALS, "read-many", scans, "--out", out, "--address", address], None, **of_token("f" * 64)
+            [*NUMERALS, "read-many", scans, "--out", out, "--address", address], None, **token_environment("f" * 64)
         )
         assert wrong.returncode == 2 and "another token" in wrong.stderr and not out.exists()
-        with started(scans, "--out", out, "--address", address, "--part", 1, **of_token()) as job:
+        with started(scans, "--out", out, "--address", address, "--part", 1, **token_environment()) as job:
             while job.poll() is None and len(list(out.glob("part-*"))) < 4:
                 time.sleep(0.05)
-            assert process.stdin and job.poll() is None  # it is at work
+            assert process.stdin and job.poll() is None  # still running
             process.stdin.write("lose one\n")
             process.stdin.flush()
-            printed, says = job.communicate(timeout=100)
-        assert job.returncode == 0, says
-        assert printed == f"{out}\n" and len(says.splitlines()) == 1, says  # it is no error, and Ray says nothing of it
-    assert_whole(out, serial)
+            stdout, stderr = job.communicate(timeout=100)
+        assert job.returncode == 0, stderr
+        assert stdout == f"{out}\n" and len(stderr.splitlines()) == 1, stderr  # and Ray prints nothing
+    assert_complete(out, serial)
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_that_says_what_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_is_one_line_that_says_how_to_continue(tmp_path: Path) -> None:
     out, pictures = tmp_path / "out", tmp_path / "pictures"
     pictures.mkdir()
-    for number in range(500):  # many are left when the first is read
+    for number in range(500):  # so many that some are missing after the first is read
         (pictures / f"{number}.png").write_bytes(a_picture(number % PICTURES))
     with started(pictures, "--out", out, "--part", 1) as job:
         while job.poll() is None and not list(out.glob("part-*")):
             time.sleep(0.05)
         job.send_signal(signal.SIGINT)
-        _, says = job.communicate(timeout=60)
+        _, stderr = job.communicate(timeout=60)
     assert job.returncode == 130
-    assert says.splitlines() == [f"numerals: interrupted; what was read is in {out}; to continue, repeat the command"]
+    assert stderr.splitlines() == [f"numerals: interrupted; what was read is in {out}; to continue, repeat the command"]
 
 
-def test_a_bucket_that_denies_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
+def test_access_denied_by_a_bucket_is_one_line_and_makes_nothing(tmp_path: Path) -> None:
     pytest.importorskip("moto.server")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Sweeps: what a file may say, and trainings in parallel that go on where they were."""
+"""Sweeps: the space file, and parallel trainings that continue after an interruption."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from numerals.errors import InputError
 from numerals.runs.folder import RunFolder
 from numerals.scale import search_space
 from tests.conftest import NUMERALS, run_quietly
-from tests.helpers.clusters import interrupted, killed
+from tests.helpers.clusters import interrupt, kill
 
 SMALL = """epochs = 4
 [model]
@@ -30,7 +30,7 @@ enabled = false
 
 @pytest.fixture
 def small(tmp_path: Path) -> Path:
-    """A recipe that trains in a second."""
+    """A recipe that trains within a second."""
     (tmp_path / "small.toml").write_text(SMALL)
     return tmp_path / "small.toml"
 
@@ -40,35 +40,35 @@ def written(folder: Path, text: str) -> Path:
     return folder / "space.toml"
 
 
-def test_a_space_names_numbers_of_the_recipe_by_dotted_key(tmp_path: Path) -> None:
-    found = search_space.load(
+def test_a_space_varies_settings_by_dotted_key(tmp_path: Path) -> None:
+    space = search_space.load(
         written(
             tmp_path,
             "trials = 5\nseed = 3\n[space]\nbatch_size = [32, 64]\nmodel.convolutions = [[8], [8, 16]]\n"
             "model.dense = {low = 16, high = 256, log = true}\noptimizer.learning_rate = {low = 1e-4, high = 1e-2}\n",
         )
     )
-    assert (found.recipe, found.trials, found.seed) == (Recipe.load("article"), 5, 3)
-    assert set(found.varied) == {"batch_size", "model.convolutions", "model.dense", "optimizer.learning_rate"}
-    dense = found.varied["model.dense"]
+    assert (space.recipe, space.trials, space.seed) == (Recipe.load("article"), 5, 3)
+    assert set(space.varied) == {"batch_size", "model.convolutions", "model.dense", "optimizer.learning_rate"}
+    dense = space.varied["model.dense"]
     assert isinstance(dense, search_space.Range) and dense.is_integer and dense.log
-    changed = found.apply({"batch_size": 64, "model.dense": 20})
-    assert changed == found.recipe.change(batch_size=64, model={"dense": 20})
+    changed = space.apply({"batch_size": 64, "model.dense": 20})
+    assert changed == space.recipe.change(batch_size=64, model={"dense": 20})
 
 
 @given(st.dictionaries(st.sampled_from(["epochs", "batch_size", "model.dense", "model.kernel"]), st.integers(1, 3)))
-def test_dotted_keys_change_what_they_name_and_nothing_else(chosen: dict[str, int]) -> None:
+def test_dotted_keys_change_these_settings_only(settings: dict[str, int]) -> None:
     recipe = Recipe.load("article")
-    changed = search_space.SearchSpace(recipe, 1, 0, {}).apply(chosen)
+    changed = search_space.SearchSpace(recipe, 1, 0, {}).apply(settings)
     before, after = _dotted(recipe.model_dump()), _dotted(changed.model_dump())
-    assert {key: after[key] for key in chosen} == chosen
-    assert {key: value for key, value in after.items() if key not in chosen} == {
-        key: value for key, value in before.items() if key not in chosen
+    assert {key: after[key] for key in settings} == settings
+    assert {key: value for key, value in after.items() if key not in settings} == {
+        key: value for key, value in before.items() if key not in settings
     }
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "words"),
     [
         ("[space", "not TOML"),
         ("trials = 3", "the table space is missing"),
@@ -83,14 +83,14 @@ def test_dotted_keys_change_what_they_name_and_nothing_else(chosen: dict[str, in
         ('recipe = "rows"\n[space]\nepochs = [1]', "use numerals train-reader"),
     ],
 )
-def test_a_mistake_in_a_space_is_a_line(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(InputError, match=says) as caught:
+def test_a_mistake_in_a_space_is_one_line(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(InputError, match=words) as caught:
         search_space.load(written(tmp_path, text))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "words"),
     [
         (("--seeds", "2", "--resume", "runs/a"), "--seeds does not go with --resume"),
         (("--seeds", "2", "--every-steps", "9"), "--seeds does not go with --every-steps"),
@@ -99,9 +99,9 @@ def test_a_mistake_in_a_space_is_a_line(tmp_path: Path, text: str, says: str) ->
         (("--seeds", "2", "--data", "nowhere"), "nowhere"),
     ],
 )
-def test_options_that_do_not_go_together_are_a_line(tmp_path: Path, options: tuple[str, ...], says: str) -> None:
+def test_options_that_do_not_go_together_are_one_line(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
     done = run_quietly([*NUMERALS, "train", *options], cwd=tmp_path)
-    assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 1
+    assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -110,7 +110,7 @@ def names(out: Path, pattern: str) -> set[str]:
 
 
 @pytest.mark.slow
-def test_interrupted_seeds_go_on_to_what_each_would_have_been(tmp_path: Path, small: Path, small_npz: Path) -> None:
+def test_interrupted_seeds_continue_to_the_same_weights(tmp_path: Path, small: Path, small_npz: Path) -> None:
     small.write_text(SMALL.replace("patience = 9", "patience = 99"))
     out = tmp_path / "out"
     options = ["--recipe", str(small), "--data", str(small_npz), "--epochs", "40"]
@@ -119,13 +119,13 @@ def test_interrupted_seeds_go_on_to_what_each_would_have_been(tmp_path: Path, sm
     def halfway() -> bool:
         return bool(names(out, "seed-*/metrics.json")) and (out / "seed-2" / "history.csv").exists()
 
-    says = interrupted(command, halfway)
-    assert "of 3 trainings have ended" in says and "to continue, repeat the command" in says
+    message = interrupt(command, halfway)
+    assert "of 3 trainings have ended" in message and "to continue, repeat the command" in message
     assert not (out / "results.csv").exists()
     before = {path.parent.name: json.loads(path.read_text()) for path in out.glob("seed-*/metrics.json")}
-    whole = {name for name, metrics in before.items() if metrics["test"]}
-    begun = names(out, "seed-*/history.csv") - whole
-    assert whole and begun  # some had ended, and some were at it
+    ended = {name for name, metrics in before.items() if metrics["test"]}
+    begun = names(out, "seed-*/history.csv") - ended
+    assert ended and begun
 
     done = run_quietly(command)
     assert done.returncode == 0, done.stderr
@@ -134,30 +134,28 @@ def test_interrupted_seeds_go_on_to_what_each_would_have_been(tmp_path: Path, sm
     runs = [RunFolder.open(out / f"seed-{seed}") for seed in range(3)]
     assert [run.metrics()["seed"] for run in runs] == [0, 1, 2]
     assert all(run.sums() for run in runs)
-    for name in whole:
+    for name in ended:
         assert RunFolder(out / name).metrics() == before[name]  # not trained again
     accuracies = [run.metrics()["test"]["accuracy"] for run in runs]
     assert result["test"]["accuracy"] == pytest.approx(statistics.mean(accuracies))
     assert result["test"]["accuracy_deviation"] == pytest.approx(statistics.stdev(accuracies))
-    least = min(runs, key=lambda run: run.metrics()["validation"]["loss"])
-    assert result["best"]["run"] == least.path.name
-    for name in sorted(begun)[:1]:  # the very training that one seed alone is, never interrupted
+    best = min(runs, key=lambda run: run.metrics()["validation"]["loss"])
+    assert result["best"]["run"] == best.path.name
+    for name in sorted(begun)[:1]:  # the same weights as an uninterrupted training with that seed
         alone = tmp_path / "alone"
         train = run_quietly([*NUMERALS, "train", *options, "--seed", name.removeprefix("seed-"), "--out", alone])
         assert train.returncode == 0, train.stderr
-        same = RunFolder.open(alone).metrics()["weights_sha256"]
-        assert RunFolder.open(out / name).metrics()["weights_sha256"] == same
+        expected = RunFolder.open(alone).metrics()["weights_sha256"]
+        assert RunFolder.open(out / name).metrics()["weights_sha256"] == expected
 
 
 @pytest.mark.slow
-def test_a_sweep_killed_at_once_goes_on_without_a_trial_lost_or_begun_anew(
-    tmp_path: Path, small: Path, small_npz: Path
-) -> None:
+def test_a_killed_sweep_continues_every_trial(tmp_path: Path, small: Path, small_npz: Path) -> None:
     small.write_text(SMALL.replace("patience = 9", "patience = 99").replace("epochs = 4", "epochs = 40"))
     sweep = written(tmp_path, f'recipe = "{small}"\ntrials = 3\n[space]\nmodel.dropout = [0.1, 0.2]\n')
     out = tmp_path / "out"
     command = [*map(str, NUMERALS), "sweep", str(sweep), "--data", str(small_npz), "--out", str(out)]
-    killed(command, lambda: len(list(out.glob("trial-*/checkpoint/*-*.json"))) >= 2)
+    kill(command, lambda: len(list(out.glob("trial-*/checkpoint/*-*.json"))) >= 2)
     begun = names(out, "trial-*/history.csv")
     epochs = {name: len((out / name / "history.csv").read_text().splitlines()) for name in begun}
     done = run_quietly(command)
@@ -170,7 +168,7 @@ def test_a_sweep_killed_at_once_goes_on_without_a_trial_lost_or_begun_anew(
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_tries_all_stops_the_hopeless_and_chooses_by_validation(
+def test_an_interrupted_sweep_runs_all_trials_and_chooses_by_validation(
     tmp_path: Path, small: Path, small_npz: Path
 ) -> None:
     sweep = written(
@@ -180,7 +178,7 @@ def test_an_interrupted_sweep_tries_all_stops_the_hopeless_and_chooses_by_valida
     )
     out = tmp_path / "out"
     command = [*map(str, NUMERALS), "sweep", str(sweep), "--data", str(small_npz), "--out", str(out)]
-    interrupted(command, lambda: len(names(out, "trial-*/history.csv")) >= 3)
+    interrupt(command, lambda: len(names(out, "trial-*/history.csv")) >= 3)
     done = run_quietly(command)
     assert done.returncode == 0, done.stderr
     with open(out / "results.csv", newline="") as file:
@@ -190,20 +188,21 @@ def test_an_interrupted_sweep_tries_all_stops_the_hopeless_and_chooses_by_valida
     assert "stopped" in ended and set(ended) <= {"stopped", "all epochs", "early"}
     for row in rows:
         run = RunFolder.open(out / row["run"])
-        assert (row["test_loss"] == "") == (row["ended"] == "stopped")  # the test digits are for finished trainings
+        assert (row["test_loss"] == "") == (row["ended"] == "stopped")  # only finished trainings are tested
         assert row["ended"] != "stopped" or int(row["epochs"]) < 4
         rate = run.recipe().model_dump()["optimizer"]["learning_rate"]
         assert rate == pytest.approx(float(row["optimizer.learning_rate"]))
         assert int(row["epochs"]) == len((run.path / "history.csv").read_text().splitlines()) - 1
-    whole = [row for row in rows if row["ended"] != "stopped"]
-    assert rows[0] == min(whole, key=lambda row: float(row["val_loss"]))
+    finished = [row for row in rows if row["ended"] != "stopped"]
+    assert rows[0] == min(finished, key=lambda row: float(row["val_loss"]))
     assert f"{float(rows[0]['test_accuracy']):.4f}" in done.stdout
     other = run_quietly([*NUMERALS, "sweep", sweep, "--out", out])
     assert other.returncode == 2 and "belongs to another sweep" in other.stderr
 
 
-def _dotted(tables: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
+def _dotted(tables: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested tables as one dictionary with dotted keys."""
+    values: dict[str, Any] = {}
     for key, value in tables.items():
-        found |= _dotted(value, f"{before}{key}.") if isinstance(value, dict) else {before + key: value}
-    return found
+        values |= _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return values
