@@ -55,7 +55,7 @@ def check_package(name: str, required: bool) -> Finding:
     try:
         return Finding(name, True, metadata.version(name))
     except metadata.PackageNotFoundError:
-        hint = "install numerals again" if required else "only training needs it: pip install 'numerals[train]'"
+        hint = "reinstall numerals" if required else "only training needs it: pip install 'numerals[train]'"
         return Finding(name, not required, f"not installed; {hint}")
 
 
