@@ -10,7 +10,15 @@ from numerals.article import model
 from numerals.article.batches import batches
 from numerals.article.fit import fit
 from numerals.article.optimizer import KerasAdam
-from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_keras_weights, keras, mnist
+from tests.helpers.keras_peer import (
+    ARTICLE,
+    KERAS_WARNS,
+    article_network,
+    as_keras_weights,
+    as_state_dict,
+    keras,
+    mnist,
+)
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
