@@ -31,7 +31,7 @@ from numerals.article.data import (
 from numerals.errors import DataError
 from tests.article.test_data import idx
 
-FASHION = Path("/usr/share/datasets/fashion-mnist")  # where Debian's package dataset-fashion-mnist puts its files
+FASHION = Path("/usr/share/datasets/fashion-mnist")  # of Debian's package dataset-fashion-mnist
 HEADER = "label," + ",".join(f"pixel{pixel}" for pixel in range(784)) + "\n"
 Bytes = npt.NDArray[np.uint8]
 
@@ -59,41 +59,41 @@ def write_csv(path: Path, images: npt.NDArray[Any], labels: npt.NDArray[Any], he
 
 def write_pictures(folder: Path, images: Bytes, labels: Bytes, suffix: str = ".png") -> None:
     for number, (image, label) in enumerate(zip(images, labels, strict=True)):
-        place = folder / str(label)
-        place.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(place / f"{number:04d}{suffix}")
+        class_folder = folder / str(label)
+        class_folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(class_folder / f"{number:04d}{suffix}")
 
 
-def assert_same(found: LabelledImages, wanted: LabelledImages) -> None:
-    for one, other in zip(found, wanted, strict=True):
-        assert one.dtype == np.uint8
-        assert np.array_equal(one, other)
+def assert_same(actual: LabelledImages, expected: LabelledImages) -> None:
+    for array, expected_array in zip(actual, expected, strict=True):
+        assert array.dtype == np.uint8
+        assert np.array_equal(array, expected_array)
 
 
-def assert_set_aside(found: Dataset, images: Bytes, labels: Bytes) -> None:
-    """One in seven is the test part, the same ones each time, and none is lost."""
-    kept, aside = split_indices(len(images), 1 / 7, 42)
-    assert len(aside) == -(-len(images) // 7)
-    assert_same(found.train, (images[kept], labels[kept]))
-    assert_same(found.test, (images[aside], labels[aside]))
+def assert_test_part_held_out(dataset: Dataset, images: Bytes, labels: Bytes) -> None:
+    """One in seven digits, always the same ones, is the test part; the others are the training part."""
+    train, test = split_indices(len(images), 1 / 7, 42)
+    assert len(test) == -(-len(images) // 7)
+    assert_same(dataset.train, (images[train], labels[train]))
+    assert_same(dataset.test, (images[test], labels[test]))
 
 
-def refused(spec: Path, named: Path | None = None) -> str:
-    """The one line that says why `spec` cannot be used, which names the file."""
+def load_error(source: Path, named: Path | None = None) -> str:
+    """Load a source that is wrong; return the error message, which is one line and names the file."""
     with pytest.raises(DataError) as caught:
-        datasets.load(str(spec))
+        datasets.load(str(source))
     message = str(caught.value)
-    assert str(named or spec) in message
+    assert str(named or source) in message
     assert "\n" not in message
     return message
 
 
-# What is taken
+# Accepted data
 
 
-@pytest.mark.parametrize("spec", [None, "mnist"])
-def test_mnist_is_meant_where_nothing_else_is(spec: str | None) -> None:
-    dataset = datasets.load(spec)
+@pytest.mark.parametrize("source", [None, "mnist"])
+def test_mnist_is_the_default(source: str | None) -> None:
+    dataset = datasets.load(source)
     assert dataset.name == "mnist"
     assert (len(dataset.train[0]), len(dataset.test[0])) == (60000, 10000)
 
@@ -102,7 +102,7 @@ def test_mnist_is_meant_where_nothing_else_is(spec: str | None) -> None:
 def test_a_folder_of_idx_files(tmp_path: Path, digits: LabelledImages, packed: bool) -> None:
     images, labels = digits
     train, test = (images[:60], labels[:60]), (images[60:], labels[60:])
-    write_idx(tmp_path / "fashion-mnist", train, test, packed)  # the files' names are those of Debian's package
+    write_idx(tmp_path / "fashion-mnist", train, test, packed)
     dataset = datasets.load(str(tmp_path / "fashion-mnist"))
     assert dataset.name == "fashion-mnist"
     assert_same(dataset.train, train)
@@ -110,7 +110,7 @@ def test_a_folder_of_idx_files(tmp_path: Path, digits: LabelledImages, packed: b
 
 
 def test_debians_fashion_mnist() -> None:
-    if not FASHION.is_dir() and "CI" not in os.environ:  # `.ci/run` installs it, so there it must be
+    if not FASHION.is_dir() and "CI" not in os.environ:  # `.ci/run` installs it
         pytest.skip("Debian's dataset-fashion-mnist is not installed")
     dataset = datasets.load(str(FASHION))
     assert dataset.train[0].shape == (60000, 28, 28)
@@ -122,19 +122,19 @@ def test_idx_files_with_a_dot_and_without_a_test_part(tmp_path: Path, digits: La
     images, labels = digits
     (tmp_path / "train-images.idx3-ubyte").write_bytes(idx(images))
     (tmp_path / "train-labels.idx1-ubyte.gz").write_bytes(gzip.compress(idx(labels)))
-    assert_set_aside(datasets.load(str(tmp_path)), images, labels)
+    assert_test_part_held_out(datasets.load(str(tmp_path)), images, labels)
 
 
 def test_a_csv_as_excel_saves_it(tmp_path: Path, digits: LabelledImages) -> None:
     write_csv(tmp_path / "plain.csv", *digits)
     (tmp_path / "TRAIN.CSV").write_bytes(b"\xef\xbb\xbf" + (tmp_path / "plain.csv").read_bytes())
-    assert_set_aside(datasets.load(str(tmp_path / "TRAIN.CSV")), *digits)
+    assert_test_part_held_out(datasets.load(str(tmp_path / "TRAIN.CSV")), *digits)
 
 
-def test_a_csv_of_kaggles(tmp_path: Path, digits: LabelledImages) -> None:
+def test_a_csv_from_kaggle(tmp_path: Path, digits: LabelledImages) -> None:
     write_csv(tmp_path / "train.csv", *digits)
     dataset = datasets.load(str(tmp_path / "train.csv"))
-    assert_set_aside(dataset, *digits)
+    assert_test_part_held_out(dataset, *digits)
     assert dataset.sha256() == datasets.load(str(tmp_path / "train.csv")).sha256()
 
 
@@ -143,7 +143,7 @@ def test_a_csv_of_kaggles(tmp_path: Path, digits: LabelledImages) -> None:
 )
 def test_a_csv_that_a_spreadsheet_saved(tmp_path: Path, digits: LabelledImages, header: str) -> None:
     write_csv(tmp_path / "train.csv", *digits, header=header.replace('\n"', '"'))
-    assert_set_aside(datasets.load(str(tmp_path / "train.csv")), *digits)
+    assert_test_part_held_out(datasets.load(str(tmp_path / "train.csv")), *digits)
 
 
 def test_an_npz_of_four_arrays(tmp_path: Path, digits: LabelledImages) -> None:
@@ -164,10 +164,10 @@ def test_an_npz_of_two_arrays(
     path = tmp_path / "some.npz"
     arrays: dict[str, Any] = {names[0]: digits[0].reshape(shape).astype(kind), names[1]: digits[1].astype(kind)}
     np.savez(path, **arrays)
-    assert_set_aside(datasets.load(str(path)), *digits)
+    assert_test_part_held_out(datasets.load(str(path)), *digits)
 
 
-def in_order_of_class(digits: LabelledImages) -> LabelledImages:
+def sorted_by_class(digits: LabelledImages) -> LabelledImages:
     order = np.argsort(digits[1], kind="stable")
     return digits[0][order], digits[1][order]
 
@@ -177,7 +177,7 @@ def test_a_folder_per_class(tmp_path: Path, digits: LabelledImages, suffix: str)
     write_pictures(tmp_path / "some", *digits, suffix=suffix)
     (tmp_path / "some" / "README.txt").write_text("not a picture")
     (tmp_path / "some" / "3" / "Thumbs.db").write_bytes(b"not a picture")
-    assert_set_aside(datasets.load(str(tmp_path / "some")), *in_order_of_class(digits))
+    assert_test_part_held_out(datasets.load(str(tmp_path / "some")), *sorted_by_class(digits))
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("training", "testing")])
@@ -186,12 +186,12 @@ def test_folders_per_class_of_both_parts(tmp_path: Path, digits: LabelledImages,
     write_pictures(tmp_path / train, images[:60], labels[:60])
     write_pictures(tmp_path / test, images[60:], labels[60:])
     dataset = datasets.load(str(tmp_path))
-    assert_same(dataset.train, in_order_of_class((images[:60], labels[:60])))
-    assert_same(dataset.test, in_order_of_class((images[60:], labels[60:])))
+    assert_same(dataset.train, sorted_by_class((images[:60], labels[:60])))
+    assert_same(dataset.test, sorted_by_class((images[60:], labels[60:])))
 
 
 def test_colour_palette_and_transparency_become_grey(tmp_path: Path, digits: LabelledImages) -> None:
-    """One digit four times; where it is transparent there is paper, that is black."""
+    """The same digit in four modes; transparent pixels become black, the background."""
     (tmp_path / "5").mkdir()
     picture = Image.fromarray(digits[0][0])
     ink = Image.new("RGBA", picture.size, "white")
@@ -203,34 +203,34 @@ def test_colour_palette_and_transparency_become_grey(tmp_path: Path, digits: Lab
         assert np.abs(image.astype(int) - digits[0][0]).max() <= 1
 
 
-# What is not
+# Errors
 
 
-def test_a_path_that_is_not_there(tmp_path: Path) -> None:
-    assert "no such file or folder" in refused(tmp_path / "absent")
-    assert "no such file or folder" in refused(tmp_path / "absent.npz")
+def test_a_missing_path(tmp_path: Path) -> None:
+    assert "no such file or folder" in load_error(tmp_path / "absent")
+    assert "no such file or folder" in load_error(tmp_path / "absent.npz")
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    refused(tmp_path / "loop")
-    assert "too long" in refused(tmp_path / ("x" * 300))
+    load_error(tmp_path / "loop")
+    assert "too long" in load_error(tmp_path / ("x" * 300))
 
 
 @pytest.mark.parametrize("name", ["data.txt", "data", "data.npy", "data.csv.zip"])
 def test_a_file_of_another_kind(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"content")
-    assert "--data accepts" in refused(tmp_path / name)
+    assert "--data accepts" in load_error(tmp_path / name)
 
 
 @pytest.mark.parametrize("inside", [(), ("0", "1"), ("train", "test"), ("cats", "dogs")])
 def test_a_folder_without_digits(tmp_path: Path, inside: tuple[str, ...]) -> None:
     for name in inside:
         (tmp_path / name).mkdir()
-    assert "no pictures" in refused(tmp_path)
+    assert "no pictures" in load_error(tmp_path)
 
 
-def test_a_folder_named_as_a_file(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_file(tmp_path: Path) -> None:
     for name in ("folder.csv", "folder.npz"):
         (tmp_path / name).mkdir()
-        assert "no pictures" in refused(tmp_path / name)
+        assert "no pictures" in load_error(tmp_path / name)
 
 
 Damage = Callable[[bytes], bytes]
@@ -241,20 +241,20 @@ Damage = Callable[[bytes], bytes]
 @pytest.mark.parametrize(
     "damage",
     [lambda c: c[:-1], lambda c: c[: len(c) // 2], lambda c: c[:3], lambda c: b"", lambda c: bytes([c[0] ^ 1]) + c[1:]],
-    ids=["short by one", "cut in half", "cut in the head", "empty", "flipped head"],
+    ids=["one byte short", "cut in half", "cut in the header", "empty", "flipped header"],
 )
 def test_a_damaged_idx_file(tmp_path: Path, digits: LabelledImages, damage: Damage, name: str, packed: bool) -> None:
     write_idx(tmp_path / "folder", digits, digits, packed)
     path = tmp_path / "folder" / (f"{name}.gz" if packed else name)
     path.write_bytes(damage(path.read_bytes()))
-    refused(tmp_path / "folder", path)
+    load_error(tmp_path / "folder", path)
 
 
-def test_a_flipped_byte_in_a_gzipped_idx_file_is_found_or_harmless(tmp_path: Path, digits: LabelledImages) -> None:
+def test_a_flipped_byte_in_a_gzipped_idx_file_is_detected_or_harmless(tmp_path: Path, digits: LabelledImages) -> None:
     write_idx(tmp_path / "folder", digits, digits, packed=True)
     path = tmp_path / "folder" / f"{TRAIN_IMAGES}.gz"
     whole = path.read_bytes()
-    for at in range(10, len(whole), 97):  # gzip's own header is ten bytes
+    for at in range(10, len(whole), 97):  # the gzip header has ten bytes
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
         try:
             dataset = datasets.load(str(tmp_path / "folder"))
@@ -267,7 +267,7 @@ def test_a_flipped_byte_in_a_gzipped_idx_file_is_found_or_harmless(tmp_path: Pat
 def test_a_missing_idx_file(tmp_path: Path, digits: LabelledImages) -> None:
     write_idx(tmp_path / "folder", digits, digits)
     (tmp_path / "folder" / TEST_LABELS).unlink()
-    assert TEST_LABELS in refused(tmp_path / "folder")
+    assert TEST_LABELS in load_error(tmp_path / "folder")
 
 
 def blank(count: int, side: int = 28, value: float = 0) -> npt.NDArray[Any]:
@@ -281,20 +281,20 @@ def blank(count: int, side: int = 28, value: float = 0) -> npt.NDArray[Any]:
         (blank(3), np.zeros(2, np.uint8), "one label per image"),
         (blank(3), np.array([0, 1, 10], np.uint8), "label 10 of image 2"),
         (blank(0), np.zeros(0, np.uint8), "no images"),
-        (blank(1), np.zeros(1, np.uint8), ""),  # nothing could be set aside of it
+        (blank(1), np.zeros(1, np.uint8), ""),  # no digit is left for the test part
     ],
-    ids=["27x27", "fewer labels", "label 10", "empty", "a single one"],
+    ids=["27x27", "fewer labels", "label 10", "empty", "a single image"],
 )
 @pytest.mark.parametrize("kind", ["idx", "npz"])
-def test_arrays_that_are_no_digits(
+def test_arrays_that_are_not_digits(
     tmp_path: Path, kind: str, images: npt.NDArray[Any], labels: npt.NDArray[Any], words: str
 ) -> None:
     if kind == "npz":
         np.savez(tmp_path / "some.npz", x=images, y=labels)
-        assert words in refused(tmp_path / "some.npz")
-    elif words:  # an IDX folder has a test part of its own, so a single digit is possible
+        assert words in load_error(tmp_path / "some.npz")
+    elif words:  # an IDX folder has its own test part, so a single digit is possible
         write_idx(tmp_path / "folder", (images, labels), (blank(3), np.zeros(3, np.uint8)))
-        assert words in refused(tmp_path / "folder", tmp_path / "folder" / TRAIN_IMAGES)
+        assert words in load_error(tmp_path / "folder", tmp_path / "folder" / TRAIN_IMAGES)
 
 
 @pytest.mark.parametrize(
@@ -314,19 +314,19 @@ def test_arrays_that_are_no_digits(
         (np.zeros((3, 28, 28), "M8[s]"), [0, 1, 2], "of type datetime"),
     ],
 )
-def test_values_that_are_no_digits(tmp_path: Path, images: npt.NDArray[Any], labels: Any, words: str) -> None:
+def test_values_that_are_not_digits(tmp_path: Path, images: npt.NDArray[Any], labels: Any, words: str) -> None:
     np.savez(tmp_path / "some.npz", x=images, y=np.asarray(labels))
-    assert words in refused(tmp_path / "some.npz")
+    assert words in load_error(tmp_path / "some.npz")
 
 
 def test_the_test_part_is_checked_as_well(tmp_path: Path) -> None:
     bad: dict[str, Any] = {"x_test": blank(2), "y_test": np.array([0, 11])}
     np.savez(tmp_path / "some.npz", x_train=blank(2), y_train=np.zeros(2), **bad)
-    assert "(test): label 11 of image 1" in refused(tmp_path / "some.npz")
+    assert "(test): label 11 of image 1" in load_error(tmp_path / "some.npz")
 
 
 class Explodes:
-    """Unpickling it would do harm: it must not come to that."""
+    """Ends the process when it is unpickled."""
 
     def __reduce__(self) -> tuple[Callable[[int], None], tuple[int]]:
         return os._exit, (66,)
@@ -334,36 +334,36 @@ class Explodes:
 
 def test_a_pickle_is_never_opened(tmp_path: Path) -> None:
     np.savez(tmp_path / "some.npz", x=np.array([Explodes()] * 3, dtype=object), y=np.zeros(3))
-    refused(tmp_path / "some.npz")
+    load_error(tmp_path / "some.npz")
     (tmp_path / "other.npz").write_bytes(pickle.dumps(Explodes()))
-    refused(tmp_path / "other.npz")
+    load_error(tmp_path / "other.npz")
 
 
-def test_an_npz_that_is_another_thing(tmp_path: Path) -> None:
+def test_an_npz_with_other_content(tmp_path: Path) -> None:
     path = tmp_path / "some.npz"
     with open(path, "wb") as file:
         np.save(file, blank(3))
-    assert "not an .npz" in refused(path)
+    assert "not an .npz" in load_error(path)
     np.savez(path, images=blank(3), labels=np.zeros(3))
-    assert "contains images, labels" in refused(path)
+    assert "contains images, labels" in load_error(path)
     np.savez(path, x_train=blank(3), y_test=np.zeros(3))
-    assert "contains x_train, y_test" in refused(path)
+    assert "contains x_train, y_test" in load_error(path)
     with zipfile.ZipFile(path, "w"):
         pass
-    assert "contains nothing" in refused(path)
+    assert "contains nothing" in load_error(path)
     with zipfile.ZipFile(path, "w") as zipped:
         zipped.writestr("x", b"not an array")
         zipped.writestr("y", b"not an array")
-    refused(path)
+    load_error(path)
 
 
-def test_a_cut_or_flipped_npz(tmp_path: Path, digits: LabelledImages) -> None:
+def test_a_truncated_or_damaged_npz(tmp_path: Path, digits: LabelledImages) -> None:
     path = tmp_path / "some.npz"
     np.savez(path, x=digits[0], y=digits[1])
     whole = path.read_bytes()
     for content in (whole[:-1], whole[: len(whole) // 2], b"", whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
         path.write_bytes(content)
-        refused(path)
+        load_error(path)
 
 
 @pytest.mark.parametrize(
@@ -382,14 +382,14 @@ def test_a_cut_or_flipped_npz(tmp_path: Path, digits: LabelledImages) -> None:
         (HEADER + "1" + "," * 784 + "\n", ""),
         (HEADER + ("10" + ",0" * 784 + "\n") * 3, "label 10 of image 0"),
         (HEADER + ("1" + ",256" * 784 + "\n") * 3, "pixel 256 of image 0"),
-        (HEADER + ("1" + ",0" * 784 + "\n"), ""),  # nothing could be set aside of a single one
-        ('"' + "x" * 200_000, ""),  # longer than the csv module reads
+        (HEADER + ("1" + ",0" * 784 + "\n"), ""),  # no digit is left for the test part
+        ('"' + "x" * 200_000, ""),  # longer than the csv module accepts
         ("\0\0\0\0", "first line"),
     ],
 )
-def test_a_csv_that_is_not_kaggles(tmp_path: Path, content: str, words: str) -> None:
+def test_a_csv_of_another_form(tmp_path: Path, content: str, words: str) -> None:
     (tmp_path / "train.csv").write_text(content)
-    assert words in refused(tmp_path / "train.csv")
+    assert words in load_error(tmp_path / "train.csv")
 
 
 def one_picture(folder: Path, picture: Image.Image, name: str = "bad.png") -> Path:
@@ -401,50 +401,50 @@ def one_picture(folder: Path, picture: Image.Image, name: str = "bad.png") -> Pa
 @pytest.mark.parametrize("size", [(27, 28), (28, 29), (1, 1), (20000, 1)])
 def test_a_picture_of_another_size(tmp_path: Path, digits: LabelledImages, size: tuple[int, int]) -> None:
     write_pictures(tmp_path, *digits)
-    assert f"{size[0]}x{size[1]} pixels" in refused(tmp_path, one_picture(tmp_path, Image.new("L", size)))
+    assert f"{size[0]}x{size[1]} pixels" in load_error(tmp_path, one_picture(tmp_path, Image.new("L", size)))
 
 
 def test_a_picture_of_sixteen_bits(tmp_path: Path) -> None:
     picture = Image.fromarray(np.full((28, 28), 40000, np.uint16))
-    assert "8 bits" in refused(tmp_path, one_picture(tmp_path, picture))
+    assert "8 bits" in load_error(tmp_path, one_picture(tmp_path, picture))
     (tmp_path / "7" / "bad.png").unlink()
     picture = Image.fromarray(np.full((28, 28), 0.5, np.float32))
-    assert "8 bits" in refused(tmp_path, one_picture(tmp_path, picture, "bad.tif"))
+    assert "8 bits" in load_error(tmp_path, one_picture(tmp_path, picture, "bad.tif"))
 
 
-def test_a_bomb_of_a_picture_is_not_decoded(tmp_path: Path) -> None:
-    """A head that announces 60,000 x 60,000 pixels, which would take 3.6 GB."""
+def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
+    """A header that states 60,000 x 60,000 pixels, which would take 3.6 GB."""
     path = one_picture(tmp_path, Image.new("L", (28, 28)))
     content = path.read_bytes()
-    head = b"IHDR" + (60000).to_bytes(4, "big") * 2 + content[24:29]
-    path.write_bytes(content[:12] + head + zlib.crc32(head).to_bytes(4, "big") + content[33:])
-    refused(tmp_path, path)
+    header = b"IHDR" + (60000).to_bytes(4, "big") * 2 + content[24:29]
+    path.write_bytes(content[:12] + header + zlib.crc32(header).to_bytes(4, "big") + content[33:])
+    load_error(tmp_path, path)
 
 
-def test_a_cut_or_damaged_picture(tmp_path: Path, digits: LabelledImages) -> None:
+def test_a_truncated_or_damaged_picture(tmp_path: Path, digits: LabelledImages) -> None:
     path = one_picture(tmp_path, Image.fromarray(digits[0][0]))
     whole = path.read_bytes()
     for content in (whole[:-40], whole[: len(whole) // 2], whole[:8], b"", b"text", whole[:60] + b"\xff" + whole[61:]):
         path.write_bytes(content)
-        refused(tmp_path, path)
+        load_error(tmp_path, path)
 
 
-def test_a_text_named_as_a_picture_and_a_folder_too(tmp_path: Path) -> None:
+def test_a_folder_with_the_name_of_a_picture(tmp_path: Path) -> None:
     (tmp_path / "7" / "folder.png").mkdir(parents=True)
-    refused(tmp_path, tmp_path / "7" / "folder.png")
+    load_error(tmp_path, tmp_path / "7" / "folder.png")
 
 
 def test_dark_ink_on_white(tmp_path: Path, digits: LabelledImages) -> None:
     write_pictures(tmp_path, 255 - digits[0], digits[1])
-    assert "invert them" in refused(tmp_path)
+    assert "invert them" in load_error(tmp_path)
 
 
-# Any bytes at all
+# Arbitrary bytes
 
 
-def assert_data_or_data_error(spec: Path, named: Path) -> None:
+def assert_data_or_data_error(source: Path, named: Path) -> None:
     try:
-        dataset = datasets.load(str(spec))
+        dataset = datasets.load(str(source))
     except DataError as error:
         assert str(named) in str(error)
         assert "\n" not in str(error)
@@ -455,7 +455,7 @@ def assert_data_or_data_error(spec: Path, named: Path) -> None:
 
 
 def _npz(header: str) -> bytes:
-    """An .npz whose arrays have this header, which may be any text."""
+    """An .npz whose arrays have this header, any text."""
     line = header.encode("latin1", "replace")
     array = b"\x93NUMPY\x01\x00" + len(line).to_bytes(2, "little") + line + b"\0" * 64
     file = io.BytesIO()
@@ -466,7 +466,7 @@ def _npz(header: str) -> bytes:
 
 
 def _seeds() -> dict[str, list[bytes]]:
-    """Small whole files of each kind, for damages to start from."""
+    """Small valid files of each kind, to be damaged."""
     images, labels = np.zeros((3, 28, 28), np.uint8), np.array([1, 2, 3], np.uint8)
     seeds: dict[str, list[bytes]] = {".csv": [(HEADER + ("1" + ",0" * 784 + "\n") * 3).encode()]}
     file = io.BytesIO()
@@ -490,7 +490,7 @@ SEEDS = _seeds()
 
 @st.composite
 def damaged(draw: st.DrawFn, seeds: list[bytes]) -> bytes:
-    """A whole file with a few bytes changed, perhaps cut, perhaps with some bytes put in."""
+    """A valid file with a few bytes changed, perhaps truncated, perhaps with bytes inserted."""
     content = bytearray(draw(st.sampled_from(seeds)))
     near_start = st.integers(0, min(200, len(content) - 1))
     for _ in range(draw(st.integers(0, 4))):
@@ -504,7 +504,7 @@ many = settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, H
 
 
 @many
-@example((HEADER + "\U0010ffff" * 999).encode())  # on which numpy 2.4's loadtxt crashes, interpreter and all
+@example((HEADER + "\U0010ffff" * 999).encode())  # crashes the interpreter in np.loadtxt of NumPy 2.4
 @given(damaged(SEEDS[".csv"]) | st.binary(max_size=200) | st.text(max_size=200).map(lambda t: (HEADER + t).encode()))
 def test_any_bytes_in_a_csv(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "some.csv").write_bytes(content)
@@ -514,10 +514,10 @@ def test_any_bytes_in_a_csv(tmp_path: Path, content: bytes) -> None:
 @many
 @given(damaged(SEEDS[".npz"]) | st.binary(max_size=200) | st.text(max_size=100).map(_npz))
 @example(_npz("{'descr': '|O', 'fortran_order': False, 'shape': (3,)}"))
-@example(_npz("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,)}"))  # no memory has so much
+@example(_npz("{'descr': '|u1', 'fortran_order': False, 'shape': (99999999999999,)}"))  # beyond any memory
 @example(_npz("{'descr': '|u1', 'fortran_order': False, 'shape': (9999999999999999999999,)}"))
 @example(_npz("{'descr': (), 'fortran_order': False, 'shape': (3,)}"))
-@example(_npz("{'descr': '|u1', 'fortran_order': False, 'shape': (3L,)}"))  # Python 2 wrote it, numpy warns of it
+@example(_npz("{'descr': '|u1', 'fortran_order': False, 'shape': (3L,)}"))  # written by Python 2; NumPy warns about it
 @example(_npz("{'descr': '|u1', 'shape': ("))
 @example(_npz("(" * 9000))
 @example(_npz("{[]: 1}"))
@@ -539,7 +539,7 @@ def test_any_bytes_in_a_picture(tmp_path: Path, suffix: str) -> None:
         try:
             assert_data_or_data_error(tmp_path, path)
         except AssertionError:
-            with pytest.raises(DataError, match="dark ink on white"):  # of the whole folder, not of one file
+            with pytest.raises(DataError, match="dark ink on white"):  # about the folder, not about one file
                 datasets.load(str(tmp_path))
 
     check()
@@ -547,8 +547,8 @@ def test_any_bytes_in_a_picture(tmp_path: Path, suffix: str) -> None:
 
 @pytest.mark.parametrize("kind", ["idx", "idx.gz"])
 def test_any_bytes_in_an_idx_file(tmp_path: Path, kind: str) -> None:
-    part = np.zeros((3, 28, 28), np.uint8), np.array([1, 2, 3], np.uint8)
-    write_idx(tmp_path / "folder", part, part)
+    digits = np.zeros((3, 28, 28), np.uint8), np.array([1, 2, 3], np.uint8)
+    write_idx(tmp_path / "folder", digits, digits)
     (tmp_path / "folder" / TRAIN_IMAGES).unlink()
     path = tmp_path / "folder" / (TRAIN_IMAGES + kind.removeprefix("idx"))
 

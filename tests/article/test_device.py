@@ -7,9 +7,9 @@ import sys
 import pytest
 
 
-@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="it is about glibc")
-def test_kept_memory_comes_from_what_malloc_holds() -> None:
-    """By glibc's own account, mallinfo2: how many bytes a tensor of 16 MiB maps anew."""
+@pytest.mark.skipif(sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="needs glibc")
+def test_freed_memory_is_reused() -> None:
+    """glibc's mallinfo2 counts the bytes that a tensor of 16 MiB maps from Linux: none with keep_freed_memory."""
     program = """if True:
         import ctypes, sys, torch
         from numerals.article.device import keep_freed_memory

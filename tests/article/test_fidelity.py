@@ -1,4 +1,4 @@
-"""The article's training as a whole, and beside Keras's. Slow: `make slow`."""
+"""Whole trainings: the article's accuracy, and the same accuracy as Keras. Run with `make slow`."""
 
 import json
 import subprocess
@@ -15,26 +15,26 @@ from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, kera
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.filterwarnings(KERAS_WARNS),
-    # Keras reaches scipy's affine_transform through a namespace that scipy has renamed
+    # Keras imports affine_transform from a namespace that SciPy has renamed
     pytest.mark.filterwarnings("ignore:Please import `affine_transform` from:DeprecationWarning"),
 ]
 
 
-def test_the_articles_recipe_ends_at_99_2_percent(tmp_path: Path) -> None:
+def test_the_articles_recipe_reaches_99_2_percent(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "numerals", "train", "--out", str(out), "--seed", "0", "--json"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=True)
-    metrics = json.loads(answer.stdout)
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    metrics = json.loads(finished.stdout)
     assert metrics == json.loads((out / "metrics.json").read_text())
     test = metrics["test"]
     assert test["count"] == 10_000 and test["accuracy"] >= 0.992
-    assert answer.stderr.splitlines()[-1] == f"Test Accuracy: {test['accuracy']:.4f}, Test Loss: {test['loss']:.4f}"
+    assert finished.stderr.splitlines()[-1] == f"Test Accuracy: {test['accuracy']:.4f}, Test Loss: {test['loss']:.4f}"
 
 
-def test_five_small_epochs_teach_as_much_as_kerases(tmp_path: Path) -> None:
-    """6,000 digits, augmented; both should be far from chance and near to each other.
+def test_five_small_epochs_reach_the_accuracy_of_keras(tmp_path: Path) -> None:
+    """On 6,000 augmented digits both must be far above chance and close to each other.
 
-    Fewer steps would compare BatchNorm's running variance, of which 0.99 ** steps is still the 1 that it began with.
+    With fewer steps BatchNorm's running variance would still be mostly its initial 1, whose weight is 0.99 ** steps.
     """
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
@@ -48,17 +48,18 @@ def test_five_small_epochs_teach_as_much_as_kerases(tmp_path: Path) -> None:
         tensorboard={"enabled": False},
     )
     run = train(recipe, Dataset("6,000", (images, labels), test), out=tmp_path / "run", device="cpu")
-    ours = run.history[-1].val_accuracy
+    accuracy = run.history[-1].val_accuracy
 
     keras.utils.set_random_seed(0)
     pixels, truth = images[..., None].astype(np.float32) / 255, np.eye(10, dtype=np.float32)[labels]
-    kept, held_out = split_indices(6000, 0.2, 42)
+    training, validation = split_indices(6000, 0.2, 42)
     generator = ImageDataGenerator(rotation_range=10, zoom_range=0.1, width_shift_range=0.1, height_shift_range=0.1)
     peer = article_network()
     peer.compile(optimizer="adam", loss="categorical_crossentropy", metrics=["accuracy"])
-    for at, (digits, answers) in enumerate(generator.flow(pixels[kept], truth[kept], batch_size=32), 1):
-        peer.train_on_batch(digits, answers)
-        if at == 5 * 150:
+    for step, (digits, targets) in enumerate(generator.flow(pixels[training], truth[training], batch_size=32), 1):
+        peer.train_on_batch(digits, targets)
+        if step == 5 * 150:
             break
-    theirs = float((peer.predict(pixels[held_out], verbose=0).argmax(1) == labels[held_out]).mean())
-    assert ours > 0.9 and theirs > 0.9 and abs(ours - theirs) < 0.04
+    predictions = peer.predict(pixels[validation], verbose=0).argmax(1)
+    keras_accuracy = float((predictions == labels[validation]).mean())
+    assert accuracy > 0.9 and keras_accuracy > 0.9 and abs(accuracy - keras_accuracy) < 0.04

@@ -1,4 +1,4 @@
-"""Our own steps against their twins in plain torch, and against float64."""
+"""The fused kernels against their plain PyTorch twins in float64."""
 
 import math
 import os
@@ -15,67 +15,67 @@ from numerals.ops import fused
 
 @pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3)])
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_batch_norm_is_its_twin_forward_and_backward(
+def test_batch_norm_agrees_with_its_twin_forward_and_backward(
     shape: tuple[int, ...], memory_format: torch.memory_format
 ) -> None:
-    chance = torch.Generator().manual_seed(0)
-    maps = (torch.rand(shape, generator=chance) * 3 + 1).contiguous(memory_format=memory_format)
-    weight, bias = torch.rand(shape[1], generator=chance) + 0.5, torch.rand(shape[1], generator=chance)
-    wanted = torch.rand(shape, generator=chance) - 0.5
+    generator = torch.Generator().manual_seed(0)
+    maps = (torch.rand(shape, generator=generator) * 3 + 1).contiguous(memory_format=memory_format)
+    weight, bias = torch.rand(shape[1], generator=generator) + 0.5, torch.rand(shape[1], generator=generator)
+    weights = torch.rand(shape, generator=generator) - 0.5
     results = []
-    for function, kind in ((fused.batch_norm, torch.float32), (fused.batch_norm_plain, torch.float64)):
-        inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
+    for function, dtype in ((fused.batch_norm, torch.float32), (fused.batch_norm_plain, torch.float64)):
+        inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in (maps, weight, bias)]
         normalised, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
-        (normalised * wanted.to(kind)).sum().backward()
-        results.append([normalised, mean, variance, *(each.grad for each in inputs)])
+        (normalised * weights.to(dtype)).sum().backward()
+        results.append([normalised, mean, variance, *(tensor.grad for tensor in inputs)])
     assert_close(*results)
 
 
 @pytest.mark.parametrize("shape", [(32, 28, 28), (1, 3, 4), (5, 7, 3)])
 @pytest.mark.parametrize(("filters", "side"), [(32, 3), (3, 2), (1, 1)])
-def test_convolve_one_channel_is_its_twin_forward_and_backward(
+def test_convolve_one_channel_agrees_with_its_twin_forward_and_backward(
     shape: tuple[int, int, int], filters: int, side: int
 ) -> None:
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     count, height, width = shape
-    maps = torch.rand((count, 1, height, width), generator=chance)
-    weight, bias = torch.randn((filters, 1, side, side), generator=chance), torch.randn(filters, generator=chance)
+    maps = torch.rand((count, 1, height, width), generator=generator)
+    weight, bias = torch.randn((filters, 1, side, side), generator=generator), torch.randn(filters, generator=generator)
     results = []
-    for function, kind in ((fused.convolve_one_channel, torch.float32), (torch.conv2d, torch.float64)):
-        inputs = [each.detach().to(kind).requires_grad_() for each in (weight, bias)]
-        sums = function(maps.to(kind), inputs[0], inputs[1])
-        wanted = torch.rand(sums.shape, generator=torch.Generator().manual_seed(1))  # of one sign: no sum cancels out
-        (sums * wanted.to(kind)).sum().backward()
-        results.append([sums, *(each.grad for each in inputs)])
+    for function, dtype in ((fused.convolve_one_channel, torch.float32), (torch.conv2d, torch.float64)):
+        inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in (weight, bias)]
+        sums = function(maps.to(dtype), inputs[0], inputs[1])
+        weights = torch.rand(sums.shape, generator=torch.Generator().manual_seed(1))  # positive: no sum cancels out
+        (sums * weights.to(dtype)).sum().backward()
+        results.append([sums, *(tensor.grad for tensor in inputs)])
     assert_close(*results)
 
 
 @pytest.mark.parametrize("shape", [(32, 32, 26, 26), (32, 64, 11, 11), (1, 3, 2, 2), (7, 1, 5, 3), (3, 12, 4, 5)])
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
-def test_rectify_norm_pool_is_its_twin_forward_and_backward(
+def test_relu_batch_norm_pool_agrees_with_its_twin_forward_and_backward(
     shape: tuple[int, ...], memory_format: torch.memory_format
 ) -> None:
-    """Weights of both signs: where one is negative, the smallest pixel of a square is the largest once scaled."""
-    chance = torch.Generator().manual_seed(0)
-    maps = (torch.rand(shape, generator=chance) - 0.4).contiguous(memory_format=memory_format)
-    weight, bias = torch.rand(shape[1], generator=chance) - 0.5, torch.rand(shape[1], generator=chance)
+    """Weights of both signs: with a negative one, the smallest pixel of a square is the largest after scaling."""
+    generator = torch.Generator().manual_seed(0)
+    maps = (torch.rand(shape, generator=generator) - 0.4).contiguous(memory_format=memory_format)
+    weight, bias = torch.rand(shape[1], generator=generator) - 0.5, torch.rand(shape[1], generator=generator)
     results = []
-    for function, kind in (
+    for function, dtype in (
         (fused.relu_batch_norm_pool, torch.float32),
         (fused.relu_batch_norm_pool_plain, torch.float64),
     ):
-        inputs = [each.detach().to(kind).requires_grad_() for each in (maps, weight, bias)]
+        inputs = [tensor.detach().to(dtype).requires_grad_() for tensor in (maps, weight, bias)]
         pooled, mean, variance = function(inputs[0], inputs[1], inputs[2], 1e-3)
-        wanted = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(1)) - 0.5
-        (pooled * wanted.to(kind)).sum().backward()
-        results.append([pooled, mean, variance, *(each.grad for each in inputs)])
+        weights = torch.rand(pooled.shape, generator=torch.Generator().manual_seed(1)) - 0.5
+        (pooled * weights.to(dtype)).sum().backward()
+        results.append([pooled, mean, variance, *(tensor.grad for tensor in inputs)])
     assert_close(*results)
 
 
 @pytest.mark.skipif(os.cpu_count() == 1, reason="two threads need two processors")
-def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> None:
-    chance, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
-    maps, weight = torch.randn((33, 32, 26, 26), generator=chance), torch.randn(32, generator=chance)
+def test_relu_batch_norm_pool_does_not_depend_on_the_number_of_threads() -> None:
+    generator, threads = torch.Generator().manual_seed(0), torch.get_num_threads()
+    maps, weight = torch.randn((33, 32, 26, 26), generator=generator), torch.randn(32, generator=generator)
     results = []
     try:
         for count in (1, 2):
@@ -89,8 +89,8 @@ def test_rectify_norm_pool_comes_out_the_same_with_any_number_of_threads() -> No
     assert all(torch.equal(one, two) for one, two in zip(*results, strict=True))
 
 
-def test_not_a_number_is_not_lost() -> None:
-    """Training must see that it went wrong, which it does by the loss."""
+def test_nan_propagates() -> None:
+    """Training notices a NaN by the loss."""
     maps = torch.zeros(2, 3, 4, 4)
     maps[1, 1, 3, 2] = math.nan
     pooled, mean, variance = fused.relu_batch_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
@@ -109,22 +109,20 @@ def test_not_a_number_is_not_lost() -> None:
         (torch.ones(2, 8, 4, 4).double(), torch.ones(8), torch.ones(8)),
     ],
 )
-def test_the_loops_are_given_nothing_that_does_not_fit(
-    maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor
-) -> None:
-    """They check no bounds: a bias of one value would be read past its end."""
+def test_wrong_shapes_and_dtypes_are_errors(maps: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """The loops check no bounds: they would read past the end of a bias of one value."""
     with pytest.raises(ValueError, match="must be float32"):
         fused.relu_batch_norm_pool(maps, weight, bias, 1e-3)
 
 
-def test_gradients_of_gradients_are_refused() -> None:
-    """The first ones know nothing of where they came from; a penalty on them would be lost without a word."""
+def test_gradients_of_gradients_are_an_error() -> None:
+    """The kernels' gradients are not differentiable; a gradient penalty would be ignored silently."""
     for function in (fused.batch_norm, fused.relu_batch_norm_pool):
         maps = torch.randn(2, 3, 4, 4, requires_grad=True)
         result, *_ = function(maps, torch.ones(3), torch.zeros(3), 1e-3)
-        (slopes,) = torch.autograd.grad((result**2).sum(), maps, create_graph=True)
+        (gradient,) = torch.autograd.grad((result**2).sum(), maps, create_graph=True)
         with pytest.raises(RuntimeError, match="once_differentiable"):
-            (slopes**2).sum().backward()
+            (gradient**2).sum().backward()
 
 
 @pytest.mark.parametrize(
@@ -135,8 +133,8 @@ def test_gradients_of_gradients_are_refused() -> None:
         ({"NUMBA_NUM_THREADS": "1"}, True),
     ],
 )
-def test_where_numba_cannot_be_of_use_torch_goes_on_alone(environment: dict[str, str], fuses: bool) -> None:
-    """Told not to compile, it would run the loops in Python; TBB's threads are not installed with it."""
+def test_without_a_usable_numba_nothing_is_fused(environment: dict[str, str], fuses: bool) -> None:
+    """NUMBA_DISABLE_JIT would run the loops in Python; TBB is not installed with Numba."""
     program = "import torch; from numerals.ops import fused; print(fused.can_fuse(torch.ones(1)))"
     printed = subprocess.check_output([sys.executable, "-c", program], text=True, env=os.environ | environment)
     assert printed == f"{fuses}\n"
@@ -144,7 +142,7 @@ def test_where_numba_cannot_be_of_use_torch_goes_on_alone(environment: dict[str,
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
-def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path) -> None:
+def test_a_disk_too_full_for_compiled_code_stops_no_training(tmp_path: Path) -> None:
     program = """if True:
         import resource, torch
         from numerals.ops import fused
@@ -154,8 +152,8 @@ def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path
         resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
         pooled, *_ = fused.relu_batch_norm_pool(maps, torch.ones(3), torch.zeros(3), 1e-3)
         pooled.sum().backward()
-        wanted, *_ = fused.relu_batch_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
-        raise SystemExit(0 if torch.allclose(pooled, wanted, atol=1e-5) and maps.grad is not None else 1)
+        expected, *_ = fused.relu_batch_norm_pool_plain(maps, torch.ones(3), torch.zeros(3), 1e-3)
+        raise SystemExit(0 if torch.allclose(pooled, expected, atol=1e-5) and maps.grad is not None else 1)
     """
     environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
@@ -163,20 +161,20 @@ def test_a_disk_too_full_for_what_numba_compiled_ends_no_training(tmp_path: Path
     assert [path for path in tmp_path.rglob("*.nbc") if path.stat().st_size] == [], "the disk was not full"
 
 
-def test_loops_are_called_by_one_thread_at_a_time() -> None:
-    """Numba's own threads, which it takes where OpenMP is missing, would end the process otherwise."""
+def test_one_thread_at_a_time_calls_the_loops() -> None:
+    """Numba's own thread pool, its fallback without OpenMP, ends the process otherwise."""
     program = """if True:
         import threading, torch
         from numerals.ops import fused
 
         maps, one, zero = torch.randn(4, 32, 26, 26), torch.ones(32), torch.zeros(32)
-        wanted, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
+        expected, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
         agreed = []
 
         def work():
             for _ in range(30):
-                found, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
-                agreed.append(torch.equal(found, wanted))
+                result, *_ = fused.relu_batch_norm_pool(maps, one, zero, 1e-3)
+                agreed.append(torch.equal(result, expected))
 
         threads = [threading.Thread(target=work) for _ in range(4)]
         for thread in threads: thread.start()
@@ -190,8 +188,8 @@ def test_loops_are_called_by_one_thread_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_torch_keeps_its_number_of_threads(threads: int) -> None:
-    """Numba, where it shares torch's OpenMP, sets it to all processors as it starts."""
+def test_pytorch_keeps_its_number_of_threads(threads: int) -> None:
+    """When Numba starts and shares PyTorch's OpenMP, it sets it to all processors."""
     program = f"""if True:
         import torch
         from numerals.ops import fused
@@ -203,14 +201,14 @@ def test_torch_keeps_its_number_of_threads(threads: int) -> None:
     assert subprocess.check_output([sys.executable, "-c", program], text=True) == f"{threads}\n"
 
 
-def assert_close(results: list[Any], twins: list[Any]) -> None:
-    for ours, twin in zip(results, twins, strict=True):
-        assert ours.shape == twin.shape
-        scale = float(twin.detach().abs().max()) + 1e-6
-        assert float((ours.double() - twin).detach().abs().max()) <= 2e-5 * scale
+def assert_close(results: list[Any], twin_results: list[Any]) -> None:
+    for result, expected in zip(results, twin_results, strict=True):
+        assert result.shape == expected.shape
+        scale = float(expected.detach().abs().max()) + 1e-6
+        assert float((result.double() - expected).detach().abs().max()) <= 2e-5 * scale
 
 
-def test_batch_norm_keeps_its_exactness_where_the_mean_is_far_from_zero() -> None:
+def test_batch_norm_is_exact_for_a_mean_far_from_zero() -> None:
     maps = 1000 + torch.rand((32, 2, 26, 26), generator=torch.Generator().manual_seed(0))
     _, _, variance = fused.batch_norm(maps, torch.ones(2), torch.zeros(2), 1e-3)
     assert variance.tolist() == pytest.approx(maps.double().var((0, 2, 3), correction=0).tolist(), rel=1e-3)
