@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -72,3 +72,14 @@ def mounts() -> bool:
     return (
         run_quietly(("unshare", "--map-root-user", "--mount", "mount", "-t", "tmpfs", "none", "/mnt")).returncode == 0
     )
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """torch on one thread: a small network gains nothing from more, and on a busy machine waits for them."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,73 @@
+"""Batches: every digit once per epoch, in another order and with other transforms each time."""
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+
+from numerals.article.batches import batches
+from tests.helpers.keras_peer import KERAS_WARNS, digits, small
+from tests.helpers.trainings import COUNT, CPU, split_data
+
+pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
+
+ROOT = Path(__file__).parents[2]
+
+
+def indexed(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Pictures that say which they are: uniform grey, which no transform changes."""
+    grey = np.arange(count, dtype=np.uint8)
+    return np.broadcast_to(grey[:, None, None], (count, 28, 28)).copy(), grey % 10
+
+
+def order(count: int, size: int, epoch: int, seed: int = 0) -> tuple[list[int], list[int]]:
+    """Which pictures the epoch's batches hold, and how many each."""
+    found, sizes = [], []
+    training = indexed(count)
+    for images, labels in batches(training, small(batch_size=size), seed, epoch, CPU):
+        assert images.dtype == torch.float32 and images.shape[1:] == (1, 28, 28) and labels.dtype == torch.int64
+        which = np.rint(images[:, 0, 14, 14].numpy() * 255).astype(int)
+        assert np.array_equal(training[1][which], labels.numpy()), "each digit keeps its label"
+        found += which.tolist()
+        sizes.append(len(labels))
+    return found, sizes
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "sizes"),
+    [
+        (96, 32, [32, 32, 32]),
+        (100, 32, [32, 32, 32, 4]),
+        (97, 32, [32, 32, 32, 1]),
+        (20, 32, [20]),
+        (20, 5000, [20]),
+        (3, 1, [1, 1, 1]),
+    ],
+)
+def test_every_digit_is_seen_once_an_epoch(count: int, size: int, sizes: list[int]) -> None:
+    found, found_sizes = order(count, size, epoch=1)
+    assert sorted(found) == list(range(count)) and found_sizes == sizes
+
+
+def test_batches_larger_than_a_chunk() -> None:
+    labels = np.zeros(5000, np.uint8)
+    images = np.zeros((5000, 28, 28), np.uint8)
+    for size, first in ((3000, [3000, 2000]), (300, [300] * 16 + [200])):
+        assert [len(truth) for _, truth in batches((images, labels), small(batch_size=size), 0, 1, CPU)] == first
+
+
+def test_the_order_differs_by_epoch_and_seed() -> None:
+    orders = [order(200, 32, epoch, seed)[0] for epoch, seed in ((1, 0), (2, 0), (1, 1), (2, 1))]
+    assert len({tuple(each) for each in orders}) == 4 and list(range(200)) not in orders
+    assert order(200, 32, 1)[0] == orders[0]
+
+
+def test_the_transforms_differ_by_epoch() -> None:
+    training = split_data(digits(COUNT))[0]
+    sums = [
+        sorted(float(image.sum()) for images, _ in batches(training, small(), 0, epoch, CPU) for image in images)
+        for epoch in (1, 2, 1)
+    ]
+    assert sums[0] == sums[2] != sums[1]

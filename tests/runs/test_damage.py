@@ -1,0 +1,111 @@
+"""Damaged files of a run are reported with their hash, and repaired from what is left."""
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from numerals.errors import RunError
+from numerals.runs.folder import RunFolder
+from numerals.runs.resume import resume
+from numerals.runs.train import Run, train
+from tests.conftest import NUMERALS, mounts, run_quietly
+from tests.helpers.keras_peer import KERAS_WARNS, small
+from tests.helpers.trainings import DATA, Recorder, equal_runs, flip_byte, sha256_sums, stopped_run
+
+pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
+
+ROOT = Path(__file__).parents[2]
+
+
+FILES = ["recipe.toml", "model.safetensors", "history.csv", "checkpoint/start.json"]
+
+
+FILES += ["checkpoint/00002-000000.json", "checkpoint/00002-000000.safetensors"]
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("at", [0.0, 0.6])
+def test_a_flipped_byte_is_reported_with_its_hash_and_repaired(
+    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str, at: float
+) -> None:
+    run, recorder = tmp_path / "run", Recorder()
+    shutil.copytree(stopped_late, run)
+    flip_byte(run / name, at)
+    assert equal_runs(resume(run, data=DATA, callbacks=[recorder]), uninterrupted)
+    (said,) = caplog.messages
+    assert str(run / name) in said and re.search(r"its SHA-256 is [0-9a-f]{12}...", said)
+    before = name.startswith("checkpoint/0")
+    assert recorder.begins_at == ((2, 0) if before else (3, 0)) and ("checkpoint before" in said) is before
+
+
+@pytest.fixture(scope="module")
+def stopped_late(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stopped_run(tmp_path_factory.mktemp("late") / "run", 3, 5)
+
+
+def test_with_both_checkpoints_damaged_it_starts_over(
+    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path
+) -> None:
+    run, recorder = tmp_path / "run", Recorder()
+    shutil.copytree(stopped_late, run)
+    for path in run.glob("checkpoint/*.safetensors"):
+        flip_byte(path)
+    assert equal_runs(resume(run, data=DATA, callbacks=[recorder]), uninterrupted)
+    assert recorder.begins_at == (1, 0) and len(caplog.messages) == 2
+
+
+def test_with_everything_damaged_it_is_refused_in_one_line(tmp_path: Path, stopped_late: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped_late, run)
+    for path in run.glob("checkpoint/*.json"):
+        flip_byte(path)
+    with pytest.raises(RunError, match="no checkpoint is left, so train again in a new folder") as caught:
+        resume(run, data=DATA)
+    assert "\n" not in str(caught.value) and str(caught.value).count(": damaged, ") == 3
+
+
+@pytest.mark.slow
+def test_a_flipped_byte_in_any_file_of_a_finished_run_is_reported(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = train(small(epochs=2, tensorboard={"enabled": True}), DATA, out=tmp_path / "run", device="cpu")
+    written = sha256_sums(run.folder)
+    assert RunFolder.open(run.folder).sums() == written and len(written) == 14
+    for name in [*written, "SHA256SUMS"]:
+        copy, recorder = tmp_path / "copy", Recorder()
+        caplog.clear()
+        shutil.copytree(run.folder, copy)
+        flip_byte(copy / name)
+        assert equal_runs(resume(copy, data=DATA, callbacks=[recorder]), run), name
+        assert any(str(copy / name) in said and "SHA-256" in said for said in caplog.messages), name
+        assert RunFolder.open(copy).sums() == sha256_sums(copy)
+        shutil.rmtree(copy)
+
+
+def test_a_damaged_model_of_a_finished_run_is_not_evaluated(tmp_path: Path) -> None:
+    run = train(small(epochs=1), DATA, out=tmp_path / "run", device="cpu")
+    flip_byte(run.folder / "model.safetensors")
+    with pytest.raises(RunError, match=r"model.safetensors: damaged, its SHA-256 is \w{12}..., not \w{12}..."):
+        RunFolder.open(run.folder).network()
+
+
+def test_a_read_only_folder_is_a_failure_and_stays_unchanged(
+    uninterrupted: Run, tmp_path: Path, stopped_late: Path, small_npz: Path
+) -> None:
+    if not mounts():
+        assert "CI" not in os.environ, "CI can mount"
+        pytest.skip("needs a disk of its own")
+    run = tmp_path / "run"
+    shutil.copytree(stopped_late, run)
+    (x_train, y_train), (x_test, y_test) = DATA.train, DATA.test
+    np.savez(tmp_path / "few.npz", x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    script = 'mount --bind "$1" "$1" && mount -o remount,ro,bind "$1" "$1" || exit 125; run=$1; shift; exec "$@"'
+    command = (*NUMERALS, "train", "--quiet", "--resume", run, "--data", tmp_path / "few.npz")
+    done = run_quietly(("unshare", "--map-root-user", "--mount", "sh", "-c", script, "sh", run, *command))
+    assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1, done.stderr
+    assert str(run) in done.stderr and "Read-only file system" in done.stderr
+    assert equal_runs(resume(run, data=DATA), uninterrupted)
