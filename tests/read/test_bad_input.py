@@ -1,4 +1,4 @@
-"""Whatever people give: read right or refused in one line; never a wrong number, a hang, or over a gigabyte."""
+"""Any input is read right or refused in one line: never a wrong number, a hang, or over a gigabyte of memory."""
 
 import os
 import subprocess
@@ -23,8 +23,8 @@ from tests.helpers import kinds
 
 Files = dict[str, bytes]
 
-# The command line in a process of its own, which ends by saying the most memory that it ever had, in KiB.
-MEASURED = """
+# The command line in a separate process, which prints its peak memory in KiB at the end.
+MEASURED_COMMAND = """
 import atexit, sys
 atexit.register(lambda: print(next(l for l in open("/proc/self/status") if "VmHWM" in l).split()[1], file=sys.stderr))
 from numerals.cli.main import main
@@ -40,7 +40,7 @@ def reader() -> numerals.Reader:
 @pytest.mark.parametrize(
     "group", [kinds.deep, kinds.palettes, kinds.transparent, kinds.spaces, kinds.several, kinds.odd, kinds.turned]
 )
-def test_every_kind_of_file_is_read_right(reader: numerals.Reader, group: Callable[[], Files]) -> None:
+def test_every_kind_of_file_is_read(reader: numerals.Reader, group: Callable[[], Files]) -> None:
     for name, content in group().items():
         page = reader.read(content)
         first = reader.read(next(pages(content)))
@@ -60,16 +60,16 @@ def test_the_command_reads_every_kind(tmp_path: Path) -> None:
 
 def test_what_cannot_be_read_is_refused_in_a_line(reader: numerals.Reader) -> None:
     for name, content in kinds.refused().items():
-        for read in (reader.read, lambda given: [reader.read(loaded) for loaded in pages(given)]):
+        for read in (reader.read, lambda source: [reader.read(page) for page in pages(source)]):
             with pytest.raises(PictureError) as caught:
                 read(content)
             assert "\n" not in str(caught.value) and len(str(caught.value)) < 250, name
 
 
-SAYS = {
+EXPECTED_MESSAGES = {
     "empty.png": "empty",
-    "text.png": "not a picture that is read; give PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM or PDF",
-    "phone.heic": "not a picture that is read",
+    "text.png": "not a supported picture; give PNG, JPEG, BMP, GIF, TIFF, WEBP, PPM or PDF",
+    "phone.heic": "not a supported picture",
     "bomb.png": "at most 100,000,000 pixels",
     "12 of 16 bits in colour.png": "save it with 8 bits",
     "endless.tif": "at most 1000 are read",
@@ -79,26 +79,26 @@ SAYS = {
 }
 
 
-def test_the_command_refuses_each_in_a_line(tmp_path: Path) -> None:
+def test_the_command_refuses_each_file_in_one_line(tmp_path: Path) -> None:
     files = kinds.refused()
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     done = run_quietly((*NUMERALS, "read", *files), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     for name, line in zip(files, done.stderr.splitlines(), strict=True):
-        assert line.startswith(f"numerals: {name}: ") and SAYS.get(name, "") in line
+        assert line.startswith(f"numerals: {name}: ") and EXPECTED_MESSAGES.get(name, "") in line
 
 
 @pytest.mark.parametrize("name", ["text.png", "bomb.png", "locked.pdf", "bomb.pdf"])
-def test_the_command_refuses_one_with_the_exit_code_of_a_mistake(name: str, tmp_path: Path) -> None:
+def test_the_command_exits_with_2_if_its_only_file_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(kinds.refused()[name])
     done = run_quietly((*NUMERALS, "read", name), cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"numerals: {name}: ") and SAYS[name] in done.stderr
+    assert done.stderr.startswith(f"numerals: {name}: ") and EXPECTED_MESSAGES[name] in done.stderr
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
-def test_a_file_that_was_cut_off_gives_no_number(reader: numerals.Reader, form: str) -> None:
+def test_a_truncated_file_never_gives_a_wrong_number(reader: numerals.Reader, form: str) -> None:
     content = kinds.saved(kinds.colours(), form)
     for cut in np.linspace(0, len(content) - 1, 20).round().astype(int):
         try:
@@ -109,21 +109,21 @@ def test_a_file_that_was_cut_off_gives_no_number(reader: numerals.Reader, form: 
             assert text == kinds.TEXT and cut > 0.9 * len(content), cut
 
 
-def test_the_locked_pdf_of_these_tests_is_a_real_one() -> None:
+def test_the_locked_pdf_of_these_tests_is_valid() -> None:
     with pytest.raises(pypdfium2.PdfiumError, match="password"):
         pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"))
     assert len(pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"), password="secret")) == 1
 
 
-def test_a_pdf_of_three_pages_and_of_odd_sizes(reader: numerals.Reader) -> None:
-    assert [reader.read(loaded).text for loaded in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
+def test_pdfs_of_several_pages_and_odd_page_sizes(reader: numerals.Reader) -> None:
+    assert [reader.read(page).text for page in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
     for box in (b"0 0 1000000000 500000000", b"0 0 1000000 1", b"0 0 0 0", b"0 0 -9 -9", b"0 0 nan 3", b"(a)"):
-        for loaded in pages(kinds.pdf(kinds.pdf_page(box))):
-            assert max(loaded.pixels.shape) <= 4000
-            assert reader.read(loaded).rows == ()
+        for page in pages(kinds.pdf(kinds.pdf_page(box))):
+            assert max(page.pixels.shape) <= 4000
+            assert reader.read(page).rows == ()
 
 
-def test_a_page_too_large_does_not_cost_the_others(tmp_path: Path) -> None:
+def test_a_page_that_is_too_large_does_not_prevent_the_others(tmp_path: Path) -> None:
     first, second = Image.fromarray(kinds.row()).convert("1"), Image.new("1", (20000, 20000))
     first.save(tmp_path / "two.tif", save_all=True, append_images=[second], compression="group4")
     done = run_quietly((*NUMERALS, "read", "two.tif"), cwd=tmp_path)
@@ -131,50 +131,55 @@ def test_a_page_too_large_does_not_cost_the_others(tmp_path: Path) -> None:
     assert done.stderr == "numerals: two.tif: 20000x20000 pixels; at most 100,000,000 are read\n"
 
 
-@pytest.mark.parametrize("given", ["folder", "pipe", "/dev/zero", "a\0b", "n" * 300])
-def test_what_is_no_plain_file_is_refused_at_once(reader: numerals.Reader, given: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["folder", "pipe", "/dev/zero", "a\0b", "n" * 300])
+def test_folders_pipes_devices_and_invalid_names_are_refused_at_once(
+    reader: numerals.Reader, name: str, tmp_path: Path
+) -> None:
     (tmp_path / "folder").mkdir()
     os.mkfifo(tmp_path / "pipe")
-    path = tmp_path / given
-    for read in (reader.read, lambda name: list(pages(name))):
+    path = tmp_path / name
+    for read in (reader.read, lambda source: list(pages(source))):
         with pytest.raises(PictureError) as caught:
             read(path)
         assert "\n" not in str(caught.value)
-    if "\0" not in given and given != "folder":
+    if "\0" not in name and name != "folder":
         done = run_quietly((*NUMERALS, "read", path))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 @pytest.mark.parametrize("name", ["two\nlines.png", "ж 七.png", "\x1b[31m.png", b"\xff\xfe.png"])
-def test_any_name_of_a_file_is_shown_in_a_line(name: str | bytes, tmp_path: Path) -> None:
+def test_any_file_name_is_printed_in_one_line(name: str | bytes, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
-    for place, content in ((os.fsencode(name), kinds.saved(kinds.colours(), "PNG")), (b"x" + os.fsencode(name), b"0")):
-        with open(os.path.join(folder, place), "wb") as file:
+    for file_name, content in (
+        (os.fsencode(name), kinds.saved(kinds.colours(), "PNG")),
+        (b"x" + os.fsencode(name), b"0"),
+    ):
+        with open(os.path.join(folder, file_name), "wb") as file:
             file.write(content)
     for form, encoding in (("text", "utf-8"), ("text", "ascii"), ("csv", "utf-8")):
         command = [*NUMERALS, "read", "--format", form, str(tmp_path), "--annotate", str(tmp_path / "seen")]
         environment = os.environ | {"PYTHONIOENCODING": encoding}
         done = subprocess.run(command, capture_output=True, env=environment, check=False)
-        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"not a picture" in done.stderr
+        assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"not a supported picture" in done.stderr
         assert form != "text" or (done.stdout.count(b"\n") == 1 and done.stdout.endswith(b".png: 0571\n"))
         assert b"\x1b" not in done.stderr + (done.stdout if form == "text" else b"")
 
 
-def test_standard_input_that_is_closed_or_empty() -> None:
-    for redirection, says in (("<&-", "standard input is closed"), ("</dev/null", "empty")):
+def test_closed_or_empty_standard_input_is_refused() -> None:
+    for redirection, message in (("<&-", "standard input is closed"), ("</dev/null", "empty")):
         done = run_quietly(("sh", "-c", f'"$0" -m numerals read - {redirection}', sys.executable))
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-        assert says in done.stderr
+        assert message in done.stderr
 
 
-def test_standard_output_that_is_closed(tmp_path: Path) -> None:
+def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
     Image.fromarray(kinds.written("0571")).save(tmp_path / "a.png")
     done = run_quietly(("sh", "-c", '"$0" -m numerals read a.png a.png >&-', sys.executable), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 5000), (5000, 1), (20, 10000), (10000, 20), (3, 40000), (2, 2)])
-def test_pictures_of_extreme_shapes_are_no_trouble(reader: numerals.Reader, shape: tuple[int, int]) -> None:
+def test_pictures_of_extreme_shapes_do_not_fail(reader: numerals.Reader, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for pixels in (np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), noise):
         assert reader.read(kinds.saved(Image.fromarray(pixels), "PNG")).rows == () or pixels is noise
@@ -188,7 +193,7 @@ def test_a_long_strip_is_read(reader: numerals.Reader) -> None:
     assert reader.read(strip).text == reader.read(np.ascontiguousarray(strip[:, :700])).text == kinds.TEXT
 
 
-def test_large_pictures_of_odd_kinds_keep_threads_apart_and_warnings_to_themselves(tmp_path: Path) -> None:
+def test_loading_shows_no_warnings_and_leaves_the_warning_filters_alone(tmp_path: Path) -> None:
     (tmp_path / "large.png").write_bytes(kinds.png(9700, 9700, bits=1))
     script = "import numerals; numerals.Reader().read('large.png')"
     done = run_quietly(
@@ -206,9 +211,9 @@ def test_large_pictures_of_odd_kinds_keep_threads_apart_and_warnings_to_themselv
 
 
 def measured(*arguments: object, stdin: str = "/dev/null") -> tuple["subprocess.CompletedProcess[str]", float]:
-    """`numerals read` in a process of its own, and the most megabytes that it had."""
+    """Run `numerals read` in a separate process, and return the result and the peak memory in MiB."""
     script = f'exec "$@" < {stdin}' if "|" not in stdin else f'{stdin} "$@"'
-    done = run_quietly(("sh", "-c", script, "sh", sys.executable, "-c", MEASURED, "read", *arguments))
+    done = run_quietly(("sh", "-c", script, "sh", sys.executable, "-c", MEASURED_COMMAND, "read", *arguments))
     *errors, peak = done.stderr.splitlines()
     done.stderr = "\n".join(errors)
     return done, int(peak) / 1024
@@ -224,7 +229,7 @@ def test_a_photograph_of_twelve_megapixels_needs_little_memory(tmp_path: Path) -
         assert done.stdout == f"{kinds.TEXT}\n" and peak < 400
 
 
-HUGE: dict[str, tuple[str, dict[str, Any]]] = {  # a hundred megapixels, nearly
+HUGE: dict[str, tuple[str, dict[str, Any]]] = {  # mode and options of files with nearly 100 megapixels
     "rgb.png": ("RGB", {"compress_level": 1}),
     "la.png": ("LA", {"compress_level": 1}),
     "rgba.png": ("RGBA", {"compress_level": 1}),
@@ -252,7 +257,7 @@ def test_a_hundred_megapixels_fit_in_a_gigabyte(name: str, tmp_path: Path) -> No
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
-def test_bombs_are_refused_before_they_are_in_memory(tmp_path: Path) -> None:
+def test_decompression_bombs_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
     Image.new("RGB", (14000, 7000)).save(tmp_path / "bomb.webp")
     for name in ("bomb.png", "line.png", "bomb.pdf", "endless.tif", "bomb.webp"):
         if name in kinds.refused():

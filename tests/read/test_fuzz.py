@@ -1,4 +1,4 @@
-"""Thousands of damaged picture files, in a process of its own that a crash would end; what they found once, kept."""
+"""Thousands of damaged picture files in a separate process, which a crash would end; and files that fuzzing found."""
 
 import subprocess
 import sys
@@ -13,21 +13,21 @@ from tests.helpers import fuzz
 ROOT = Path(__file__).parents[2]
 
 
-def test_every_whole_file_passes_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_undamaged_file_passes_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert len(fuzz.WHOLE) > 80
     for content in [*fuzz.WHOLE, *fuzz.PDFS]:
         fuzz.check(content)
 
 
-FOUND = {  # what the fuzzing found, and what is mended
+FOUND = {  # files that once failed the check
     "a BigTIFF whose first page is at 2^64 - 246": b"MM\0+\0\x08\0\0\xff\xff\xff\xff\xff\xff\xff\n" + bytes(99),
     "a BigTIFF whose page has 2^64 - 1 entries": b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 8 + bytes(99),
 }
 
 
 @pytest.mark.parametrize("name", FOUND)
-def test_what_was_found_once_is_refused(name: str, tmp_path: Path) -> None:
+def test_files_that_fuzzing_found_are_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(FOUND[name])
     for source in (FOUND[name], tmp_path / "file"):
         with pytest.raises(PictureError):

@@ -1,4 +1,4 @@
-"""Model files that would harm: refused in a line, before anything in them is opened or run."""
+"""Harmful model files are refused in one line, before anything in them is opened or run."""
 
 import hashlib
 import json
@@ -36,8 +36,8 @@ from tests.conftest import NUMERALS, run_quietly
 CARD = json.loads(model_files.shipped_path().with_suffix(".json").read_text())
 
 
-class Opened:
-    """A pickle of it writes a file when somebody opens it."""
+class Trap:
+    """An object whose pickle creates a file when it is opened."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -46,8 +46,8 @@ class Opened:
         return os.system, (f"touch {self.trace}",)
 
 
-def given(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
-    """A model with a card that fits."""
+def write_model(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
+    """Write a model and a card that names its hash."""
     path = folder / name
     path.write_bytes(content)
     card = CARD | {"sha256": hashlib.sha256(content).hexdigest()}
@@ -55,8 +55,8 @@ def given(folder: Path, content: bytes, name: str = "model.onnx") -> Path:
     return path
 
 
-def own(**tables: Any) -> bytes:
-    """The article's network as it is exported, with random weights."""
+def exported_network(**tables: Any) -> bytes:
+    """The article's network with random weights, exported."""
     network = digit_model.CalibratedDigitModel(
         digit_model.WithIsDigit(model.build(Recipe.load("article").change(**tables).model)), 1.0
     ).eval()
@@ -70,18 +70,19 @@ SMALL = {"model": {"convolutions": [4, 4], "dense": 8}}
 
 @pytest.fixture(scope="module")
 def small() -> bytes:
-    return own(**SMALL)
+    return exported_network(**SMALL)
 
 
-# ---- what is opened
+# Models that are opened
 
 
 @pytest.mark.parametrize(
     "changes", [{}, {"pool_first": True}, {"batch_norm": False}, {"pool": 1}, {"convolutions": [8]}]
 )
 def test_every_export_of_the_articles_kind_is_opened(tmp_path: Path, changes: dict[str, Any]) -> None:
-    content = own(model={"convolutions": [4, 4], "dense": 8} | changes)
-    assert Recogniser(model_files.load(given(tmp_path, content)))(np.zeros((3, 28, 28), np.uint8))[0].shape == (3, 10)
+    content = exported_network(model={"convolutions": [4, 4], "dense": 8} | changes)
+    recogniser = Recogniser(model_files.load(write_model(tmp_path, content)))
+    assert recogniser(np.zeros((3, 28, 28), np.uint8)).probabilities.shape == (3, 10)
 
 
 @pytest.mark.parametrize("name", [model_files.DIGIT_MODEL, model_files.ROW_MODEL])
@@ -89,31 +90,31 @@ def test_what_ships_has_nothing_that_is_refused(name: str) -> None:
     model_check.check_content(model_files.shipped_path(name).read_bytes(), name)
 
 
-def test_a_copy_of_what_ships_needs_no_onnx(tmp_path: Path) -> None:
+def test_a_copy_of_a_shipped_model_needs_no_onnx(tmp_path: Path) -> None:
     for name in ("reader.onnx", "reader.json"):
         shutil.copy(model_files.shipped_path().with_name(name), tmp_path)
     code = (
-        "import sys; sys.modules['onnx'] = None; from numerals.read import weights;"
-        "print(len(weights.load(sys.argv[1]).content), len(weights.load().content))"
+        "import sys; sys.modules['onnx'] = None; from numerals.read import model_files;"
+        "print(len(model_files.load(sys.argv[1]).content), len(model_files.load().content))"
     )
     done = run_quietly((sys.executable, "-c", code, tmp_path / "reader.onnx"))
     assert done.stdout.split()[0] == done.stdout.split()[1], done.stderr
 
 
-def test_without_onnx_one_line_says_what_to_install(
+def test_without_onnx_the_error_says_what_to_install(
     tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(MissingError, match=r"needs the package onnx; pip install 'numerals\[train\]'"):
-        model_files.load(given(tmp_path, small))
+        model_files.load(write_model(tmp_path, small))
 
 
-def test_reading_with_what_ships_does_not_import_onnx() -> None:
+def test_reading_with_the_shipped_models_does_not_import_onnx() -> None:
     code = "import sys, numerals; numerals.Reader(); print('onnx' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
-# ---- what is not ONNX
+# Files that are not ONNX
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".pth", ".pkl", ".keras", ".h5", ".bin", ".ckpt", ".safetensors", ""])
@@ -124,7 +125,7 @@ def test_other_kinds_are_refused_by_name_and_not_opened(
     from tests.helpers.commands import call
 
     path, trace = tmp_path / f"model{suffix}", tmp_path / "trace"
-    os.mkfifo(path) if suffix == ".pkl" else torch.save(Opened(trace), path)  # a pipe: whoever opens it waits for ever
+    os.mkfifo(path) if suffix == ".pkl" else torch.save(Trap(trace), path)  # opening a pipe would wait forever
     pictures = [tmp_path / "absent.png"] if command[0] == "read" else []
     code, stdout, stderr = call(capfd, *command, path, *pictures)
     assert (code, stdout) == (2, "") and stderr.count("\n") == 1
@@ -134,7 +135,7 @@ def test_other_kinds_are_refused_by_name_and_not_opened(
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_a_pickle_by_another_name_is_not_opened(tmp_path: Path, protocol: int) -> None:
     trace = tmp_path / "trace"
-    path = given(tmp_path, pickle.dumps(Opened(trace), protocol))
+    path = write_model(tmp_path, pickle.dumps(Trap(trace), protocol))
     with pytest.raises(ModelError, match="a pickle, not ONNX" if protocol > 1 else "not ONNX|no ONNX"):
         model_files.load(path)
     assert not trace.exists()
@@ -143,45 +144,46 @@ def test_a_pickle_by_another_name_is_not_opened(tmp_path: Path, protocol: int) -
 def test_a_zip_and_an_hdf5_by_another_name_are_refused(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "zip", "w") as file:
         file.writestr("config.json", "{}")
-    for content, says in (((tmp_path / "zip").read_bytes(), "a zip file"), (b"\x89HDF\r\n\x1a\n" + bytes(99), "HDF5")):
-        with pytest.raises(ModelError, match=says):
-            model_files.load(given(tmp_path, content))
+    hdf5 = b"\x89HDF\r\n\x1a\n" + bytes(99)
+    for content, message in (((tmp_path / "zip").read_bytes(), "a zip file"), (hdf5, "HDF5")):
+        with pytest.raises(ModelError, match=message):
+            model_files.load(write_model(tmp_path, content))
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 99, b"\x0a\xff\xff\xff\xff\x0f", os.urandom(0) + b"\x3a\x02\x08"])
 def test_noise_is_refused(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(ModelError, match="ONNX"):
-        model_files.load(given(tmp_path, content))
+        model_files.load(write_model(tmp_path, content))
 
 
-# ---- what is in an ONNX file
+# Harmful content of ONNX files
 
 
 def changed(content: bytes, change: Callable[[Any], object]) -> bytes:
-    changed = onnx.load_model_from_string(content)
-    change(changed)
-    return bytes(changed.SerializeToString())
+    model = onnx.load_model_from_string(content)
+    change(model)
+    return bytes(model.SerializeToString())
 
 
-def elsewhere(place: str) -> Callable[[Any], object]:
-    """The first weights are in another file."""
+def external_data(location: str) -> Callable[[Any], object]:
+    """Move the first weights to another file."""
 
     def change(proto: Any) -> None:
         tensor = next(each for each in proto.graph.initializer if each.HasField("raw_data"))
-        onnx.external_data_helper.set_external_data(tensor, place)
+        onnx.external_data_helper.set_external_data(tensor, location)
         tensor.ClearField("raw_data")
 
     return change
 
 
-def elsewhere_in_an_attribute(proto: Any) -> None:
+def external_data_in_an_attribute(proto: Any) -> None:
     tensor = TensorProto(dims=[1], data_type=1, data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="/etc/passwd")
     proto.graph.node.append(helper.make_node("Constant", [], ["c"], value=tensor))
 
 
 def nested(depth: int) -> Callable[[Any], object]:
-    """A graph in a graph in a graph."""
+    """Add graphs within graphs."""
 
     def change(proto: Any) -> None:
         inner = helper.make_graph([], "g", [], [])
@@ -216,10 +218,10 @@ def sparse(proto: Any) -> None:
 
 
 ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
-    "external data": (elsewhere("weights.bin"), "its data are in another file .'weights.bin'"),
-    "a path upwards": (elsewhere("../../etc/passwd"), "another file .'../../etc/passwd'"),
-    "an absolute path": (elsewhere("/etc/passwd"), "another file .'/etc/passwd'"),
-    "external, in an attribute": (elsewhere_in_an_attribute, "another file .'/etc/passwd'"),
+    "external data": (external_data("weights.bin"), "its data are in another file .'weights.bin'"),
+    "a path upwards": (external_data("../../etc/passwd"), "another file .'../../etc/passwd'"),
+    "an absolute path": (external_data("/etc/passwd"), "another file .'/etc/passwd'"),
+    "external, in an attribute": (external_data_in_an_attribute, "another file .'/etc/passwd'"),
     "external, sparse": (sparse, "another file"),
     "a graph within": (nested(1), "the operator If"),
     "graphs deep within": (nested(20), "the operator If"),
@@ -227,9 +229,9 @@ ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "much out of little": (node("Expand"), "the operator Expand"),
     "another domain": (node("Relu", domain="com.microsoft"), "the operator com.microsoft.Relu"),
     "an operator of Python": (node("PyOp", domain="ai.onnx.contrib"), "the operator ai.onnx.contrib.PyOp"),
-    "a graph where none belongs": (node("Relu", body=helper.make_graph([], "g", [], [])), "Relu has a graph within"),
+    "a graph where none belongs": (node("Relu", body=helper.make_graph([], "g", [], [])), "Relu contains a graph"),
     "functions": (function, "functions of its own .30"),
-    "a training": (lambda proto: proto.training_info.add(), "a training in it"),
+    "a training": (lambda proto: proto.training_info.add(), "a training graph"),
     "a huge tensor": (huge, "impossible size"),
     "nothing": (lambda proto: proto.ClearField("graph"), "no graph"),
 }
@@ -239,34 +241,34 @@ ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
 def test_what_none_of_ours_has_is_refused_before_a_session_is_made(
     tmp_path: Path, small: bytes, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    change, says = ATTACKS[name]
-    monkeypatch.setattr("onnxruntime.InferenceSession", None)  # calling it would be another error
-    with pytest.raises(ModelError, match=says) as caught:
-        Recogniser(model_files.load(given(tmp_path, changed(small, change))))
+    change, message = ATTACKS[name]
+    monkeypatch.setattr("onnxruntime.InferenceSession", None)  # calling it would raise another error
+    with pytest.raises(ModelError, match=message) as caught:
+        Recogniser(model_files.load(write_model(tmp_path, changed(small, change))))
     assert "\n" not in str(caught.value) and str(caught.value).startswith(str(tmp_path))
 
 
 def test_nesting_too_deep_for_the_parser_is_refused(tmp_path: Path, small: bytes) -> None:
-    """Built by hand, as protobuf itself would refuse to write it."""
+    """The file is built by hand, since protobuf itself refuses to write it."""
     inner = b""
     for _ in range(300):
-        body = b"\x0a" + varint(len(inner)) + inner  # a node in a graph
-        attribute = b"\x32" + varint(len(body)) + body  # which is an attribute
-        inner = b"\x2a" + varint(len(attribute)) + attribute  # of a node
+        body = b"\x0a" + varint(len(inner)) + inner  # a graph with a node
+        attribute = b"\x32" + varint(len(body)) + body  # an attribute with that graph
+        inner = b"\x2a" + varint(len(attribute)) + attribute  # a node with that attribute
     content = b"\x3a" + varint(len(inner) + 1 + len(varint(len(inner)))) + b"\x0a" + varint(len(inner)) + inner
     with pytest.raises(ModelError):
-        model_files.load(given(tmp_path, content))
+        model_files.load(write_model(tmp_path, content))
 
 
 def varint(number: int) -> bytes:
-    found = b""
+    encoded = b""
     while number > 127:
-        found, number = found + bytes([number & 127 | 128]), number >> 7
-    return found + bytes([number])
+        encoded, number = encoded + bytes([number & 127 | 128]), number >> 7
+    return encoded + bytes([number])
 
 
 def test_links_and_large_files_are_refused(tmp_path: Path, small: bytes) -> None:
-    path = given(tmp_path, small)
+    path = write_model(tmp_path, small)
     (tmp_path / "soft.onnx").symlink_to(path)
     with pytest.raises(ModelError, match="a symbolic link; give the file itself"):
         model_files.load(tmp_path / "soft.onnx")
@@ -282,14 +284,14 @@ def test_links_and_large_files_are_refused(tmp_path: Path, small: bytes) -> None
 def test_a_hash_unlike_its_cards_is_refused_before_it_is_parsed(
     tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = given(tmp_path, small)
+    path = write_model(tmp_path, small)
     path.write_bytes(small[:-1] + bytes([small[-1] ^ 1]))
     monkeypatch.setattr(model_check, "check_content", None)
     with pytest.raises(ModelError, match="not the file that its card names"):
         model_files.load(path)
 
 
-# ---- safetensors: kinds of attack
+# Harmful safetensors and checkpoints
 
 
 def tensors(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
@@ -334,9 +336,9 @@ HOSTILE = {
 
 
 @pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a small run, without the list of hashes, which would show everything."""
-    run = tmp_path_factory.mktemp("kept") / "run"
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small run, without the list of hashes, which would reveal every change."""
+    run = tmp_path_factory.mktemp("small") / "run"
     recipe = Recipe.load("article").change(**SMALL)
     folder = RunFolder.create(run, "small", {"recipe.toml": recipe.to_toml().encode()})
     folder.write_model(snapshot(model.build(recipe.model)))
@@ -345,23 +347,23 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_safetensors_are_refused_in_a_line(tmp_path: Path, kept: Path, name: str) -> None:
+def test_hostile_safetensors_are_refused_in_a_line(tmp_path: Path, small_run: Path, name: str) -> None:
     run = tmp_path / "run"
-    shutil.copytree(kept, run)
+    shutil.copytree(small_run, run)
     (run / "model.safetensors").write_bytes(HOSTILE[name])
     with pytest.raises(RunError, match=r"model\.safetensors: ") as caught:
         RunFolder.open(run).network()
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_weights_of_another_type_or_shape_are_refused(tmp_path: Path, kept: Path) -> None:
+def test_weightsof_another_type_or_shape_are_refused(tmp_path: Path, small_run: Path) -> None:
     import safetensors.torch
 
     run = tmp_path / "run"
-    shutil.copytree(kept, run)
-    weights_ = safetensors.torch.load((run / "model.safetensors").read_bytes())
+    shutil.copytree(small_run, run)
+    weights = safetensors.torch.load((run / "model.safetensors").read_bytes())
     for name, each in {"0.weight": torch.zeros(1), "0.bias": torch.zeros(2**20)}.items():
-        (run / "model.safetensors").write_bytes(safetensors.torch.save(weights_ | {name: each}))
+        (run / "model.safetensors").write_bytes(safetensors.torch.save(weights | {name: each}))
         with pytest.raises(RunError, match="damaged, or not the weights of its recipe"):
             RunFolder.open(run).network()
 
@@ -390,7 +392,7 @@ def test_sealed_nonsense_is_refused_in_a_line(tmp_path: Path, about: Any) -> Non
     assert "\n" not in str(caught.value)
 
 
-def test_the_command_refuses_in_one_line(tmp_path: Path, small: bytes) -> None:
-    path = given(tmp_path, changed(small, elsewhere("/etc/passwd")))
+def test_the_command_refuses_a_harmful_model_in_one_line(tmp_path: Path, small: bytes) -> None:
+    path = write_model(tmp_path, changed(small, external_data("/etc/passwd")))
     done = run_quietly((*NUMERALS, "read", "--model", path, tmp_path / "absent.png"))
     assert (done.returncode, done.stdout) == (2, "") and done.stderr.count("\n") == 1 and "/etc/passwd" in done.stderr

@@ -1,4 +1,4 @@
-"""Pictures of every kind, read right or refused in a line."""
+"""Loading pictures of every kind: read right, or refused in one line."""
 
 import io
 import struct
@@ -33,7 +33,7 @@ def test_colour_files(form: str, options: dict[str, Any]) -> None:
     assert np.array_equal(load_pixels(encoded(COLOURS, form, **options)), COLOURS)
 
 
-def test_paths(tmp_path: Path) -> None:
+def test_a_path_may_be_a_string(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encoded(COLOURS))
     assert np.array_equal(load_pixels(path), COLOURS)
@@ -55,10 +55,10 @@ def test_paths(tmp_path: Path) -> None:
         (np.dstack([COLOURS, np.full_like(RAMP, 255)]), COLOURS),
     ],
 )
-def test_arrays(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
-    found = load_pixels(array)
-    assert found.dtype == np.uint8
-    assert np.array_equal(found, expected)
+def test_arrays_of_every_type(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    pixels = load_pixels(array)
+    assert pixels.dtype == np.uint8
+    assert np.array_equal(pixels, expected)
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_arrays(array: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
         np.full((4, 4), "a"),
     ],
 )
-def test_arrays_that_are_none(array: npt.NDArray[Any]) -> None:
+def test_arrays_that_are_not_pictures_are_refused(array: npt.NDArray[Any]) -> None:
     with pytest.raises(PictureError) as caught:
         load_pixels(array)
     assert "\n" not in str(caught.value)
@@ -105,7 +105,7 @@ def test_palette_with_a_transparent_colour() -> None:
 
 
 @pytest.mark.parametrize(("pen", "paper"), [(0, 255), (255, 0)])
-def test_transparent_paper_is_what_the_pen_is_not(pen: int, paper: int) -> None:
+def test_a_transparent_background_contrasts_with_the_ink(pen: int, paper: int) -> None:
     rgba = np.zeros((20, 20, 4), np.uint8)
     rgba[5:15, 8:12] = (pen, pen, pen, 255)
     pixels = load_pixels(encoded(rgba))
@@ -113,7 +113,7 @@ def test_transparent_paper_is_what_the_pen_is_not(pen: int, paper: int) -> None:
     assert pixels[10, 10].tolist() == [pen] * 3
 
 
-def test_the_first_of_an_animation() -> None:
+def test_the_first_frame_of_an_animation_is_loaded() -> None:
     frames = [Image.fromarray(np.full((9, 9), level, np.uint8)) for level in (40, 200)]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:])
@@ -129,34 +129,34 @@ def test_a_turned_photograph_is_turned_upright(orientation: int) -> None:
     }[orientation]  # fmt: skip
     exif = Image.Exif()
     exif[0x0112] = orientation
-    found = load_picture(encoded(np.ascontiguousarray(back(RAMP)), "PNG", exif=exif.tobytes()))
-    assert (found.width, found.height) == (40, 30)
-    assert np.array_equal(found.pixels, RAMP)
+    picture = load_picture(encoded(np.ascontiguousarray(back(RAMP)), "PNG", exif=exif.tobytes()))
+    assert (picture.width, picture.height) == (40, 30)
+    assert np.array_equal(picture.pixels, RAMP)
 
 
-def test_a_large_photograph_is_brought_down() -> None:
-    found = load_picture(encoded(np.zeros((3000, 4000), np.uint8), "JPEG"))
-    assert (found.width, found.height) == (4000, 3000)
-    assert found.pixels.shape == (1500, 2000)
+def test_a_large_photograph_is_downscaled() -> None:
+    picture = load_picture(encoded(np.zeros((3000, 4000), np.uint8), "JPEG"))
+    assert (picture.width, picture.height) == (4000, 3000)
+    assert picture.pixels.shape == (1500, 2000)
     assert max(load_pixels(np.zeros((3000, 4000), np.uint8)).shape) == MAX_SIDE
 
 
 @pytest.mark.parametrize("size", [(4032, 3024), (3024, 4032), (6000, 400), (8200, 200)])
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 def test_a_jpeg_decoded_small_is_the_same_picture(size: tuple[int, int], mode: str) -> None:
-    """JPEG decodes to a half or less by itself; the whole picture brought down afterwards must be nearly equal."""
+    """JPEG can decode to a half or less; decoding all of it and downscaling afterwards must be nearly equal."""
     smooth = Image.fromarray(COLOURS).resize(size, Image.Resampling.BICUBIC)
     file = io.BytesIO()
     smooth.convert(mode).save(file, "JPEG", quality=95)
-    found = load_picture(file.getvalue())
-    assert (found.width, found.height) == size and 0.9 * MAX_SIDE < max(found.pixels.shape) <= MAX_SIDE
+    picture = load_picture(file.getvalue())
+    assert (picture.width, picture.height) == size and 0.9 * MAX_SIDE < max(picture.pixels.shape) <= MAX_SIDE
     whole = Image.open(file).convert("L" if mode == "L" else "RGB")
-    expected = np.asarray(whole.resize(found.pixels.shape[1::-1], Image.Resampling.BOX)).astype(int)
-    assert np.abs(found.pixels - expected).mean() < 2
+    expected = np.asarray(whole.resize(picture.pixels.shape[1::-1], Image.Resampling.BOX)).astype(int)
+    assert np.abs(picture.pixels - expected).mean() < 2
 
 
 def bomb(width: int, height: int) -> bytes:
-    """A PNG that announces a size and has nothing of it."""
+    """A PNG that announces a size and has no pixels."""
 
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
@@ -179,13 +179,13 @@ def bomb(width: int, height: int) -> bytes:
         b"GIF89a",
     ],
 )
-def test_what_is_no_picture(content: bytes) -> None:
+def test_files_that_are_not_pictures_are_refused(content: bytes) -> None:
     with pytest.raises(PictureError) as caught:
         load_pixels(content)
     assert "\n" not in str(caught.value)
 
 
-def test_no_such_file(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for path in (tmp_path / "none.png", tmp_path):
         with pytest.raises(PictureError, match=str(path)):
             load_pixels(path)

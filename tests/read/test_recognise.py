@@ -1,4 +1,4 @@
-"""The shipped model reads, the same from every thread, and says when it does not know."""
+"""The digit model that comes with numerals: its accuracy, its confidence, threads, and models that are refused."""
 
 import json
 import subprocess
@@ -21,30 +21,30 @@ def reader() -> numerals.Reader:
     return numerals.Reader()
 
 
-def right(reader: numerals.Reader, pictures: list[Pixels], labels: Pixels) -> float:
+def accuracy(reader: numerals.Reader, pictures: list[Pixels], labels: Pixels) -> float:
     return float((reader.recognise(pictures).digits == labels).mean())
 
 
-def test_mnist(reader: numerals.Reader) -> None:
+def test_mnist_accuracy(reader: numerals.Reader) -> None:
     images, labels = some_digits(10_000)
-    found = reader.recognise(images)
-    assert (found.digits == labels).mean() >= 0.996
-    assert found.rejected.mean() <= 0.007
-    assert np.allclose(found.probabilities.sum(axis=1), 1, atol=1e-5)
-    assert np.array_equal(found.confidence, found.probabilities.max(axis=1).astype(np.float64))
+    predictions = reader.recognise(images)
+    assert (predictions.digits == labels).mean() >= 0.996
+    assert predictions.rejected.mean() <= 0.007
+    assert np.allclose(predictions.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert np.array_equal(predictions.confidence, predictions.probabilities.max(axis=1).astype(np.float64))
 
 
-def test_confidence_means_what_it_says(reader: numerals.Reader) -> None:
+def test_confidence_is_calibrated(reader: numerals.Reader) -> None:
     images, labels = some_digits(10_000)
-    found = reader.recognise(images)
-    assert abs(found.confidence.mean() - (found.digits == labels).mean()) < 0.005
+    predictions = reader.recognise(images)
+    assert abs(predictions.confidence.mean() - (predictions.digits == labels).mean()) < 0.005
 
 
 @pytest.mark.parametrize("side", [8, 12, 20, 28, 64, 300, 3000])
 def test_pictures_of_any_size(reader: numerals.Reader, side: int) -> None:
     images, labels = some_digits(12 if side > 1000 else 100)
-    enough = 0.6 if side == 8 else 0.9 if side == 12 else 0.97
-    assert right(reader, [on_paper(image, side) for image in images], labels) >= enough
+    minimum = 0.6 if side == 8 else 0.9 if side == 12 else 0.97
+    assert accuracy(reader, [on_paper(image, side) for image in images], labels) >= minimum
 
 
 @pytest.mark.parametrize(
@@ -59,40 +59,40 @@ def test_pictures_of_any_size(reader: numerals.Reader, side: int) -> None:
 )
 def test_pictures_of_any_colour(reader: numerals.Reader, paper: tuple[int, ...], pen: tuple[int, ...]) -> None:
     images, labels = some_digits()
-    assert right(reader, [on_paper(image, 56, paper, pen) for image in images], labels) >= 0.97
+    assert accuracy(reader, [on_paper(image, 56, paper, pen) for image in images], labels) >= 0.97
 
 
-def test_the_negative_is_the_same_digit(reader: numerals.Reader) -> None:
+def test_both_polarities_give_the_same_digit(reader: numerals.Reader) -> None:
     pictures = [on_paper(image, 40) for image in some_digits()[0]]
-    ours, theirs = reader.recognise(pictures), reader.recognise([255 - picture for picture in pictures])
-    assert (ours.digits == theirs.digits).mean() >= 0.99
+    inverted = [255 - picture for picture in pictures]
+    assert (reader.recognise(pictures).digits == reader.recognise(inverted).digits).mean() >= 0.99
 
 
-def test_where_it_is_in_the_picture_does_not_matter(reader: numerals.Reader) -> None:
+def test_the_position_in_the_picture_does_not_matter(reader: numerals.Reader) -> None:
     images, labels = some_digits(60)
     pages = [np.full((120, 160), 240, np.uint8) for _ in images]
     for i, (page, image) in enumerate(zip(pages, images, strict=True)):
         top, left = i * 7 % 60, i * 13 % 100
         page[top : top + 60, left : left + 60] = on_paper(image, 60, (240,))
-    assert right(reader, pages, labels) >= 0.97
+    assert accuracy(reader, pages, labels) >= 0.97
 
 
-def test_files_bytes_and_arrays(reader: numerals.Reader, tmp_path: Path) -> None:
+def test_paths_bytes_and_arrays_give_the_same_result(reader: numerals.Reader, tmp_path: Path) -> None:
     images, _ = some_digits(3)
     path = tmp_path / "one.png"
     path.write_bytes(encoded(images[0]))
     expected = reader.recognise(images)
-    found = reader.recognise([path, encoded(images[1]), images[2] / 255])
-    assert np.allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    predictions = reader.recognise([path, encoded(images[1]), images[2] / 255])
+    assert np.allclose(predictions.probabilities, expected.probabilities, atol=1e-5)
 
 
-def test_none(reader: numerals.Reader) -> None:
-    found = reader.recognise([])
-    assert len(found) == 0
-    assert found.probabilities.shape == (0, 10)
+def test_an_empty_list_gives_an_empty_result(reader: numerals.Reader) -> None:
+    predictions = reader.recognise([])
+    assert len(predictions) == 0
+    assert predictions.probabilities.shape == (0, 10)
 
 
-def test_what_is_no_digit(reader: numerals.Reader) -> None:
+def test_blank_and_noisy_pictures_are_rejected(reader: numerals.Reader) -> None:
     chance = np.random.default_rng(0)
     blank = [np.full((28, 28), level, np.uint8) for level in (0, 128, 255)]
     noise = [chance.integers(0, 256, (side, side)).astype(np.uint8) for side in (28, 60, 100) for _ in range(10)]
@@ -100,20 +100,20 @@ def test_what_is_no_digit(reader: numerals.Reader) -> None:
     assert reader.recognise(noise).rejected.mean() > 0.9
 
 
-def test_a_bad_picture_is_named(reader: numerals.Reader) -> None:
+def test_a_picture_that_cannot_be_read_is_refused(reader: numerals.Reader) -> None:
     with pytest.raises(PictureError):
         reader.recognise([np.zeros((28, 28), np.uint8), b"nothing"])
 
 
-def test_many_threads_get_the_same_answers(reader: numerals.Reader) -> None:
+def test_many_threads_get_the_same_results(reader: numerals.Reader) -> None:
     images, _ = some_digits()
     expected = reader.recognise(images).probabilities
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: reader.recognise(images).probabilities, range(24)))
-    assert all(np.allclose(probabilities, expected, atol=1e-5) for probabilities in found)
+        results = list(pool.map(lambda _: reader.recognise(images).probabilities, range(24)))
+    assert all(np.allclose(probabilities, expected, atol=1e-5) for probabilities in results)
 
 
-def test_alone_or_in_a_batch(reader: numerals.Reader) -> None:
+def test_the_batch_size_does_not_matter(reader: numerals.Reader) -> None:
     images, _ = some_digits(20)
     alone = np.concatenate([reader.recognise(image[None]).probabilities for image in images])
     assert np.allclose(alone, reader.recognise(images).probabilities, atol=1e-5)
@@ -127,7 +127,7 @@ def test_reading_needs_no_torch(tmp_path: Path) -> None:
     assert out.stdout.split() == ["7", "False"]
 
 
-def test_a_model_that_is_not_the_one_of_its_card(tmp_path: Path) -> None:
+def test_a_model_and_a_card_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "m.onnx"
     with pytest.raises(ModelError, match=r"m\.onnx"):
         Recogniser(model_files.load(path))

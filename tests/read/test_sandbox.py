@@ -1,4 +1,4 @@
-"""sandbox.py: a decoder that crashes, hangs or eats memory costs one answer, and the next picture is read."""
+"""The sandbox: a decoder that crashes, hangs or exhausts memory fails for one picture, and the next one is decoded."""
 
 import io
 import os
@@ -20,9 +20,9 @@ from numerals.read.picture import load_picture
 from numerals.read.sandbox import Sandbox
 from tests.helpers import kinds
 
-# What the process runs in the place of a decoder: code that a hostile picture might bring about. `sitecustomize` is
-# imported by Python itself when it starts, so the process is the real one; only what decodes is exchanged.
-HOSTILE = """
+# Replaces the decoder in the process by what a malicious picture might make it do. Python itself imports
+# `sitecustomize` when it starts, so everything else in the process is the real code.
+HOSTILE_SITECUSTOMIZE = """
 import os, sys, time
 if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
     import ctypes
@@ -38,8 +38,8 @@ if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
             case b"lie": os.write(1, b"\\xff" * 16); os._exit(0)
             case b"write": open(os.environ["TARGET"], "wb").write(b"something"); return real(source)
             case b"eat":
-                kept = []
-                while True: kept.append(bytearray(2**24))
+                memory = []
+                while True: memory.append(bytearray(2**24))
         return real(source, **numbers)
     picture.load_picture = load_picture
 """
@@ -59,8 +59,8 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture
 def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """A sandbox whose decoder does what a picture tells it to."""
-    (tmp_path / "sitecustomize.py").write_text(HOSTILE)
+    """A sandbox whose decoder does what the content of a file asks for."""
+    (tmp_path / "sitecustomize.py").write_text(HOSTILE_SITECUSTOMIZE)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("TARGET", str(tmp_path / "written"))
     sandbox = Sandbox(seconds=1.0, mebibytes=200)
@@ -68,27 +68,27 @@ def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbo
     sandbox.close()
 
 
-def test_it_decodes_as_without_it(sandbox: Sandbox) -> None:
+def test_it_decodes_as_load_picture_does(sandbox: Sandbox) -> None:
     for name, content in {**kinds.deep(), **kinds.transparent(), **kinds.turned(), **kinds.several()}.items():
         if name.endswith(".pdf"):
             continue
-        ours, plain = sandbox.decode(content), load_picture(content)
-        assert np.array_equal(ours.pixels, plain.pixels) and ours.pixels.dtype == np.uint8, name
-        assert (ours.width, ours.height) == (plain.width, plain.height), name
-        assert ours.pixels.flags.writeable
+        decoded, expected = sandbox.decode(content), load_picture(content)
+        assert np.array_equal(decoded.pixels, expected.pixels) and decoded.pixels.dtype == np.uint8, name
+        assert (decoded.width, decoded.height) == (expected.width, expected.height), name
+        assert decoded.pixels.flags.writeable
 
 
-def test_what_is_refused_is_refused_with_the_same_words(sandbox: Sandbox) -> None:
+def test_it_refuses_pictures_with_the_messages_of_load_picture(sandbox: Sandbox) -> None:
     for name, content in kinds.refused().items():
-        with pytest.raises(PictureError) as plain:
+        with pytest.raises(PictureError) as expected:
             load_picture(content)
-        with pytest.raises(PictureError) as guarded:
+        with pytest.raises(PictureError) as refused:
             sandbox.decode(content)
-        assert str(guarded.value) == str(plain.value), name
+        assert str(refused.value) == str(expected.value), name
 
 
 @pytest.mark.parametrize(
-    ("attack", "says"),
+    ("attack", "message"),
     [
         (b"crash", "5 bytes: decoding crashed or ran out of memory"),
         (b"end", "3 bytes: decoding crashed"),
@@ -99,18 +99,18 @@ def test_what_is_refused_is_refused_with_the_same_words(sandbox: Sandbox) -> Non
         (b"write", "5 bytes: "),
     ],
 )
-def test_what_goes_wrong_costs_one_answer(attacked: Sandbox, picture: bytes, attack: bytes, says: str) -> None:
+def test_what_goes_wrong_costs_one_answer(attacked: Sandbox, picture: bytes, attack: bytes, message: str) -> None:
     assert attacked.decode(picture).width == 400
     started = time.monotonic()
-    with pytest.raises(PictureError, match=says):
+    with pytest.raises(PictureError, match=message):
         attacked.decode(attack)
     assert time.monotonic() - started < 10
     assert attacked.decode(picture).width == 400
     assert not Path(os.environ["TARGET"]).exists() or Path(os.environ["TARGET"]).read_bytes() == b""
 
 
-def test_many_threads_and_several_processes(picture: bytes) -> None:
-    sandbox = Sandbox(workers=2)
+def test_many_threads_share_several_processes(picture: bytes) -> None:
+    sandbox = Sandbox(processes=2)
     try:
         with ThreadPoolExecutor(8) as pool:
             widths = list(pool.map(lambda _: sandbox.decode(picture).width, range(40)))
@@ -119,7 +119,7 @@ def test_many_threads_and_several_processes(picture: bytes) -> None:
         sandbox.close()
 
 
-def test_larger_pictures_than_allowed_are_refused_before_they_are_decoded() -> None:
+def test_pictures_over_the_limit_are_refused_before_they_are_decoded() -> None:
     sandbox = Sandbox(max_pixels=79_999)
     try:
         for content in kinds.deep().values():  # 400 x 200
@@ -129,22 +129,22 @@ def test_larger_pictures_than_allowed_are_refused_before_they_are_decoded() -> N
         sandbox.close()
 
 
-def test_closing_ends_the_processes_and_whoever_waits(attacked: Sandbox, picture: bytes) -> None:
+def test_closing_ends_the_processes_and_the_calls_that_wait(attacked: Sandbox, picture: bytes) -> None:
     attacked.decode(picture)
     before = children(os.getpid())
     errors: list[BaseException] = []
 
-    def ask() -> None:
+    def decode() -> None:
         try:
             attacked.decode(b"hang")
         except PictureError as error:
             errors.append(error)
 
-    asking = threading.Thread(target=ask)
-    asking.start()
+    waiting = threading.Thread(target=decode)
+    waiting.start()
     time.sleep(0.2)
     attacked.close()
-    asking.join(5)
+    waiting.join(5)
     assert len(errors) == 1 and len(before) - len(children(os.getpid())) == 1
     with pytest.raises(PictureError):
         attacked.decode(picture)
@@ -154,24 +154,26 @@ def test_closing_ends_the_processes_and_whoever_waits(attacked: Sandbox, picture
 @pytest.mark.parametrize(
     ("form", "size"), [("PNG", (10_000, 10_000)), ("JPEG", (10_000, 10_000)), ("WEBP", (8000, 5000))]
 )
-def test_the_largest_pictures_fit_in_the_memory_that_it_gives(form: str, size: tuple[int, int]) -> None:
+def test_the_largest_pictures_fit_in_its_memory_limit(form: str, size: tuple[int, int]) -> None:
     file = io.BytesIO()
     Image.new("RGB", size, (200, 180, 40)).save(file, form)
     sandbox = Sandbox(seconds=60.0)
     try:
-        assert (sandbox.decode(file.getvalue()).width, sandbox.decode(file.getvalue()).height) == size
+        for _ in range(2):  # the process that decoded one decodes the next
+            picture = sandbox.decode(file.getvalue())
+            assert (picture.width, picture.height) == size
     finally:
         sandbox.close()
 
 
 def children(pid: int) -> list[int]:
-    """The processes of ours that decode."""
+    """The decoding processes that the process `pid` started."""
     listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
     return [int(line.split()[0]) for line in listed.stdout.splitlines() if "numerals.read.sandbox" in line]
 
 
 def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path) -> None:
-    """Also when that one is killed; and it is started in a folder whose modules are nobody's to import."""
+    """Even if that process is killed; and it imports nothing from the folder that it was started in."""
     (tmp_path / "cv2.py").write_text("raise SystemExit(9)")
     (tmp_path / "picture").write_bytes(picture)
     code = (
@@ -179,18 +181,18 @@ def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path)
         "print(sandbox.decode(open(sys.argv[1], 'rb').read()).width, flush=True); time.sleep(60)"
     )
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-    asking = subprocess.Popen(
+    caller = subprocess.Popen(
         [sys.executable, "-P", "-c", code, "picture"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
         env=os.environ | {"PYTHONPATH": paths},
     )
-    with asking:
-        assert asking.stdout is not None and asking.stdout.readline() == "400\n"
-        (decoding,) = children(asking.pid)
-        asking.send_signal(signal.SIGKILL)
-    until = time.monotonic() + 10
-    while Path(f"/proc/{decoding}").exists() and time.monotonic() < until:
+    with caller:
+        assert caller.stdout is not None and caller.stdout.readline() == "400\n"
+        (decoding,) = children(caller.pid)
+        caller.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{decoding}").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not Path(f"/proc/{decoding}").exists()

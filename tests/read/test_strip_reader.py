@@ -8,10 +8,9 @@ import pytest
 
 from numerals.errors import ModelError, PictureError
 from numerals.export.row_model import EXPONENTS, fit_exponents
-from numerals.read.normalise import DigitImages
-from numerals.read.pixels import GreyPixels
+from numerals.read.pixels import DigitImages
 from numerals.read.strip_reader import StripReader, StripReaderSettings, calibrated, crop_digit, digit_boxes
-from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT
+from numerals.read.strips import INK_LEVEL, STRIP_HEIGHT, Strip
 from numerals.results import Box
 
 STEPS = 20
@@ -22,14 +21,14 @@ CARD: dict[str, Any] = {
 }
 
 
-def two_strokes() -> GreyPixels:
+def two_strokes() -> Strip:
     """A strip with two upright strokes, at columns 10 and 28."""
     strip = np.zeros((STRIP_HEIGHT, 2 * STEPS), np.uint8)
     strip[8:32, 9:12] = strip[8:32, 27:30] = INK_LEVEL
     return strip
 
 
-def row_model(strips: GreyPixels) -> np.ndarray:
+def row_model(strips: Strip) -> np.ndarray:
     """Predicts 1 and then 7 (0.55) or 1 (0.45) for every strip."""
     probabilities = np.full((1, STEPS, 11), 1e-6, np.float32)
     probabilities[:, :, 0] = 1
@@ -38,7 +37,7 @@ def row_model(strips: GreyPixels) -> np.ndarray:
     return probabilities
 
 
-def blank_row_model(strips: GreyPixels) -> np.ndarray:
+def blank_row_model(strips: Strip) -> np.ndarray:
     probabilities = np.zeros((1, STEPS, 11), np.float32)
     probabilities[:, :, 0] = 1
     return probabilities

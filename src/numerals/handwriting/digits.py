@@ -65,7 +65,7 @@ class Synthesis:
     def non_digit_sample(self, rng: np.random.Generator) -> Digit:
         """Draw a non-digit and picture it as digits are; or take a digit with background and ink exchanged."""
         if rng.random() < 0.04:
-            return normalise_one(rasterise(self.random_digit(rng), rng), bright_paper=True)
+            return normalise_one(rasterise(self.random_digit(rng), rng), dark_ink=True)
         ink = draw_non_digit(self.random_digit, rng)
         if rng.random() < 0.3:
             ink = change_pen(ink, rng)
@@ -111,8 +111,8 @@ def degraded(ink: Ink, rng: np.random.Generator) -> Digit:
 def scanned(ink: Ink, rng: np.random.Generator) -> Digit:
     """Picture ink at any size, in either polarity, and normalise the picture as reading does."""
     pixels = rasterise(ink, rng)
-    bright_paper = rng.random() < 0.5
-    return normalise_one(WHITE - pixels if bright_paper else pixels, _random_background(rng), bright_paper)
+    dark_ink = rng.random() < 0.5
+    return normalise_one(WHITE - pixels if dark_ink else pixels, _random_background(rng), dark_ink)
 
 
 def rasterise(ink: Ink, rng: np.random.Generator) -> npt.NDArray[np.uint8]:

@@ -1,70 +1,64 @@
-"""A page drawn over its picture: boxes, digits, confidences, and under it what the network saw. Knows no networks."""
+"""Draw what was read over the picture: boxes, digits and confidences, and below it the strips that the model saw."""
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from numerals.results import Box, Page
+from numerals.read.pixels import Pixels
+from numerals.results import Page, Row
 
-SURE, DOUBTFUL = (11, 98, 214), (214, 101, 11)  # blue and orange: apart for colour-blind eyes too
-DOUBT = 0.8  # confidence under which a digit is marked as doubtful
-SMALLEST = 640  # pixels of the longer side that a small picture is enlarged to
+CONFIDENT_COLOUR, DOUBTFUL_COLOUR = (11, 98, 214), (214, 101, 11)  # blue and orange, which colour-blind people can tell
+MIN_CONFIDENCE = 0.8  # digits with less are marked as doubtful
+MIN_SIDE = 640  # pixels of the longer side; smaller pictures are enlarged
 STRIP_ZOOM = 2
 GAP = 8  # pixels between the strips
 
 
-def annotate(pixels: npt.NDArray[np.uint8], page: Page) -> Image.Image:
-    """The picture with what was read.
+def annotate(pixels: Pixels, page: Page) -> Image.Image:
+    """Draw a page over its picture.
 
     Args:
-        pixels: uint8 (h, w) or RGB (h, w, 3), upright; may be smaller than the picture that the page's boxes are of.
-        page: as Reader.read gives it.
+        pixels: grey or RGB, upright; may be smaller than the original picture, in whose pixels the page's boxes are.
+        page: as `Reader.read` returns it.
 
     Returns:
-        An RGB picture: the boxes over it, and below, a strip for each row as the network saw it.
+        An RGB picture: the boxes over the original, and below it one strip per row.
     """
     picture = Image.fromarray(pixels).convert("RGB")
-    zoom = max(1, round(SMALLEST / max(picture.size)))
+    zoom = max(1, round(MIN_SIDE / max(picture.size)))
     picture = picture.resize((picture.width * zoom, picture.height * zoom), Image.Resampling.NEAREST)
     scale = picture.width / page.width
     draw = ImageDraw.Draw(picture)
-    thick = max(1, max(picture.size) // 500)
-    for row in page.rows:
-        for digit in row.digits:
-            colour = SURE if digit.confidence >= DOUBT else DOUBTFUL
-            left, top, right, bottom = (scale * side for side in _sides(digit.box))
-            draw.rectangle((left, top, right, bottom), outline=colour, width=thick)
-            size = min(max(0.45 * (bottom - top), 11), 60)
-            label = f"{digit.digit}" if digit.confidence >= DOUBT else f"{digit.digit} {digit.confidence:.0%}"
-            draw.text(
-                (left, top), label, colour, ImageFont.load_default(size), "ls", stroke_width=2, stroke_fill="white"
-            )
-    return _above(picture, [_strip(row.strip, row.text, row.confidence) for row in page.rows])
+    line_width = max(1, max(picture.size) // 500)
+    for digit in (digit for row in page.rows for digit in row.digits):
+        confident = digit.confidence >= MIN_CONFIDENCE
+        colour = CONFIDENT_COLOUR if confident else DOUBTFUL_COLOUR
+        box = digit.box
+        left, top, right, bottom = (scale * side for side in (box.left, box.top, box.right, box.bottom))
+        draw.rectangle((left, top, right, bottom), outline=colour, width=line_width)
+        font = ImageFont.load_default(min(max(0.45 * (bottom - top), 11), 60))
+        label = f"{digit.digit}" if confident else f"{digit.digit} {digit.confidence:.0%}"
+        draw.text((left, top), label, colour, font, "ls", stroke_width=2, stroke_fill="white")
+    return _stacked(picture, [_labelled_strip(row) for row in page.rows])
 
 
-def _sides(box: Box) -> tuple[int, int, int, int]:
-    return box.left, box.top, box.left + box.width, box.top + box.height
-
-
-def _strip(strip: npt.NDArray[np.uint8], text: str, confidence: float) -> Image.Image:
-    """What the network saw of a row, and how it read it."""
-    seen = Image.fromarray(strip).convert("RGB")
-    seen = seen.resize((seen.width * STRIP_ZOOM, seen.height * STRIP_ZOOM), Image.Resampling.BICUBIC)
+def _labelled_strip(row: Row) -> Image.Image:
+    strip = Image.fromarray(row.strip).convert("RGB")
+    strip = strip.resize((strip.width * STRIP_ZOOM, strip.height * STRIP_ZOOM), Image.Resampling.BICUBIC)
     font = ImageFont.load_default(20)
-    label = f"{text}  {confidence:.0%}"
-    whole = Image.new("RGB", (seen.width + GAP + int(font.getlength(label)), seen.height), "white")
-    whole.paste(seen)
-    ImageDraw.Draw(whole).text((seen.width + GAP, seen.height // 2), label, "black", font, "lm")
-    return whole
+    label = f"{row.text}  {row.confidence:.0%}"
+    canvas = Image.new("RGB", (strip.width + GAP + int(font.getlength(label)), strip.height), "white")
+    canvas.paste(strip)
+    ImageDraw.Draw(canvas).text((strip.width + GAP, strip.height // 2), label, "black", font, "lm")
+    return canvas
 
 
-def _above(picture: Image.Image, strips: list[Image.Image]) -> Image.Image:
-    """The picture, and the strips under it."""
+def _stacked(picture: Image.Image, strips: list[Image.Image]) -> Image.Image:
+    """Return the picture with the strips below it."""
     width = max([picture.width, *(strip.width for strip in strips)])
-    whole = Image.new("RGB", (width, picture.height + sum(strip.height + GAP for strip in strips)), "white")
-    whole.paste(picture)
+    height = picture.height + sum(strip.height + GAP for strip in strips)
+    canvas = Image.new("RGB", (width, height), "white")
+    canvas.paste(picture)
     top = picture.height
     for strip in strips:
-        whole.paste(strip, (0, top + GAP))
+        canvas.paste(strip, (0, top + GAP))
         top += strip.height + GAP
-    return whole
+    return canvas

@@ -1,7 +1,7 @@
-"""Picture -> rows of writing, in reading order, each as a strip with its place. Knows nothing about networks or files.
+"""Detect the rows of writing on a page and cut each out as a strip, in reading order.
 
-Paper is what is brighter (or darker) than the ink around it; ink is what stands out from it. Pieces of ink of about one
-height that stand side by side are a row, which may climb; it is turned level and brought to `strips`' form.
+Pieces of ink of about one height that stand side by side are a row. A row may climb; it is turned level and brought to
+the form that `strips` describes.
 """
 
 from dataclasses import dataclass
@@ -11,140 +11,141 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from numerals.read.lines import Line, Pieces, lines_of, pieces_of
-from numerals.read.page_ink import Sheet, is_light
-from numerals.read.pixels import GreyPixels, Mask, Pixels, downscale
-from numerals.read.strips import STRIP_HEIGHT, Darkness, band_of, darkness, ink_mask, strip_of
+from numerals.read.page_ink import Sheet, has_light_ink
+from numerals.read.pixels import Mask, Pixels, downscale
+from numerals.read.strips import STRIP_HEIGHT, Darkness, Strip, darkness, digit_band, ink_mask, make_strip
+from numerals.read.text_lines import Line, Pieces, find_lines, find_pieces
 from numerals.results import Points
 
-TIGHT = 0.38  # share of a picture's height from which on the digits fill it: the picture is itself a row
-ONE_ROW = 1.9  # heights of a digit that a single row takes at most
-TIGHT_HEIGHT = 64  # rows of pixels at which a whole picture is looked at as one row
-LEVEL = 40  # pixels of a digit's height in a row that was turned level
-MARGIN = 0.5  # heights of a digit left around a row
-GHOST = 0.25  # of the darkest row's ink: a fainter "row" is a fold, a shadow's edge or the other page's writing
-WIDE_GAP = 1.0  # heights of a digit: a wider gap is shortened to this
+MIN_FILLED_SHARE = 0.38  # of a picture's height that the digits fill if the picture is itself a row
+MAX_ROW_HEIGHT = 1.9  # heights of a digit that a single row takes
+SINGLE_ROW_HEIGHT = 64  # pixels to which a picture is reduced to find out whether it is a row
+LEVEL_HEIGHT = 40  # pixels of a digit's height in a row that was turned level
+MARGIN = 0.5  # heights of a digit around a row
+MIN_RELATIVE_INK = 0.25  # of the darkest row's ink; fainter "rows" are folds, shadows or writing on the back
+MAX_GAP = 1.0  # heights of a digit; wider gaps are shortened to this
 
-Places = npt.NDArray[np.float64]
+Transform = npt.NDArray[np.float64]  # (2, 3): takes (x, y, 1) to (x, y)
 
 
 @dataclass(frozen=True)
 class FoundRow:
-    """A strip, uint8 (40, w), and where it was.
+    """A row as a strip, and where it is on the sheet.
 
-    Column c of the strip shows column `columns[c]` of the level row (gaps were shortened); `scale` of its pixels are
-    one of the level row's, whose line `top` is the strip's first; `place`, float64 (2, 3), takes the level row's
-    (x, y, 1) to the picture's pixels. `ink` is how much darker than the paper its writing is.
+    On the way, the row was turned level, its wide gaps were shortened, and it was scaled.
     """
 
-    strip: GreyPixels
-    columns: Places
-    scale: float
-    top: float
-    place: Places
-    ink: float
+    strip: Strip
+    columns: npt.NDArray[np.float64]  # (w,): the column of the level row that each column of the strip shows
+    scale: float  # of the strip, relative to the level row
+    top: float  # line of the level row at which the strip begins
+    level_to_sheet: Transform
+    ink: float  # grey levels by which the writing is darker than the background
 
     def to_sheet(self, points: Points) -> Points:
-        """Map points in the strip's pixels, float64 (n, 2), to the sheet's pixels."""
+        """Map points in the strip's pixels to the sheet's pixels."""
         x = np.interp(points[:, 0], np.arange(len(self.columns)), self.columns)
         y = points[:, 1] / self.scale + self.top
-        return np.asarray(np.column_stack([x, y, np.ones(len(points))]) @ self.place.T)
+        return np.asarray(np.column_stack([x, y, np.ones(len(points))]) @ self.level_to_sheet.T)
 
 
 def find_rows(sheet: Sheet) -> list[FoundRow]:
-    """The rows of writing on an upright sheet, from top to bottom; none where there is none."""
-    pieces = pieces_of(sheet.mask)
-    rows = [row_of(sheet, pieces, line) for line in lines_of(pieces, sheet.mask.shape)]
+    """Find the rows of writing on an upright sheet, from top to bottom."""
+    pieces = find_pieces(sheet.mask)
+    rows = [_cut_row(sheet, pieces, line) for line in find_lines(pieces, sheet.mask.shape)]
     darkest = max((row.ink for row in rows), default=0.0)
-    return [row for row in rows if row.ink > GHOST * darkest]
+    return [row for row in rows if row.ink > MIN_RELATIVE_INK * darkest]
 
 
-def whole_row(picture: Pixels) -> FoundRow | None:
-    """The picture as one row where its digits fill its height, as in a cut-out amount; else None."""
-    height, width = picture.shape[:2]
+def single_row(pixels: Pixels) -> FoundRow | None:
+    """Return the picture as one row if its digits fill its height, as in a cut-out amount; otherwise None."""
+    height, width = pixels.shape[:2]
     if height < 8 or width < 1.1 * height:
         return None
-    scale = min(1.0, TIGHT_HEIGHT / height)
+    scale = min(1.0, SINGLE_ROW_HEIGHT / height)
     if scale < 1:
-        picture = downscale(picture, scale)
-    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
-    if is_light(grey):
+        pixels = downscale(pixels, scale)
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8) if pixels.ndim == 3 else pixels
+    if has_light_ink(grey):
         grey = np.asarray(cv2.bitwise_not(grey), np.uint8)
     ink = darkness(grey, max(7, round(0.3 * grey.shape[0])))
-    mask, paper, full = ink_mask(ink)
-    band = band_of(mask)
-    one_row = band.height >= TIGHT * len(grey) and band.bottom - band.top <= ONE_ROW * band.height
-    if not one_row or is_framed(ink, (paper + full) / 2):
+    mask, background_level, ink_level = ink_mask(ink)
+    band = digit_band(mask)
+    fills = band.height >= MIN_FILLED_SHARE * len(grey) and band.bottom - band.top <= MAX_ROW_HEIGHT * band.height
+    if not fills or _is_framed(ink, (background_level + ink_level) / 2):
         return None
-    strip, zoom = strip_of(ink, band, paper, full)
+    strip, zoom = make_strip(ink, band, background_level, ink_level)
     top = (band.top + band.bottom) / 2 - STRIP_HEIGHT / 2 / zoom
-    place = np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])
-    return FoundRow(strip, np.arange(strip.shape[1]) / zoom, zoom, top, place, full - paper)
+    to_sheet = np.array([[1 / scale, 0, 0], [0, 1 / scale, 0]])
+    return FoundRow(strip, np.arange(strip.shape[1]) / zoom, zoom, top, to_sheet, ink_level - background_level)
 
 
-def is_framed(ink: Darkness, threshold: float) -> bool:
-    """Whether three of the sides are dark, as where corners lie in shadow or a table shows around the paper."""
+def _is_framed(ink: Darkness, threshold: float) -> bool:
+    """Return whether three of the sides are dark, as with shadows in the corners or a table around the paper."""
     sides = (ink[:2], ink[-2:], ink[:, :2], ink[:, -2:])
     return sum(float(np.mean(side > threshold)) > 0.3 for side in sides) >= 3
 
 
-def row_of(sheet: Sheet, pieces: Pieces, line: Line) -> FoundRow:
-    """One line of the sheet, turned level and made a strip, without the ink of its neighbours."""
-    ink, own, place = level(sheet, pieces, line)
-    columns = shortened(own, LEVEL)
-    ink, own = ink[:, columns], own[:, columns]
-    levels = ink[own > 0]
-    paper = float(np.median(ink))
-    full = max(float(np.mean(levels[levels >= np.median(levels)])) if levels.size else 0.0, paper + 4)
-    band = band_of(own)
-    strip, zoom = strip_of(ink, band, paper, full)
+def _cut_row(sheet: Sheet, pieces: Pieces, line: Line) -> FoundRow:
+    """Cut a line out of the sheet as a strip, turned level and without the ink of its neighbours."""
+    ink, mask, level_to_sheet = _turn_level(sheet, pieces, line)
+    columns = _without_wide_gaps(mask, LEVEL_HEIGHT)
+    ink, mask = ink[:, columns], mask[:, columns]
+    levels = ink[mask > 0]
+    background_level = float(np.median(ink))
+    strong = float(np.mean(levels[levels >= np.median(levels)])) if levels.size else 0.0
+    ink_level = max(strong, background_level + 4)
+    band = digit_band(mask)
+    strip, zoom = make_strip(ink, band, background_level, ink_level)
     top = (band.top + band.bottom) / 2 - STRIP_HEIGHT / 2 / zoom
-    across = np.interp((np.arange(strip.shape[1]) + 0.5) / zoom - 0.5, np.arange(len(columns)), columns)
-    return FoundRow(strip, across, zoom, top, place, full - paper)
+    strip_columns = np.interp((np.arange(strip.shape[1]) + 0.5) / zoom - 0.5, np.arange(len(columns)), columns)
+    return FoundRow(strip, strip_columns, zoom, top, level_to_sheet, ink_level - background_level)
 
 
-def level(sheet: Sheet, pieces: Pieces, line: Line) -> tuple[Darkness, Mask, Places]:
-    """The line's ink and its own mask, both turned so that it runs level, digits LEVEL high; and the way back.
+def _turn_level(sheet: Sheet, pieces: Pieces, line: Line) -> tuple[Darkness, Mask, Transform]:
+    """Turn a line level and scale its digits to LEVEL_HEIGHT.
 
     Returns:
-        float32 (h, w), uint8 (h, w), and float64 (2, 3) from (x, y, 1) there to the sheet's pixels.
+        The line's ink, float32 (h, w), and its mask, uint8 (h, w); and the transform from there to the sheet's pixels.
     """
     boxes = pieces.boxes[line.pieces]
-    turn = np.arctan(line.climb)
-    along = np.array([np.cos(turn), np.sin(turn)])
+    angle = np.arctan(line.climb)
+    along = np.array([np.cos(angle), np.sin(angle)])
     across = np.array([-along[1], along[0]])
     corners = np.concatenate([boxes[:, [0, 1]], boxes[:, [2, 1]], boxes[:, [0, 3]], boxes[:, [2, 3]]])
     low = np.array([(corners @ along).min(), (corners @ across).min()]) - MARGIN * line.height
     high = np.array([(corners @ along).max(), (corners @ across).max()]) + MARGIN * line.height
-    zoom = LEVEL / line.height
+    zoom = LEVEL_HEIGHT / line.height
     size = [max(round(float(side) * zoom), 8) for side in high - low]
-    back = np.column_stack([along / zoom, across / zoom, low[0] * along + low[1] * across])
-    owned = np.zeros(pieces.boxes.shape[0] + 1, np.uint8)
-    owned[line.pieces + 1] = 1
-    window = _window(corners, line.height, sheet.mask.shape)
+    to_sheet = np.column_stack([along / zoom, across / zoom, low[0] * along + low[1] * across])
+    in_line = np.zeros(pieces.boxes.shape[0] + 1, np.uint8)
+    in_line[line.pieces + 1] = 1
+    window = _surroundings(corners, line.height, sheet.mask.shape)
     labels = pieces.labels[window]
-    own = owned[labels]
-    ink = np.where((labels > 0) & (own == 0), 0, sheet.ink[window]).astype(np.float32)
-    shifted = back - np.array([[0, 0, window[1].start], [0, 0, window[0].start]])
+    mask = in_line[labels]
+    ink = np.where((labels > 0) & (mask == 0), 0, sheet.ink[window]).astype(np.float32)
+    to_window = to_sheet - np.array([[0, 0, window[1].start], [0, 0, window[0].start]])
     if zoom < 1:
         ink = np.asarray(cv2.GaussianBlur(ink, (0, 0), 0.4 / zoom), np.float32)
-    how = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    turned = [cv2.warpAffine(plane, shifted, (size[0], size[1]), flags=how) for plane in (ink, own * np.uint8(255))]
-    return turned[0].astype(np.float32), (turned[1] > 127).astype(np.uint8), back
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    turned = [
+        cv2.warpAffine(plane, to_window, (size[0], size[1]), flags=flags) for plane in (ink, mask * np.uint8(255))
+    ]
+    return turned[0].astype(np.float32), (turned[1] > 127).astype(np.uint8), to_sheet
 
 
-def _window(corners: Places, height: float, shape: tuple[int, ...]) -> tuple[slice, slice]:
-    """The part of the sheet that a line and its surroundings take."""
+def _surroundings(corners: Points, height: float, shape: tuple[int, ...]) -> tuple[slice, slice]:
+    """Return the part of the sheet that a line and its surroundings take."""
     left, top = np.maximum(np.floor(corners.min(axis=0) - height), 0).astype(int).tolist()
     right, bottom = np.ceil(corners.max(axis=0) + height).astype(int).tolist()
     return slice(top, min(bottom, shape[0])), slice(left, min(right, shape[1]))
 
 
-def shortened(own: Mask, height: int) -> npt.NDArray[np.int64]:
-    """The columns to keep of a level row: all, but of a gap wider than WIDE_GAP heights only its two ends."""
-    written = np.flatnonzero(own.any(axis=0))
-    keep = np.ones(own.shape[1], bool)
-    half = int(WIDE_GAP * height / 2)
+def _without_wide_gaps(mask: Mask, height: int) -> npt.NDArray[np.int64]:
+    """Return the columns of a level row to keep: all, but only the two ends of a gap wider than MAX_GAP heights."""
+    written = np.flatnonzero(mask.any(axis=0))
+    keep = np.ones(mask.shape[1], bool)
+    half = int(MAX_GAP * height / 2)
     for before, after in pairwise(written.tolist()):
         if after - before > 2 * half + 1:
             keep[before + half : after - half] = False

@@ -1,7 +1,7 @@
-"""Whether a model file from elsewhere may be opened: looked at, and nothing in it run. Knows nothing about reading.
+"""Inspect a model file from elsewhere before it is opened, without running anything in it.
 
-onnxruntime follows paths that a model names and runs whatever operators it has; so a model that did not come with the
-package is taken apart first, by the package onnx, which only parses it.
+onnxruntime follows file paths that a model names and runs any operator that it knows. So a model that did not come with
+numerals is first parsed with the package onnx, and refused unless it consists of what `numerals export` writes.
 """
 
 from collections.abc import Iterator
@@ -10,87 +10,92 @@ from typing import Any
 
 from numerals.errors import MissingError, ModelError
 
-MOST_BYTES = 200_000_000
-OPERATORS = {  # which numerals export writes; none has a graph within it, or makes much out of little
+MAX_FILE_BYTES = 200_000_000
+MAX_TENSOR_ELEMENTS = 100_000_000
+OPERATORS = {  # that numerals export writes; none contains a graph, or makes large tensors out of small ones
     "Add", "BatchNormalization", "Cast", "Constant", "Conv", "Div", "Flatten", "Gather", "Gemm", "Identity", "MatMul",
     "MaxPool", "Mul", "ReduceLogSumExp", "Relu", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "TopK", "Transpose",
     "Unsqueeze",
 }  # fmt: skip
-OTHERS = {  # how files begin that run code when they are opened, or need a program of their own
+OTHER_FORMATS = {  # first bytes of formats that may run code when opened, or that need another program
     b"PK\x03\x04": "a zip file, as PyTorch's .pt and Keras's .keras are",
     b"\x89HDF\r\n\x1a\n": "an HDF5 file, as Keras's .h5 are",
     b"\x80\x02": "a pickle", b"\x80\x03": "a pickle", b"\x80\x04": "a pickle", b"\x80\x05": "a pickle",
 }  # fmt: skip
-LARGEST = 100_000_000  # elements that a tensor may announce
 
 
 def check_file(path: Path) -> None:
-    """What can be known of a model file without opening it.
+    """Check what can be known of a model file without opening it.
 
     Raises:
-        ModelError: not named as an ONNX file, a link, too large, or no plain file.
+        ModelError: the name does not end in .onnx, or the file is a link, too large or not a plain file.
     """
     if path.suffix != ".onnx":
         raise ModelError(
-            f"{path}: not opened: of models only ONNX files (.onnx) are, and run folders; pickles may run code"
+            f"{path}: not opened, since other formats may run code; give an ONNX file (.onnx) or a run folder"
         )
     if path.is_symlink():
         raise ModelError(f"{path}: a symbolic link; give the file itself")
     if not path.exists():
-        return  # which is said by whoever reads it
+        return  # reading it will report that
     if not path.is_file():
-        raise ModelError(f"{path}: no plain file; give an .onnx")
-    facts = path.stat()
-    if facts.st_nlink > 1:
-        raise ModelError(f"{path}: one of {facts.st_nlink} hard links to a file; give a copy")
-    if facts.st_size > MOST_BYTES:
-        raise ModelError(f"{path}: {facts.st_size:,} bytes; at most {MOST_BYTES:,} are read")
+        raise ModelError(f"{path}: not a plain file; give an .onnx file")
+    status = path.stat()
+    if status.st_nlink > 1:
+        raise ModelError(f"{path}: one of {status.st_nlink} hard links to a file; give a copy")
+    if status.st_size > MAX_FILE_BYTES:
+        raise ModelError(f"{path}: {status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
 
 
 def check_content(content: bytes, name: str) -> None:
-    """What is in an ONNX file; `name` is what messages call it.
+    """Check what is in a model file.
+
+    Args:
+        content: of the file.
+        name: what error messages call it.
 
     Raises:
-        ModelError: no ONNX, data in other files, functions, operators that no export of ours uses, impossible tensors.
-        MissingError: onnx is not installed.
+        ModelError: the content is not ONNX; or it has data in other files, functions, operators that numerals export
+            does not write, or impossible tensors.
+        MissingError: the package onnx is not installed.
     """
-    for start, what in OTHERS.items():
+    for start, description in OTHER_FORMATS.items():
         if content.startswith(start):
-            raise ModelError(f"{name}: {what}, not ONNX; it is not opened")
+            raise ModelError(f"{name}: {description}, not ONNX; export the run with numerals export")
     try:
         import onnx
     except ModuleNotFoundError as error:
         raise MissingError(
-            f"{name}: looking into a model from elsewhere needs the package onnx; pip install 'numerals[train]'"
+            f"{name}: checking a model from elsewhere needs the package onnx; pip install 'numerals[train]'"
         ) from error
     try:
         model = onnx.ModelProto.FromString(content)
-    except Exception as error:  # protobuf's own, of several kinds
+    except Exception as error:  # protobuf raises errors of several kinds
         raise ModelError(f"{name}: not ONNX, or damaged ({str(error).splitlines()[0][:100]})") from error
-    why = _objection(model)
-    if why:
-        raise ModelError(f"{name}: {why}; only models as numerals export writes them are opened")
+    objection = _objection(model)
+    if objection:
+        raise ModelError(f"{name}: {objection}; only models that numerals export wrote are opened")
 
 
 def _objection(model: Any) -> str | None:
-    """What speaks against the model; None if nothing does."""
+    """Return why the model is refused; None if it is accepted."""
     if not model.graph.node:
-        return "no ONNX model, it has no graph"
+        return "not an ONNX model, it has no graph"
     if model.functions:
         return f"it has functions of its own ({len(model.functions)})"
     if model.training_info:
-        return "it has a training in it"
+        return "it has a training graph"
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
             return f"it uses the operator {(node.domain + '.' if node.domain else '') + node.op_type:.60}"
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.ref_attr_name:
-                return f"its operator {node.op_type} has a graph within it"
+                return f"its operator {node.op_type} contains a graph"
     return next(filter(None, map(_tensor_objection, _tensors(model.graph))), None)
 
 
 def _tensors(graph: Any) -> Iterator[Any]:
-    """All that the graph has; operators with graphs within them were refused before."""
+    """Yield all tensors of the graph; operators that contain graphs have already been refused."""
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
@@ -103,11 +108,11 @@ def _tensors(graph: Any) -> Iterator[Any]:
 
 def _tensor_objection(tensor: Any) -> str | None:
     if tensor.external_data or tensor.data_location:
-        places = {entry.key: entry.value for entry in tensor.external_data}
-        return f"its data are in another file ({places.get('location', 'which it does not name')!r:.80})"
+        external = {entry.key: entry.value for entry in tensor.external_data}
+        return f"its data are in another file ({external.get('location', 'which it does not name')!r:.80})"
     elements = 1
     for side in tensor.dims:
         elements *= side
-        if side < 0 or elements > LARGEST:
-            return f"a tensor of impossible size ({', '.join(map(str, tensor.dims))[:60]})"
+        if side < 0 or elements > MAX_TENSOR_ELEMENTS:
+            return f"a tensor has an impossible size ({', '.join(map(str, tensor.dims))[:60]})"
     return None

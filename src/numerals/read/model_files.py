@@ -1,4 +1,7 @@
-"""Which model reads, where it is, and whether it is the one that its card names. Knows nothing about running it."""
+"""Find and load model files: an exported model (.onnx) and its card (.json with the same name).
+
+The card names the SHA-256 of the model, so a model is never used with the settings of another one.
+"""
 
 import hashlib
 import json
@@ -10,63 +13,66 @@ from typing import Any
 from numerals.errors import ModelError
 from numerals.read import model_check
 
-DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that ship: one digit a picture, and whole rows
+DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that come with numerals
 
 
 @dataclass(frozen=True)
 class ModelFile:
-    """An exported model, checked against its card."""
+    """An exported model and its card."""
 
     content: bytes  # ONNX
-    card: dict[str, Any]
-    name: str  # what an error calls it
+    card: dict[str, Any]  # the JSON that `numerals export` wrote
+    name: str  # what error messages call it
 
     @property
     def reads_rows(self) -> bool:
-        """Whether it reads rows, else one digit a picture."""
+        """Whether it is a row model; otherwise it is a digit model."""
         return bool(self.card["reads"] == "rows")
 
     @property
     def threshold(self) -> float:
-        """is_digit under which a picture is rejected."""
+        """The is_digit below which a digit model rejects an image."""
         return float(self.card["threshold"])
 
 
 def shipped_path(name: str = DIGIT_MODEL) -> Path:
-    """A model that comes with the package."""
+    """Return the path of a model that comes with numerals."""
     return Path(str(resources.files("numerals"))) / "weights" / name
 
 
 def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
-    """The model at `path`, or the one of that name that ships, with its card: the .json of the same name beside it.
+    """Load a model and its card.
 
-    One from elsewhere is looked into before anybody opens it: `inspection`.
+    Args:
+        path: of an exported model. Unless it is a copy of one that comes with numerals, it is inspected first; see
+            `model_check`.
+        name: the model that comes with numerals, if no path is given.
 
     Raises:
-        ModelError: there is none, its card is missing or no card of ours, it is not the file that its card names, or
-            it has what none of ours has.
-        MissingError: it is from elsewhere, and onnx, to look into it, is not installed.
+        ModelError: the model or its card is missing or invalid, or they do not belong together.
+        MissingError: the model has to be inspected, and the package onnx is not installed.
     """
-    given, path = path is not None, Path(path) if path is not None else shipped_path(name)
-    if given:
+    external, path = path is not None, Path(path) if path is not None else shipped_path(name)
+    card_path = path.with_suffix(".json")
+    if external:
         model_check.check_file(path)
     try:
         content = path.read_bytes()
-        card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
-        expected, threshold, reads = str(card["sha256"]), float(card["threshold"]), card["reads"]
+        card = json.loads(card_path.read_text(encoding="utf-8"))
+        sha256, threshold, reads = str(card["sha256"]), float(card["threshold"]), card["reads"]
     except OSError as error:
         raise ModelError(
-            f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx and its .json, "
+            f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx file and its .json card, "
             "as numerals export writes them"
         ) from error
     except (ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{path.with_suffix('.json')}: not a model's card of ours ({error})") from error
-    if hashlib.sha256(content).hexdigest() != expected:
+        raise ModelError(f"{card_path}: not a model card ({error}); export the model again") from error
+    if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
-    if given and not any(content == shipped_path(ours).read_bytes() for ours in (DIGIT_MODEL, ROW_MODEL)):
+    if external and not any(content == shipped_path(each).read_bytes() for each in (DIGIT_MODEL, ROW_MODEL)):
         model_check.check_content(content, str(path))
     if not 0 <= threshold <= 1:
-        raise ModelError(f"{path.with_suffix('.json')}: threshold {threshold}; it must be from 0 to 1")
+        raise ModelError(f"{card_path}: threshold {threshold}; it must be from 0 to 1")
     if reads not in ("digits", "rows"):
-        raise ModelError(f"{path.with_suffix('.json')}: reads {reads!r}; it must be digits or rows")
+        raise ModelError(f"{card_path}: reads {reads!r}; it must be digits or rows")
     return ModelFile(content, card, str(path))

@@ -1,8 +1,8 @@
-"""A page -> how much ink is at each pixel, whatever the light, the paper's tint and the ink's colour.
+"""Extract the ink of a page, whatever the light, the tint of the paper and the colour of the ink.
 
-Unlike one digit's picture (`paper`), a page is mostly paper, and its writing may be of any size and strength: which
-side is ink is told by the rarer one, the threshold by the noise of each block, and the contrast is kept as it
-is, since a faint row beside a bold one must stay.
+Unlike a picture of one digit (see `digit_ink`), a page is mostly background, and its writing may have any size and
+strength. So the rarer of bright and dark is the ink, the threshold comes from the noise of each block of the page, and
+the contrast is kept as it is, since a faint row next to a bold one must stay.
 """
 
 from dataclasses import dataclass
@@ -10,99 +10,101 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from numerals.read.background import taken, without_ink
+from numerals.read.background import absorbed_light, without_ink
 from numerals.read.pixels import GreyPixels, Mask, Pixels, downscale
-from numerals.read.rules import without_rules
+from numerals.read.ruled_lines import without_ruled_lines
 from numerals.read.strips import Darkness
 
-SIDE = 1120  # longest side of the picture that is looked at; larger ones are reduced
-COARSE = 160  # longest side at which the paper is judged
-FAINTEST = 7.0  # grey levels, of 255: less than this is never ink
-NOISES = 5.0  # and no less than so many times the paper's own noise
-SURE = 2.0  # ink must somewhere be so many times that; the rest of the stroke need not
-ENDS, FLAT = 0.15, 60  # where the paper's tone changes by so much of its range, at least that of FLAT levels, it ends
-HALO = 0.3  # of the strongest ink within a few pixels: less is blur
+MAX_SIDE = 1120  # pixels; larger pictures are reduced before rows are detected
+BACKGROUND_SIDE = 160  # pixels of the longest side at which the background is judged
+MIN_INK = 7.0  # of 255: less is never ink
+MIN_SIGNAL_TO_NOISE = 5.0  # ink is this many times as strong as the background's noise
+CLEAR_INK = 2.0  # somewhere, a stroke must be this many times as strong as its faintest parts may be
+EDGE_STEP, MIN_TONE_RANGE = 0.15, 60  # the paper ends where its tone changes by this share of its range of levels
+HALO_SHARE = 0.3  # of the strongest ink within a few pixels: less is blur
 
 
 @dataclass(frozen=True)
 class Sheet:
-    """The ink, float32 (h, w), 0 on paper, and its mask, uint8 0 or 1."""
+    """The ink of a page."""
 
-    ink: Darkness
-    mask: Mask
+    ink: Darkness  # float32 (h, w) in [0, 255]: the share of the background's light that the ink absorbs, times 255
+    mask: Mask  # uint8 (h, w): 1 where there is writing
 
     def turned(self, quarters: int) -> "Sheet":
-        """The same after quarter turns against the clock."""
+        """Return the sheet after counterclockwise quarter turns."""
         ink = np.ascontiguousarray(np.rot90(self.ink, quarters), np.float32)
         return Sheet(ink, np.ascontiguousarray(np.rot90(self.mask, quarters), np.uint8))
 
 
-def reduced(picture: Pixels) -> tuple[Pixels, float]:
-    """The picture, no longer than SIDE, and how many of its pixels are one of the picture's."""
-    scale = min(1.0, SIDE / max(picture.shape[:2]))
-    if scale == 1:
-        return picture, scale
-    return downscale(picture, scale), scale
+def reduced(pixels: Pixels) -> tuple[Pixels, float]:
+    """Downscale a picture to the size at which rows are detected, and return it with its scale, at most 1."""
+    scale = min(1.0, MAX_SIDE / max(pixels.shape[:2]))
+    return (pixels, scale) if scale == 1 else (downscale(pixels, scale), scale)
 
 
-def sheet_of(picture: Pixels, light: bool | None = None, ruled: bool = True) -> Sheet:
-    """The ink in a picture; `light` says whether it is lighter than its paper, None the likelier.
-
-    Where the picture may be `ruled`, printed lines are taken out.
-    """
-    light = polarities(picture)[0] if light is None else light
-    planes = [np.asarray(plane, np.uint8) for plane in (cv2.split(picture) if picture.ndim == 3 else [picture])]
-    if light:
-        planes = [np.asarray(cv2.bitwise_not(plane), np.uint8) for plane in planes]
-    ink = together([contrast(plane) for plane in planes])
-    mask = mask_of(ink)
-    return Sheet(ink, without_rules(mask) if ruled else mask)
-
-
-def polarities(picture: Pixels) -> list[bool]:
-    """Whether the ink of a page is lighter than its paper; both answers, the likelier first, where that is not clear.
-
-    Where a page ends, on a table of another tone, its corners would look like ink, so nothing near there is asked. But
-    large digits close together may look like such an end.
-    """
-    grey = np.asarray(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), np.uint8) if picture.ndim == 3 else picture
-    inside, everywhere = is_light(grey, inside=True), is_light(grey)
-    return [inside] if inside == everywhere else [inside, everywhere]
-
-
-def is_light(grey: GreyPixels, inside: bool = False) -> bool:
-    """Whether the ink is lighter than the paper: ink is the rarer and the stronger of the two sides.
+def extract_sheet(pixels: Pixels, light_ink: bool | None = None, ruled: bool = True) -> Sheet:
+    """Extract the ink of a page.
 
     Args:
-        grey: uint8 (h, w).
-        inside: nothing is asked near where the paper's tone changes.
+        pixels: grey or RGB, as `reduced` returns them.
+        light_ink: whether the ink is lighter than its background; None for what is more likely.
+        ruled: there may be ruled lines and boxes, which are removed from the mask.
+    """
+    light_ink = polarities(pixels)[0] if light_ink is None else light_ink
+    planes = [np.asarray(plane, np.uint8) for plane in (cv2.split(pixels) if pixels.ndim == 3 else [pixels])]
+    if light_ink:
+        planes = [np.asarray(cv2.bitwise_not(plane), np.uint8) for plane in planes]
+    ink = combined([contrast(plane) for plane in planes])
+    mask = writing_mask(ink)
+    return Sheet(ink, without_ruled_lines(mask) if ruled else mask)
+
+
+def polarities(pixels: Pixels) -> list[bool]:
+    """Return whether the ink of a page is lighter than its background; both answers, the likelier first, if unclear.
+
+    Where the paper ends, on a table of another tone, its corners look like ink, so the surroundings of such edges are
+    ignored. But large digits close together may look like such an edge.
+    """
+    grey = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY), np.uint8) if pixels.ndim == 3 else pixels
+    without_edges, with_edges = has_light_ink(grey, ignore_edges=True), has_light_ink(grey)
+    return [without_edges] if without_edges == with_edges else [without_edges, with_edges]
+
+
+def has_light_ink(grey: GreyPixels, ignore_edges: bool = False) -> bool:
+    """Return whether the ink is lighter than its background: it is the rarer and the stronger of the two.
+
+    Args:
+        grey: the picture.
+        ignore_edges: ignore what is near to where the tone of the paper changes.
     """
     small = downscale(grey, 0.5) if max(grey.shape) > 700 else grey
-    around = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
+    tone = cv2.medianBlur(cv2.resize(small, (64, 64), interpolation=cv2.INTER_AREA), 21)
     size = small.shape[::-1]
-    apart = small - cv2.resize(around, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
-    if inside:
-        step = cv2.morphologyEx(around, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
-        ends = (step > ENDS * max(int(around.max()) - int(around.min()), FLAT)).astype(np.uint8)
-        ends = np.asarray(cv2.dilate(ends, np.ones((15, 15), np.uint8)), np.uint8)
-        if ends.mean() < 0.75:
-            apart = apart[cv2.resize(ends, size, interpolation=cv2.INTER_NEAREST) == 0]
-    return float(np.mean(apart**3)) > 0
+    difference = small - cv2.resize(tone, size, interpolation=cv2.INTER_LINEAR).astype(np.float32)
+    if ignore_edges:
+        step = cv2.morphologyEx(tone, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        edges = (step > EDGE_STEP * max(int(tone.max()) - int(tone.min()), MIN_TONE_RANGE)).astype(np.uint8)
+        edges = np.asarray(cv2.dilate(edges, np.ones((15, 15), np.uint8)), np.uint8)
+        if edges.mean() < 0.75:
+            difference = difference[cv2.resize(edges, size, interpolation=cv2.INTER_NEAREST) == 0]
+    return float(np.mean(difference**3)) > 0
 
 
 def contrast(plane: GreyPixels) -> GreyPixels:
-    """How much darker than the paper around it each pixel is, as a share of that paper's brightness, times 255."""
-    step = max(max(plane.shape) / COARSE, 1.0)
+    """Return how much darker than the background around it each pixel is: the share of its brightness, times 255."""
+    step = max(max(plane.shape) / BACKGROUND_SIDE, 1.0)
     small = downscale(plane, 1 / step)
-    edge = 20
-    wider = cv2.copyMakeBorder(cv2.medianBlur(small, 3), edge, edge, edge, edge, cv2.BORDER_REPLICATE)
-    closed = without_ink(np.asarray(wider, np.uint8), 13, cv2.MORPH_ELLIPSE)
-    paper = np.ascontiguousarray(cv2.GaussianBlur(closed, (0, 0), 3)[edge:-edge, edge:-edge])
-    return taken(plane, np.maximum(cv2.resize(paper, plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16))
+    margin = 20
+    padded = cv2.copyMakeBorder(cv2.medianBlur(small, 3), margin, margin, margin, margin, cv2.BORDER_REPLICATE)
+    closed = without_ink(np.asarray(padded, np.uint8), 13, cv2.MORPH_ELLIPSE)
+    background = np.ascontiguousarray(cv2.GaussianBlur(closed, (0, 0), 3)[margin:-margin, margin:-margin])
+    background = np.maximum(cv2.resize(background, plane.shape[::-1], interpolation=cv2.INTER_LINEAR), 16)
+    return absorbed_light(plane, background)
 
 
-def together(planes: list[GreyPixels]) -> Darkness:
-    """The planes of a coloured picture as one, each weighted by how strongly the ink shows in it."""
+def combined(planes: list[GreyPixels]) -> Darkness:
+    """Combine the planes of a coloured picture, each weighted by how strongly the ink shows in it."""
     strengths = np.array([float(np.percentile(plane[::4, ::4], 99)) for plane in planes]) + 1e-3
     weights = strengths**2 / np.sum(strengths**2)
     ink = np.zeros(planes[0].shape, np.float32)
@@ -111,35 +113,38 @@ def together(planes: list[GreyPixels]) -> Darkness:
     return ink
 
 
-def mask_of(ink: Darkness) -> Mask:
-    """Which pixels are ink: those that stand out from the noise around and belong to something that does so clearly.
+def writing_mask(ink: Darkness) -> Mask:
+    """Return the mask of pixels that stand out from the noise and belong to something that does so clearly.
 
-    Faint writing beside bold is kept: there is no share of the boldest that all ink must reach, but near a bold stroke
-    its own halo is not taken for ink.
+    Faint writing next to bold writing stays: no share of the boldest ink is required of all ink. But near a bold
+    stroke, its halo is not taken for ink.
     """
-    soft = np.asarray(cv2.GaussianBlur(ink, (0, 0), 1.0), np.float32)
-    level, least = paper_levels(soft)
-    around = cv2.dilate(soft, np.ones((15, 15), np.uint8))
-    mask = (soft > np.maximum(level + least, HALO * around)).astype(np.uint8)
+    smooth = np.asarray(cv2.GaussianBlur(ink, (0, 0), 1.0), np.float32)
+    background_level, min_ink = background_levels(smooth)
+    strongest_near = cv2.dilate(smooth, np.ones((15, 15), np.uint8))
+    mask = (smooth > np.maximum(background_level + min_ink, HALO_SHARE * strongest_near)).astype(np.uint8)
     count, labels = cv2.connectedComponents(mask, connectivity=8)
-    sure = np.zeros(count, np.uint8)
-    sure[labels[soft >= level + SURE * least]] = 1
-    return np.asarray(sure[labels] * mask, np.uint8)
+    clear = np.zeros(count, np.uint8)
+    clear[labels[smooth >= background_level + CLEAR_INK * min_ink]] = 1
+    return np.asarray(clear[labels] * mask, np.uint8)
 
 
-def paper_levels(soft: Darkness) -> tuple[Darkness, Darkness]:
-    """For each pixel the paper's level and how far above it ink must be, by medians of blocks: float32 (h, w) each."""
-    height, width = soft.shape
+def background_levels(smooth: Darkness) -> tuple[Darkness, Darkness]:
+    """Measure the background in blocks: its level, and how far above it ink must be, float32 (h, w) each.
+
+    Level and noise are the median and the median deviation of each block.
+    """
+    height, width = smooth.shape
     block = max(round(max(height, width) / 40), 8)
     step = max(block // 8, 1)
-    padded = np.pad(soft, ((0, -height % block), (0, -width % block)), mode="edge")[::step, ::step]
+    padded = np.pad(smooth, ((0, -height % block), (0, -width % block)), mode="edge")[::step, ::step]
     side = -(-block // step)
     padded = padded[: padded.shape[0] // side * side, : padded.shape[1] // side * side]
     blocks = padded.reshape(padded.shape[0] // side, side, padded.shape[1] // side, side)
     level = np.median(blocks, axis=(1, 3)).astype(np.float32)
     noise = np.median(np.abs(blocks - level[:, None, :, None]), axis=(1, 3)).astype(np.float32)
-    least = np.maximum(NOISES * 1.4826 * noise, FAINTEST)
+    min_ink = np.maximum(MIN_SIGNAL_TO_NOISE * 1.4826 * noise, MIN_INK)
     kernel = 5 if min(level.shape) >= 5 else 1
-    smooth = [cv2.medianBlur(plane, kernel) for plane in (level, least)]
-    maps = [np.asarray(cv2.resize(plane, (width, height)), np.float32) for plane in smooth]
-    return maps[0], maps[1]
+    maps = [cv2.medianBlur(plane, kernel) for plane in (level, min_ink)]
+    level, min_ink = (np.asarray(cv2.resize(plane, (width, height)), np.float32) for plane in maps)
+    return level, min_ink

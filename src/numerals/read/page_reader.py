@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from numerals.read.detect_rows import FoundRow, find_rows, whole_row
-from numerals.read.page_ink import Sheet, polarities, reduced, sheet_of
+from numerals.read.detect_rows import FoundRow, find_rows, single_row
+from numerals.read.page_ink import Sheet, extract_sheet, polarities, reduced
 from numerals.read.picture import Picture
 from numerals.read.strip_reader import StripReader
 from numerals.results import Page, PointMap, Points, Row
@@ -32,9 +32,9 @@ class _PageReader:
 
     def read(self) -> Page:
         quarters = 0
-        single_row = whole_row(self.pixels)
-        if single_row is not None:
-            rows = self._read_row_or_page(single_row)
+        only_row = single_row(self.pixels)
+        if only_row is not None:
+            rows = self._read_row_or_page(only_row)
         else:
             rows, sheet = self._read_upright()
             if mean_evidence(rows) < CLEAR_EVIDENCE and not self.strip_reader.drawn:
@@ -43,9 +43,9 @@ class _PageReader:
                 rows = self._read_sheet(sheet.turned(quarters), quarters)
         return Page(tuple(rows), self.picture.width, self.picture.height, 90 * quarters)
 
-    def _read_row_or_page(self, single_row: FoundRow) -> list[Row]:
+    def _read_row_or_page(self, only_row: FoundRow) -> list[Row]:
         """Read a picture that looks like one row; but a shadow across a page may look like one tall row as well."""
-        rows = self._accepted([self._read_row(single_row)])
+        rows = self._accepted([self._read_row(only_row)])
         if mean_evidence(rows) >= CLEAR_EVIDENCE:
             return rows
         page_rows, _ = self._read_upright()
@@ -56,7 +56,7 @@ class _PageReader:
         """Read the rows of the picture as it is, in the polarity that reads better."""
         attempts = []
         for light_ink in polarities(self.pixels):
-            sheet = sheet_of(self.pixels, light_ink, ruled=not self.strip_reader.drawn)
+            sheet = extract_sheet(self.pixels, light_ink, ruled=not self.strip_reader.drawn)
             rows = self._read_sheet(sheet)
             if mean_evidence(rows) >= CLEAR_EVIDENCE:
                 return rows, sheet

@@ -1,8 +1,12 @@
-"""A path, bytes or an array -> one upright picture of bounded size; refuses others. Knows nothing about ink."""
+"""Load one picture: a path, bytes or an array to upright pixels of bounded size. Everything else is refused.
+
+Sizes are checked before anything is decoded, so that a file cannot fill the memory.
+"""
 
 import io
 import os
 import stat
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,68 +20,85 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from numerals.errors import PictureError
-from numerals.read.pixels import MAX_PIXELS, Pixels, bounded, from_array, has_deep_colours
-from numerals.read.tiff import MAX_PAGES, count_pages
+from numerals.read.pixels import MAX_PIXELS, Pixels, has_16_bit_colours, pixels_from_array, pixels_from_image
 from numerals.spec import WHITE
 
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
-PDF = b"%PDF-"
-MAX_FILE_BYTES = 320_000_000  # of a file: a hundred megapixels in colour, not compressed
-LARGEST_WEBP = 40_000_000  # pixels: WebP's decoder holds four copies of its picture
-MAX_SIDE = 2048  # pixels a side that a picture is brought down to: half of a 12-megapixel photograph, 4000 to 4096 wide
-NEARLY = 0.95  # of that is left, at least, where a JPEG is decoded at a half, a fourth or an eighth of its size
-ORIENTATION = 0x0112  # EXIF's tag: how the camera was held
-CLOCKWISE, HALF, BACK = cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE
-TURNS = {  # orientation -> the turn that undoes it, and whether it is then mirrored
-    2: (None, True), 3: (HALF, False), 4: (HALF, True), 5: (CLOCKWISE, True), 6: (CLOCKWISE, False),
-    7: (BACK, True), 8: (BACK, False),
-}  # fmt: skip
-SIDEWAYS = (5, 6, 7, 8)
+PDF = b"%PDF-"  # how a PDF begins
+MAX_FILE_BYTES = 320_000_000  # 100 megapixels in colour, uncompressed
+MAX_WEBP_PIXELS = 40_000_000  # WebP's decoder holds four copies of its picture
+MAX_PAGES = 1000  # of a file
+MAX_SIDE = 2048  # pixels; larger pictures are downscaled: half of a 12-megapixel photograph, which is 4000 to 4096 wide
+MIN_DRAFT_SIZE = 0.95  # of MAX_SIDE that must be left when a JPEG is decoded at a half, a fourth or an eighth
 
-_quiet = threading.Lock()  # Python's filters of warnings are one for all threads
+EXIF_ORIENTATION = 0x0112  # the EXIF tag
+CLOCKWISE, HALF, COUNTERCLOCKWISE = cv2.ROTATE_90_CLOCKWISE, cv2.ROTATE_180, cv2.ROTATE_90_COUNTERCLOCKWISE
+TURNS = {  # EXIF orientation: the turn that undoes it, and whether the picture is mirrored afterwards
+    2: (None, True), 3: (HALF, False), 4: (HALF, True), 5: (CLOCKWISE, True), 6: (CLOCKWISE, False),
+    7: (COUNTERCLOCKWISE, True), 8: (COUNTERCLOCKWISE, False),
+}  # fmt: skip
+SIDEWAYS = (5, 6, 7, 8)  # EXIF orientations that swap width and height
+
+TIFF_LAYOUTS = {  # first four bytes: byte order, struct codes of offsets and counts, and bytes of a directory's entry
+    b"II*\0": ("<", "I", "H", 12), b"MM\0*": (">", "I", "H", 12),
+    b"II+\0": ("<", "Q", "Q", 20), b"MM\0+": (">", "Q", "Q", 20),
+}  # fmt: skip
+
+_warnings_lock = threading.Lock()  # Python's warning filters are shared by all threads
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture as it is worked on, and how large it was."""
+    """A loaded picture: its pixels, perhaps downscaled, and the size of the original."""
 
-    pixels: Pixels
-    width: int  # of the upright original
+    pixels: Pixels  # upright, no side longer than MAX_SIDE
+    width: int  # of the upright original, in pixels
     height: int
 
 
-def load_pixels(source: Any, longest: int = MAX_SIDE) -> Pixels:
-    """The upright picture, uint8 (h, w) or (h, w, 3) RGB in [0, 255], no side longer than `longest`.
+def load_pixels(source: Any, max_side: int = MAX_SIDE) -> Pixels:
+    """Load the upright pixels of a picture, uint8 grey (h, w) or RGB (h, w, 3) in [0, 255].
 
     Args:
-        source: a path, the bytes of a picture file, or an array: (h, w), (h, w, 1), RGB (h, w, 3) or RGBA (h, w, 4);
-            whole numbers of 8 to 16 bits, truth values, or floats in [0, 1] or [0, 255].
+        source: a path; the bytes of a picture file; or an array (h, w), (h, w, 1), RGB (h, w, 3) or RGBA (h, w, 4) of
+            integers of 8 to 16 bits, booleans, or floats in [0, 1] or [0, 255]. Of a file with several pages or an
+            animation, the first picture.
+        max_side: larger pictures are downscaled, so that no side has more pixels.
 
     Raises:
-        PictureError: no picture, damaged, of a format or a shape that is not read, or over 100 megapixels.
+        PictureError: not a picture, damaged, of a format or shape that is not supported, or over 100 megapixels.
     """
-    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 2 and 1 < source.size < longest:
-        return source if source.max() > 1 else source * np.uint8(WHITE)
-    return load_picture(source, longest).pixels
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 2 and 1 < source.size < max_side:
+        return source if source.max() > 1 else source * np.uint8(WHITE)  # the shortest way for single digits
+    return load_picture(source, max_side).pixels
 
 
-def load_picture(source: Any, longest: int = MAX_SIDE, max_pixels: int = MAX_PIXELS) -> Picture:
-    """As `load_pixels`, with the size of the original. Of a file of several pages or an animation, the first."""
+def load_picture(source: Any, max_side: int = MAX_SIDE, max_pixels: int = MAX_PIXELS) -> Picture:
+    """Load a picture as `load_pixels` does, together with its original size.
+
+    Args:
+        source: as `load_pixels`; a loaded `Picture` is returned as it is.
+        max_side: larger pictures are downscaled, so that no side has more pixels.
+        max_pixels: larger files are refused before they are decoded.
+
+    Raises:
+        PictureError: as `load_pixels`.
+    """
     if isinstance(source, Picture):
         return source
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
-        with opened(source) as (file, name):
-            return load_file(file, name, longest, max_pixels=max_pixels)
-    pixels = from_array(np.asarray(source))
-    return Picture(bounded(Image.fromarray(pixels), longest), pixels.shape[1], pixels.shape[0])
+        with open_source(source) as (file, name):
+            return load_file(file, name, max_side, max_pixels=max_pixels)
+    pixels = pixels_from_array(np.asarray(source))
+    return Picture(pixels_from_image(Image.fromarray(pixels), max_side), pixels.shape[1], pixels.shape[0])
 
 
 @contextmanager
-def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
-    """A path's file, or bytes as one, and what messages call it.
+def open_source(source: Any) -> Iterator[tuple[BinaryIO, str]]:
+    """Open a path, or bytes as a file, and return it with the name that error messages use.
 
     Raises:
-        PictureError: there is none, it is empty, or no plain file: reading a pipe or a device may never end.
+        PictureError: the file does not exist or is not a plain file; reading a pipe or a device might never end.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source), f"{len(source)} bytes"
@@ -91,16 +112,23 @@ def opened(source: Any) -> Iterator[tuple[BinaryIO, str]]:
             raise PictureError(f"{name}: a pipe or a device, not a file; `numerals read -` reads standard input")
         file = open(name, "rb")  # noqa: SIM115 (errors of reading are not those of opening)
     except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) else None
-        raise PictureError(f"{name}: cannot be read ({why or error})") from error
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise PictureError(f"{name}: cannot be read ({reason or error})") from error
     with file:
         yield file, name
 
 
 def load_file(
-    file: BinaryIO, name: str, longest: int = MAX_SIDE, frame: int = 0, max_pixels: int = MAX_PIXELS
+    file: BinaryIO, name: str, max_side: int = MAX_SIDE, page: int = 0, max_pixels: int = MAX_PIXELS
 ) -> Picture:
-    """The picture in an open file, of a TIFF its page `frame`, from 0; `name` is what messages call it.
+    """Load the picture in an open file.
+
+    Args:
+        file: in binary mode.
+        name: what error messages call it.
+        max_side: larger pictures are downscaled, so that no side has more pixels.
+        page: of a TIFF with several, counted from 0.
+        max_pixels: larger files are refused before they are decoded.
 
     Raises:
         PictureError: as `load_pixels`.
@@ -110,81 +138,107 @@ def load_file(
         raise PictureError(f"{name}: empty")
     if size > MAX_FILE_BYTES:
         raise PictureError(f"{name}: {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
-    pages = count_pages(file)
-    if pages > MAX_PAGES:
+    if count_pages(file) > MAX_PAGES:
         raise PictureError(f"{name}: over {MAX_PAGES} pages; at most {MAX_PAGES} are read")
     file.seek(0)
-    return _decode(file, name, longest, frame, max_pixels)
+    return _decode(file, name, max_side, page, max_pixels)
 
 
-def _decode(file: BinaryIO, name: str, longest: int, frame: int, max_pixels: int) -> Picture:
-    """Pillow's formats name their faults by errors of every kind, so all of them mean: damaged."""
+def count_pages(file: BinaryIO) -> int:
+    """Count the pages of a TIFF, damaged ones too, but not beyond MAX_PAGES + 1; 1 for every other format.
+
+    Pillow follows a TIFF's chain of directories to the end before it gives the first page, and the chain may be as long
+    as the file allows. So the chain is counted first, without reading what is in it.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    layout = TIFF_LAYOUTS.get(file.read(4))
+    if layout is None:
+        return 1
+    order, offset_code, count_code, entry_bytes = layout
+    file.seek(8 if offset_code == "Q" else 4)
+    visited: set[int] = set()
+    offset = _number(file, order + offset_code)
+    while offset and offset not in visited and len(visited) <= MAX_PAGES:
+        visited.add(offset)
+        file.seek(min(offset, size))  # a BigTIFF may point far beyond the end, where nothing is read
+        file.seek(min(entry_bytes * (_number(file, order + count_code) or 0), size), os.SEEK_CUR)
+        offset = _number(file, order + offset_code)
+    return max(len(visited), 1)
+
+
+def _number(file: BinaryIO, code: str) -> int | None:
+    """Read the next number; None at the end of the file."""
+    content = file.read(struct.calcsize(code))
+    return int(struct.unpack(code, content)[0]) if len(content) == struct.calcsize(code) else None
+
+
+def _decode(file: BinaryIO, name: str, max_side: int, page: int, max_pixels: int) -> Picture:
+    """Decode a picture; Pillow's formats raise errors of every kind, so all unknown ones mean that it is damaged."""
     try:
-        with _image(file) as image:
-            if frame:
-                image.seek(frame)
-            most = min(max_pixels, LARGEST_WEBP) if image.format == "WEBP" else max_pixels
-            if image.width * image.height > most:
-                raise PictureError(f"{image.width}x{image.height} pixels; at most {most:,} are read")
-            deep = has_deep_colours(image)
-            upright, (width, height) = _orientation(image), image.size
-            image.draft(None, _drafted(width, height, longest))
-            pixels = _turned(bounded(image, longest, deep), upright)
-            return Picture(pixels, *((height, width) if upright in SIDEWAYS else (width, height)))
+        with _open_image(file) as image:
+            if page:
+                image.seek(page)
+            maximum = min(max_pixels, MAX_WEBP_PIXELS) if image.format == "WEBP" else max_pixels
+            if image.width * image.height > maximum:
+                raise PictureError(f"{image.width}x{image.height} pixels; at most {maximum:,} are read")
+            deep_colours = has_16_bit_colours(image)
+            orientation, (width, height) = _orientation(image), image.size
+            image.draft(None, _draft_size(width, height, max_side))
+            pixels = _upright(pixels_from_image(image, max_side, deep_colours), orientation)
+            return Picture(pixels, *((height, width) if orientation in SIDEWAYS else (width, height)))
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
-        raise PictureError(f"{name}: at most {MAX_PIXELS:,} pixels are read, and it has more") from error
+        raise PictureError(f"{name}: over {MAX_PIXELS:,} pixels; at most {MAX_PIXELS:,} pixels are read") from error
     except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: {_stranger(file)}") from error
+        raise PictureError(f"{name}: {_unsupported(file)}") from error
     except MemoryError as error:
         raise PictureError(f"{name}: too large for this machine's memory") from error
     except Exception as error:
-        raise PictureError(f"{name}: damaged or cut off ({_line(error)})") from error
+        raise PictureError(f"{name}: damaged or cut off ({_first_line(error)})") from error
 
 
-def _stranger(file: BinaryIO) -> str:
-    """What a file is that Pillow does not know."""
+def _unsupported(file: BinaryIO) -> str:
+    """Describe a file that Pillow does not recognise."""
     file.seek(0)
     if file.read(1024).lstrip().startswith(PDF):
-        return "a PDF; `numerals read` reads its pages, and numerals.read.pages yields them for Reader.read"
-    return f"not a picture that is read; give {', '.join(FORMATS)} or PDF"
+        return "a PDF; use `numerals read`, or numerals.read.pages, which yields its pages for Reader.read"
+    return f"not a supported picture; give {', '.join(FORMATS)} or PDF"
 
 
-def _image(file: BinaryIO) -> Image.Image:
-    """The file opened by Pillow, whose warnings of large and odd pictures nobody needs: what is bad is refused."""
-    with _quiet, warnings.catch_warnings():
+def _open_image(file: BinaryIO) -> Image.Image:
+    """Open a file with Pillow, without its warnings about large and odd pictures: what is bad is refused."""
+    with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return Image.open(file, formats=FORMATS)
 
 
-def _drafted(width: int, height: int, longest: int) -> tuple[int, int]:
-    """The size to decode a JPEG at: divided as often as JPEG can, while nearly `longest` pixels are left."""
-    part = next((part for part in (8, 4, 2) if max(width, height) >= part * NEARLY * longest), 1)
-    return max(1, width // part), max(1, height // part)
+def _draft_size(width: int, height: int, max_side: int) -> tuple[int, int]:
+    """Return the size at which to decode a JPEG: divided by 8, 4 or 2 if nearly `max_side` pixels are left."""
+    divisor = next((n for n in (8, 4, 2) if max(width, height) >= n * MIN_DRAFT_SIZE * max_side), 1)
+    return max(1, width // divisor), max(1, height // divisor)
 
 
 def _orientation(image: Image.Image) -> int:
-    """EXIF's orientation, 1 to 8; 1 is upright, and what is meant where EXIF cannot be read.
+    """Return the EXIF orientation, 1 to 8; 1, which is upright, if the EXIF data are missing or unreadable.
 
-    A TIFF is turned by Pillow itself, and its size is the turned one.
+    Pillow itself turns a TIFF, and reports the size of the turned picture.
     """
     try:
-        with _quiet, warnings.catch_warnings():
+        with _warnings_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = 1 if image.format == "TIFF" else image.getexif().get(ORIENTATION, 1)
-    except Exception:  # noqa: BLE001 (EXIF is a TIFF in the picture, with all that can be wrong with one)
-        found = 1
-    return found if found in TURNS else 1
+            orientation = 1 if image.format == "TIFF" else image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # noqa: BLE001 (EXIF is a TIFF inside the picture, with all that can be wrong with one)
+        orientation = 1
+    return orientation if orientation in TURNS else 1
 
 
-def _turned(pixels: Pixels, orientation: int) -> Pixels:
-    """The pixels turned upright."""
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
     turn, mirrored = TURNS.get(orientation, (None, False))
     turned = pixels if turn is None else cv2.rotate(pixels, turn)
     return np.asarray(cv2.flip(turned, 1) if mirrored else turned, np.uint8)
 
 
-def _line(error: BaseException) -> str:
-    """An error's message, cut to a line."""
+def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:100]

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from numerals.errors import ModelError, PictureError
 from numerals.read.ctc import Reading, StepProbabilities, decode
-from numerals.read.normalise import DigitImages, normalise_one
-from numerals.read.pixels import GreyPixels
+from numerals.read.normalise import normalise_one
+from numerals.read.pixels import DigitImage, DigitImages
 from numerals.read.recognise import DigitPredictions
-from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIDE, STRIP_HEIGHT
+from numerals.read.strips import DIGIT_HEIGHT, INK_LEVEL, STRIDE, STRIP_HEIGHT, Strip
 from numerals.results import Box, Digit, Row
 
 VIEWS = ((1.0, 1.0), (0.9, 1.0), (1.1, 1.0), (1.0, 1.2), (1.0, 0.85))  # zoom and stretch of each view of a strip
@@ -34,7 +34,7 @@ MAX_STROKE_WIDTH = 0.35  # of its own height: wider pieces of ink are not straig
 SLANT = 0.25  # columns per line by which handwriting leans to the right
 PROBABILITY_FLOOR = 0.01  # added to the digit model's probabilities, so that one bad crop cannot veto a reading
 
-RowModel = Callable[[GreyPixels], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
+RowModel = Callable[[Strip], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
 DigitModel = Callable[[DigitImages], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as Recogniser
 
 
@@ -78,10 +78,10 @@ class StripReaderSettings:
 class Candidate:
     """A reading that the row model proposes, and what the digit model says about each of its digits."""
 
-    strip: GreyPixels  # uint8 (40, w), bright ink on black: the strip that was read
+    strip: Strip  # uint8 (40, w), bright ink on black: the strip that was read
     reading: Reading
     boxes: tuple[Box, ...]  # of the digits, in the strip's pixels
-    images: tuple[DigitImages, ...]  # uint8 (28, 28) each: the digits cut out
+    images: tuple[DigitImage, ...]  # uint8 (28, 28) each: the digits cut out
     predictions: DigitPredictions  # of the digit model for these images
 
     def score(self, settings: StripReaderSettings) -> float:
@@ -113,7 +113,7 @@ class StripReader:
     drawn: bool = False
     deadline: float = math.inf
 
-    def __call__(self, strip: GreyPixels, views: int = len(VIEWS)) -> Row:
+    def __call__(self, strip: Strip, views: int = len(VIEWS)) -> Row:
         """Read a strip.
 
         Args:
@@ -135,7 +135,7 @@ class StripReader:
             return other if adds_only_ones([digit.digit for digit in other.digits], digits) else row
         return row
 
-    def propose(self, strip: GreyPixels, views: int = len(VIEWS), slant: float = 0.0) -> list[Candidate]:
+    def propose(self, strip: Strip, views: int = len(VIEWS), slant: float = 0.0) -> list[Candidate]:
         """Return the readings that the row model proposes, its best first.
 
         Args:
@@ -191,7 +191,7 @@ def logit(probability: npt.ArrayLike) -> npt.NDArray[np.float64]:
     return np.asarray(np.log(inside / (1 - inside)))
 
 
-def thicken_hairlines(strip: GreyPixels) -> GreyPixels:
+def thicken_hairlines(strip: Strip) -> Strip:
     """Return the strip with strokes one pixel wider if most of its ink is thinner than two pixels."""
     ink = np.asarray(strip > INK_THRESHOLD, np.uint8)
     square = np.ones((2, 2), np.uint8)
@@ -199,7 +199,7 @@ def thicken_hairlines(strip: GreyPixels) -> GreyPixels:
     return strip if thick.sum() >= MIN_THICK_SHARE * ink.sum() else np.asarray(cv2.dilate(strip, square), np.uint8)
 
 
-def count_upright_strokes(strip: GreyPixels) -> int:
+def count_upright_strokes(strip: Strip) -> int:
     """Count the pieces of ink that are narrow, upright and as high as a digit.
 
     The row model takes a perfectly straight one for a printed line, which it was trained to ignore.
@@ -215,7 +215,7 @@ def adds_only_ones(digits: list[int], baseline: list[int]) -> bool:
     return len(digits) > len(baseline) and rest == baseline_rest
 
 
-def slanted(strip: GreyPixels, slant: float) -> GreyPixels:
+def slanted(strip: Strip, slant: float) -> Strip:
     """Return the strip leaning to the right about its middle line, by `slant` columns per line."""
     if slant == 0:
         return strip
@@ -224,7 +224,7 @@ def slanted(strip: GreyPixels, slant: float) -> GreyPixels:
     return np.asarray(cv2.warpAffine(strip, matrix, (width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def rescaled(strip: GreyPixels, zoom: float, stretch: float) -> GreyPixels:
+def rescaled(strip: Strip, zoom: float, stretch: float) -> Strip:
     """Return the strip with its writing scaled by `zoom` about the middle line, and its width by `stretch` as well.
 
     The strip's height stays the same.
@@ -237,13 +237,13 @@ def rescaled(strip: GreyPixels, zoom: float, stretch: float) -> GreyPixels:
     return np.asarray(cv2.warpAffine(strip, matrix, (new_width, height), flags=cv2.INTER_LINEAR), np.uint8)
 
 
-def crop_digit(strip: GreyPixels, box: Box) -> DigitImages:
+def crop_digit(strip: Strip, box: Box) -> DigitImage:
     """Return one digit of the strip in MNIST's form, uint8 (28, 28), white ink on black."""
     part = strip[box.top : max(box.bottom, box.top + 1), box.left : max(box.right, box.left + 1)]
     return normalise_one(np.pad(part, CROP_MARGIN), None, False)
 
 
-def digit_boxes(strip: GreyPixels, steps: tuple[int, ...]) -> list[Box]:
+def digit_boxes(strip: Strip, steps: tuple[int, ...]) -> list[Box]:
     """Return each digit's box in the strip, given the row model's steps at which the digits peak.
 
     Neighbours are parted at the column with least ink between their peaks; each box is tight around the ink.
