@@ -13,7 +13,7 @@ from PIL import Image
 from numerals.article.callbacks import EarlyStopping, ReduceLROnPlateau
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings
 from numerals.runs.train import Run, train
-from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_rules, small
+from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_callbacks, small
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
 
@@ -57,7 +57,7 @@ losses = st.lists(
 def test_both_rules_decide_as_keras_does(
     losses: list[float], rate: float, stopping: EarlyStoppingSettings, plateau: PlateauSettings
 ) -> None:
-    last, best, rates = keras_rules(losses, rate, stopping, plateau)
+    last, best, rates = keras_callbacks(losses, rate, stopping, plateau)
     stops, falls = EarlyStopping(stopping), ReduceLROnPlateau(plateau)
     ours, ended, kept = [], 0, 0
     for ended, loss in enumerate(losses, 1):

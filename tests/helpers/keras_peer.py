@@ -98,7 +98,7 @@ def _tiny_model() -> Any:
     return model
 
 
-def keras_rules(
+def keras_callbacks(
     losses: Sequence[float], rate: float, stopping: EarlyStoppingSettings, plateau: PlateauSettings
 ) -> tuple[int, int, list[np.float32]]:
     """Run Keras's own callbacks on a sequence of val_losses.

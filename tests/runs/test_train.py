@@ -25,7 +25,7 @@ from numerals.article.state import TrainingState, snapshot
 from numerals.errors import DataError, InputError, RunError
 from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.runs.train import Run, train
-from tests.helpers.keras_peer import KERAS_WARNS, digits, keras_rules, small
+from tests.helpers.keras_peer import KERAS_WARNS, digits, keras_callbacks, small
 from tests.helpers.trainings import (
     COUNT,
     Recorder,
@@ -112,7 +112,9 @@ def test_learning_rate_and_end_match_the_callbacks_of_keras(rising: tuple[Run, R
     run, _ = rising
     numbers = run.recipe
     losses = [row.val_loss for row in run.history]
-    last, best, rates = keras_rules(losses, numbers.optimizer.learning_rate, numbers.early_stopping, numbers.plateau)
+    last, best, rates = keras_callbacks(
+        losses, numbers.optimizer.learning_rate, numbers.early_stopping, numbers.plateau
+    )
     assert (last, best) == (len(losses), run.best_epoch) and last < numbers.epochs and run.metrics["ended"] == "early"
     used = [np.float32(row.learning_rate) for row in run.history]
     assert used == [np.float32(numbers.optimizer.learning_rate), *rates[:-1]]

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from itertools import islice
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from numerals import seeds
@@ -15,10 +14,8 @@ from numerals.article import augment
 from numerals.article.data import LabelledImages
 from numerals.article.model import as_input
 from numerals.article.recipe import Recipe
-from numerals.spec import WHITE
 
 MAX_CHUNK = 2048  # digits augmented at once: enough to be fast, in 50 MB
-MOSAIC_COLUMNS = 8
 
 
 def batches(
@@ -51,14 +48,3 @@ def batches(
         truth = torch.from_numpy(labels[indices].astype(np.int64)).to(device)
         pairs = zip(digits.split(batch_size), truth.split(batch_size), strict=True)
         yield from islice(pairs, max(0, first_step - start // batch_size), None)
-
-
-def augmented_samples(
-    training: LabelledImages, recipe: Recipe, seed: int, device: torch.device
-) -> npt.NDArray[np.uint8]:
-    """The first batch of the first epoch as a mosaic for TensorBoard, uint8 (height, width)."""
-    digits, _ = next(batches(training, recipe, seed, 1, device))
-    images = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
-    images = images[: max(1, len(images) // MOSAIC_COLUMNS) * MOSAIC_COLUMNS]  # whole rows, if there is one
-    rows = [images[start : start + MOSAIC_COLUMNS] for start in range(0, len(images), MOSAIC_COLUMNS)]
-    return np.vstack([np.hstack(list(row)) for row in rows])

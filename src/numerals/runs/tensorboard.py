@@ -10,11 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.batches import augmented_samples
+from numerals.article.batches import batches
 from numerals.article.callbacks import Callback, Epoch
 from numerals.article.data import LabelledImages
 from numerals.article.metrics import confusion_matrix
 from numerals.article.state import TrainingState
+from numerals.plots import digit_images, figures
+from numerals.spec import WHITE
 
 MAX_MISTAKES = 128  # of the test digits, the most confident first
 
@@ -27,7 +29,7 @@ class TensorBoard(Callback):
 
     Args:
         folder: where the files go, in one folder per writer.
-        training: the training digits, of which a sheet of augmented ones is written once.
+        training: the training digits, whose first augmented batch is written once, as a mosaic.
     """
 
     def __init__(self, folder: Path, training: LabelledImages) -> None:
@@ -40,8 +42,9 @@ class TensorBoard(Callback):
         self._train = SummaryWriter(self._folder / "train")
         self._validation = SummaryWriter(self._folder / "validation")
         if is_new:
-            digits = augmented_samples(self._training, state.recipe, state.seed, state.device)
-            self._train.add_image("augmented digits", digits, 0, dataformats="HW")
+            digits, _ = next(batches(self._training, state.recipe, state.seed, 1, state.device))
+            pixels = (digits[:, 0].cpu().numpy() * WHITE).round().astype(np.uint8)
+            self._train.add_image("augmented digits", digit_images.mosaic(pixels, 8, gap=0), 0, dataformats="HW")
             for row in state.history:  # the files were damaged or deleted
                 self._add_figures(row)
 
@@ -85,8 +88,6 @@ def add_test_results(
         labels: uint8 (n,).
     """
     from torch.utils.tensorboard import SummaryWriter
-
-    from numerals.plots import digit_images, figures  # they import matplotlib, which other recipes save
 
     predictions = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predictions != labels)
