@@ -28,7 +28,7 @@ def test_large_bodies_and_pictures_are_rejected(server: RunningServer) -> None:
 
 
 def wait_for_queue(server: RunningServer, length: int) -> None:
-    """Wait until so many requests have a slot in the queue."""
+    """Wait until this many requests have a slot in the queue."""
     deadline = time.monotonic() + 8
     while f"numerals_queue {length}.0" not in httpx.get(f"{server.url}/metrics").text:
         assert time.monotonic() < deadline

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Browser, Page, ViewportSize
 
 from numerals.server.corrections import CorrectionStore
-from tests.helpers.browser import chromium
+from tests.helpers.browser import accessibility_violations, chromium
 from tests.helpers.pages import blank, rule, shade, write
 from tests.helpers.pictures import encoded
 from tests.helpers.serving import RunningServer, running_server
@@ -243,7 +243,9 @@ def test_everything_can_be_done_with_the_keyboard(page: Page, server: RunningSer
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_fits_on_a_phone(browser: Browser, server: RunningServer, scheme: Literal["light", "dark"]) -> None:
+def test_the_page_is_accessible_and_fits_on_a_phone(
+    browser: Browser, server: RunningServer, scheme: Literal["light", "dark"]
+) -> None:
     with browser.new_context(viewport=PHONE, color_scheme=scheme, has_touch=True, is_mobile=True) as context:
         page = context.new_page()
         page.goto(server.url)
@@ -252,6 +254,7 @@ def test_the_page_fits_on_a_phone(browser: Browser, server: RunningServer, schem
         page.locator("#text button").first.tap()
         page.wait_for_selector("#panel:not([hidden])")
         assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert accessibility_violations(page) == []
         assert page.locator("#photograph").is_visible()
 
 

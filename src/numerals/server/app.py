@@ -37,7 +37,8 @@ from numerals.server.settings import (
 )
 
 CONTENT_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
-SWITCH_INTERVAL_SECONDS = 0.001  # with Python's 0.005, threads that read would delay health checks by that at each turn
+# Python's default, 0.005, would delay health checks by that much whenever a reading thread has its turn.
+SWITCH_INTERVAL_SECONDS = 0.001
 FILE_SCHEMA = {"type": "string", "format": "binary"}
 PICTURE_TYPES = (
     "application/octet-stream",

@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS corrections (
     at TEXT NOT NULL,          -- time of the correction, ISO 8601, UTC
     digit INTEGER NOT NULL,    -- the correct digit
     read INTEGER,              -- the digit that was read; NULL where none was
-    picture BLOB NOT NULL,     -- PNG of the digit as it was written
+    picture BLOB NOT NULL,     -- PNG of the handwritten digit
     seen BLOB                  -- the network's input, 28x28 bytes; NULL where it is not known
 )
 """
@@ -38,7 +38,7 @@ class Correction:
         at: time of the correction, ISO 8601, UTC.
         digit: the correct digit, 0 to 9.
         read: the digit that was read; None where none was.
-        picture: PNG of the digit as it was written.
+        picture: PNG of the handwritten digit.
         seen: the network's input, 28x28 bytes, white ink on black; None where it is not known.
     """
 

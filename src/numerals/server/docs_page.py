@@ -51,7 +51,7 @@ def _operation(method: str, path: str, operation: dict[str, Any]) -> Iterator[st
         types = {_type(content["schema"]) for content in body.values()}
         yield _table_row("body", escape(", ".join(body)), " or ".join(sorted(types)))
     for status, response in operation["responses"].items():
-        types = {_type(content["schema"]) for content in response.get("content", {}).values()}
+        types = {_type(content["schema"]) for content in response.get("content", {}).values() if content["schema"]}
         yield _table_row(escape(status), _text(response["description"]), " or ".join(sorted(types)))
     yield "</table></section>"
 
@@ -75,18 +75,20 @@ def _type(schema: dict[str, Any]) -> str:
         return " or ".join(map(_type, schema["anyOf"]))
     if schema.get("type") == "array":
         return f"list of {_type(schema['items'])}"
+    if "properties" in schema:
+        return f"object with {escape(', '.join(schema['properties']))}"
     return escape("file" if schema.get("format") == "binary" else schema.get("type", "any"))
 
 
 def _constraints(schema: dict[str, Any]) -> str:
     """Describe a value's type, range and default."""
     words = [_type(schema)]
-    bounds: dict[str, Any] = next((option for option in schema.get("anyOf", [schema]) if "minimum" in option), {})
-    if bounds:
-        words.append(f"{bounds['minimum']:g} to {bounds['maximum']:g}" if "maximum" in bounds else "")
+    for option in schema.get("anyOf", [schema]):
+        if "minimum" in option:
+            words.append(f"{int(option['minimum'])} to {int(option['maximum'])}")  # all bounds here are whole numbers
     if schema.get("default") is not None:
         words.append(f"default {str(schema['default']).lower()}")
-    return ", ".join(filter(None, words))
+    return ", ".join(words)
 
 
 def _table_row(*cells: str) -> str:
