@@ -1,7 +1,7 @@
 """The HTTP routes: /v1/read, recognise, explain, corrections and model; health, metrics, the web page and /docs.
 
-To add a route, define it in the `_add_..._routes` function that fits and describe its JSON in `schemas`. The models and
-threads behind the routes are `engine`'s; what every request passes first is `middleware`'s.
+To add a route, define it in one of the `_add_..._routes` functions and describe its JSON in `schemas`. The models and
+threads behind the routes are in `engine`, the checks that every request passes first in `middleware`.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """ASGI middleware: Host, Origin and token checks, body size limits, security headers, metrics; and the request queue.
 
 Every request passes `RequestChecks` before it reaches a route in `app`. Routes that need a model take a slot in
-`RequestQueue`. Slow clients and large headers are `http_protocol`'s.
+`RequestQueue`. Slow clients and large headers never get here: `http_protocol` cuts them off.
 """
 
 import asyncio
@@ -26,8 +26,8 @@ from numerals.server.settings import (
     ServerSettings,
 )
 
-SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # they change nothing
-TOKEN_PATHS = ("/v1/", "/metrics")  # paths that need the token; the page does not, since it asks for the token
+SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # these change nothing, so any Origin may send them
+TOKEN_PATHS = ("/v1/", "/metrics")  # these need the token; the page does not, since it asks for the token
 CLIENT_DISCONNECTED = 499  # nginx's status for a client that left before its response
 RETRY_AFTER = {"Retry-After": "1"}  # seconds
 CONTENT_SECURITY_POLICY = (
