@@ -81,6 +81,16 @@ def test_the_readmes_recipe_loads(tmp_path: Path) -> None:
     assert (recipe.epochs, recipe.augment.rotation, recipe.augment.zoom) == (15, 15.0, 0.1)
 
 
+def test_the_reading_order_names_modules_that_exist() -> None:
+    order = (ROOT / "CONTRIBUTING.md").read_text().split("## Reading order")[1].split("## Rules")[0]
+    named = [name for name in re.findall(r"`([\w/]+)`", order) if not name.startswith("src/")]
+    homes = ["", "article/"]  # the article's modules are named without their package
+    source = ROOT / "src" / "numerals"
+    assert len(named) > 25
+    for name in named:
+        assert any((source / f"{home}{name}.py").exists() or (source / name).is_dir() for home in homes), name
+
+
 def test_every_make_target_that_the_pages_name_exists() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page in PAGES:
