@@ -1,4 +1,4 @@
-"""The recipes of the networks that read: one digit at a time, whole rows, and adaptation to one person's writing."""
+"""Recipes of the reading networks: single digits, rows, adaptation to one person's writing; loading any recipe."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,7 +26,8 @@ LossWeight = Annotated[float, Field(ge=0, le=10)]
 
 
 def _current_name(network: Any) -> Any:
-    return "digits" if network == "reader" else network  # what earlier versions wrote
+    """Replace the name that earlier versions wrote."""
+    return network_of({"network": network})
 
 
 class DigitRecipe(BaseRecipe):
@@ -86,7 +87,7 @@ class AdaptRecipe(BaseRecipe):
 
 ReaderRecipe = DigitRecipe | RowRecipe
 AnyRecipe = Recipe | DigitRecipe | RowRecipe | AdaptRecipe
-KINDS: tuple[type[AnyRecipe], ...] = (Recipe, DigitRecipe, RowRecipe, AdaptRecipe)
+RECIPE_TYPES: tuple[type[AnyRecipe], ...] = (Recipe, DigitRecipe, RowRecipe, AdaptRecipe)
 
 
 def load(recipe: str | Path) -> AnyRecipe:
@@ -95,11 +96,11 @@ def load(recipe: str | Path) -> AnyRecipe:
     Raises:
         RecipeError: no such recipe, not TOML, an unknown network or key, or an impossible value.
     """
-    path = find(str(recipe), [name for kind in KINDS for name in kind.built_in()])
+    path = find(str(recipe), [name for recipe_type in RECIPE_TYPES for name in recipe_type.built_in()])
     values = parse(path)
-    for kind in KINDS:
-        if network_of(values) == kind.NETWORK:
-            return kind.from_values(values, path)
+    for recipe_type in RECIPE_TYPES:
+        if network_of(values) == recipe_type.NETWORK:
+            return recipe_type.from_values(values, path)
     raise RecipeError(
         f"recipe {path}: network = {values['network']!r} must be digits, rows or adapted, "
         "or left out for the article's network"
