@@ -89,7 +89,7 @@ class TearableFile:
 
 
 def run_in_fork(work: Callable[[], int], kill_after: float | None = None) -> int:
-    """Do the work in a fork that exits with its result, and return the wait status; kill it after `kill_after` seconds."""
+    """Do the work in a fork that exits with its result; return its wait status. Kill it after `kill_after` seconds."""
     child = os.fork()
     if child == 0:
         code = 99
