@@ -1,7 +1,5 @@
 """Batches: every digit once per epoch, in another order and with other transforms each time."""
 
-from pathlib import Path
-
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -12,8 +10,6 @@ from tests.helpers.keras_peer import KERAS_WARNS, digits, small
 from tests.helpers.trainings import COUNT, CPU, split_data
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
-
-ROOT = Path(__file__).parents[2]
 
 
 def indexed(count: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

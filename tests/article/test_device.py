@@ -16,8 +16,6 @@ from tests.helpers.trainings import CPU, train_few
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize("name", ["tpu", "", "CPU", "cuda:7"])
 def test_unknown_devices_are_refused(name: str) -> None:

@@ -30,6 +30,7 @@ class Recorder(Callback):
         self.layers: list[model.LayerSummary] = []
         self.steps: list[tuple[int, int]] = []
         self.steps_per_epoch = 0
+        self.digits = (0, 0)  # for training, for validation
         self.rows: list[tuple[Epoch, bool]] = []  # and whether the epoch was the best so far
         self._act_at, self._action = (epoch, step), action
 
@@ -37,7 +38,7 @@ class Recorder(Callback):
         self.begins_at = (state.epoch, state.step)
         self.layers = model.describe(state.network)
         self.steps_per_epoch = state.steps_per_epoch
-        assert (state.training_digits, state.validation_digits) == (240, 60)
+        self.digits = state.training_digits, state.validation_digits
 
     def on_step_end(self, state: TrainingState) -> None:
         self.steps.append((state.epoch, state.step))

@@ -18,8 +18,6 @@ from tests.helpers.trainings import DATA, Recorder, equal_runs, flip_byte, sha25
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
 
-ROOT = Path(__file__).parents[2]
-
 
 FILES = ["recipe.toml", "model.safetensors", "history.csv", "checkpoint/start.json"]
 

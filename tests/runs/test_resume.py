@@ -28,8 +28,6 @@ from tests.helpers.trainings import (
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.mark.parametrize(
     ("epoch", "step", "every", "goes_on_at"),

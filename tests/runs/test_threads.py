@@ -14,8 +14,6 @@ from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, small
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_same_seed_same_weights_with_two_threads(tmp_path: Path) -> None:
     torch.set_num_threads(2)

@@ -36,8 +36,6 @@ from tests.helpers.trainings import (
 
 pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("one_thread")]
 
-ROOT = Path(__file__).parents[2]
-
 
 def test_same_seed_same_weights_other_seed_other(tmp_path: Path) -> None:
     one, same, other = (train_few(tmp_path, name, seed) for name, seed in (("a", 1), ("b", 1), ("c", 2)))
@@ -207,7 +205,7 @@ def test_batches_of_any_size_train(tmp_path: Path, size: int, steps: int) -> Non
     run = train_few(tmp_path, callbacks=[recorder], epochs=1, batch_size=size)
     assert recorder.steps == [(1, step) for step in range(1, steps + 1)] and recorder.steps_per_epoch == steps
     assert run.test is not None and run.test.count == 100
-    assert len(recorder.layers) == 13
+    assert len(recorder.layers) == 13 and recorder.digits == (240, 60)
 
 
 def test_training_loss_and_accuracy_are_means_over_the_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
