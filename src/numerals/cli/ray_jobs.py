@@ -2,12 +2,15 @@
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
 from numerals.cli.options import TrainOptions
-from numerals.cli.progress import count_progress
 from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
 from numerals.errors import InputError
 from numerals.scale import cluster
@@ -131,7 +134,7 @@ def read_many(
     request = ReadRequest(source, column, part, model_files.load(model) if model else None)
     job, archive = prepare(request, out)
     read = unreadable = 0
-    with cluster.connected(address, workers) as cores, count_progress(archive.pictures, "reading") as advance:
+    with cluster.connected(address, workers) as cores, _progress_bar(archive.pictures) as advance:
         try:
             advance(job.count_done(archive))
             for done in read_parts(job, archive, request, workers or cores):
@@ -145,3 +148,20 @@ def read_many(
         file=sys.stderr,
     )
     print(out)
+
+
+@contextmanager
+def _progress_bar(total: int) -> Iterator[Callable[[int], None]]:
+    """A progress bar on stderr if that is a terminal; yields a function that takes the number of pictures just read."""
+    console = Console(stderr=True, soft_wrap=True)
+    columns = (
+        TextColumn("reading"),
+        BarColumn(20),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("left"),
+    )
+    hidden = not console.is_terminal
+    with Progress(*columns, console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)

@@ -55,7 +55,6 @@ def read(
     1 (with 2 if it was the only one).
     """
     from numerals.cli import read_files
-    from numerals.cli.progress import reading_progress
     from numerals.cli.terminal import print_error
     from numerals.read.reader import Reader
 
@@ -63,7 +62,7 @@ def read(
         raise InputError(f"--format {output_format}: must be one of {', '.join(read_files.FORMATS)}")
     warnings.simplefilter("ignore")  # Pillow's warnings take several lines; we report bad pictures ourselves
     names, errors = read_files.list_sources(pictures), list[str]()
-    with contextlib.closing(reading_progress(names)) as tracked:
+    with contextlib.closing(read_files.with_progress(names)) as tracked:
         readings = read_files.read_all(Reader(model), tracked, annotated)
         reported = read_files.report_problems(readings, len(names), errors, print_error)
         _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))

@@ -15,6 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+from rich.progress import Progress
+
 from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
@@ -66,6 +69,18 @@ def _pictures_in(folder: str) -> list[str]:
         suffixes = ", ".join(sorted(SUFFIXES))
         raise InputError(f"{printable(folder)}: no pictures in this folder; pictures end in {suffixes}")
     return pictures
+
+
+def with_progress(names: Sequence[str]) -> Generator[str, None, None]:
+    """The names, with a progress bar on stderr if that is a terminal.
+
+    There is no bar for a single name, nor if stdout is a terminal too: the results show the progress there, and the bar
+    would overwrite them.
+    """
+    console = Console(stderr=True, soft_wrap=True)
+    hidden = len(names) < 2 or not console.is_terminal or sys.stdout is None or sys.stdout.isatty()
+    with Progress(console=console, transient=True, disable=hidden, redirect_stdout=False) as bar:
+        yield from bar.track(names, description="reading")
 
 
 def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:

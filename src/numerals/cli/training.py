@@ -53,7 +53,7 @@ def _train(options: TrainOptions) -> Result:
     dataset = loader.submit(datasets.load, options.data)  # loads while torch is imported, which takes a second
     try:
         from numerals.article.device import keep_freed_memory
-        from numerals.cli.training_progress import TrainingProgress
+        from numerals.cli.progress import TrainingProgress
         from numerals.runs.train import train
 
         keep_freed_memory()
@@ -77,7 +77,7 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
     if options.out is not None:
         raise InputError(f"--resume {folder} continues in its own folder; leave out --out")
     from numerals.article.device import keep_freed_memory
-    from numerals.cli.training_progress import TrainingProgress
+    from numerals.cli.progress import TrainingProgress
     from numerals.runs.resume import resume
 
     keep_freed_memory()
