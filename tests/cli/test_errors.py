@@ -67,8 +67,8 @@ def test_output_to_a_full_disk_is_one_line() -> None:
 def test_a_closed_pipe_is_no_error_message(command: tuple[str, ...]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    with os.fdopen(writer, "w") as gone:
-        done = subprocess.run([*NUMERALS, *command], stdout=gone, stderr=subprocess.PIPE, text=True, check=False)
+    with os.fdopen(writer, "w") as pipe:
+        done = subprocess.run([*NUMERALS, *command], stdout=pipe, stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "")
 
 

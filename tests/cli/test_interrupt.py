@@ -90,5 +90,5 @@ def test_ctrl_c_in_the_first_epoch_keeps_a_checkpoint(small_npz: Path, tmp_path:
     arguments = ("train", "--data", small_npz, "--recipe", tmp_path / "long.toml", "--out", out)
     code, stdout, stderr = interrupted(arguments, "Recipe long")
     assert (code, stdout) == (130, "")
-    assert_one_line(stderr, "interrupted; what was learnt is kept in", out, "numerals train --resume goes on")
+    assert_one_line(stderr, "interrupted; a checkpoint is saved in", f"continue with numerals train --resume {out}")
     assert sorted(path.name for path in out.iterdir()) == ["checkpoint", "recipe.toml"]

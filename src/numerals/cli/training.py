@@ -102,7 +102,7 @@ def _result(run: "Run") -> Result:
     if run.test is None:
         raise KeyboardInterrupt(
             f"the best model so far, of epoch {run.best_epoch}, is saved in {run.folder}; "
-            f"to continue: numerals train --resume {shlex.quote(str(run.folder))}"
+            f"continue with numerals train --resume {shlex.quote(str(run.folder))}"
         )
     return _scored(run.test, run.metrics)
 
