@@ -18,7 +18,7 @@ from numerals.errors import PictureError
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
 from tests.conftest import NUMERALS, run_quietly
-from tests.helpers.kinds import written
+from tests.helpers.picture_files import page_of
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def reader() -> numerals.Reader:
 @pytest.fixture(scope="module")
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("pictures") / "two rows.png"
-    Image.fromarray(written("0571", "3390")).save(path)
+    Image.fromarray(page_of("0571", "3390")).save(path)
     return path
 
 
@@ -47,14 +47,14 @@ def test_a_page_has_its_rows_digits_and_boxes(reader: numerals.Reader, picture: 
 
 def test_path_bytes_and_array_read_the_same(reader: numerals.Reader, picture: Path) -> None:
     texts = {
-        reader.read(given).text for given in (picture, str(picture), picture.read_bytes(), written("0571", "3390"))
+        reader.read(given).text for given in (picture, str(picture), picture.read_bytes(), page_of("0571", "3390"))
     }
     assert texts == {"0571\n3390"}
 
 
 @pytest.mark.parametrize("turns", [1, 2, 3])
 def test_boxes_of_a_turned_page_are_in_the_original_pixels(reader: numerals.Reader, turns: int) -> None:
-    upright = written("2457", "6243")
+    upright = page_of("2457", "6243")
     page = reader.read(np.ascontiguousarray(np.rot90(upright, turns)))
     assert page.text == "2457\n6243"
     assert page.turn == 360 - 90 * turns
@@ -66,7 +66,7 @@ def test_boxes_of_a_turned_page_are_in_the_original_pixels(reader: numerals.Read
 
 
 def test_boxes_of_a_large_picture_are_in_its_own_pixels(reader: numerals.Reader) -> None:
-    large = written("0571").repeat(6, 0).repeat(6, 1)
+    large = page_of("0571").repeat(6, 0).repeat(6, 1)
     page = reader.read(large)
     assert page.text == "0571" and (page.width, page.height) == (4200, 2400)
     assert abs(page.rows[0].digits[0].box.left - 6 * 70) < 6 * 25
@@ -77,7 +77,7 @@ def test_an_empty_page_has_no_rows(reader: numerals.Reader) -> None:
 
 
 def test_pages_of_a_tiff_and_of_a_pdf(reader: numerals.Reader, tmp_path: Path) -> None:
-    sheets = [Image.fromarray(written(row)) for row in ("0571", "3390", "2457")]
+    sheets = [Image.fromarray(page_of(row)) for row in ("0571", "3390", "2457")]
     for name in ("pages.tiff", "pages.pdf"):
         sheets[0].save(tmp_path / name, save_all=True, append_images=sheets[1:])
         texts = [reader.read(loaded).text for loaded in pages(tmp_path / name)]

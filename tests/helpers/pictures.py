@@ -1,4 +1,4 @@
-"""Pictures that tests make: MNIST's test digits with paper around, as files and arrays. Nothing of them is random."""
+"""Pictures of MNIST's test digits on paper, as arrays and files. Nothing here is random."""
 
 import io
 from functools import cache
@@ -10,27 +10,27 @@ import numpy.typing as npt
 from PIL import Image
 
 from numerals.article.data import load_mnist
-
-Pixels = npt.NDArray[np.uint8]
+from numerals.read.pixels import DigitImages, Pixels
 
 
 @cache
-def some_digits(count: int = 200) -> tuple[Pixels, Pixels]:
-    """The first test digits of MNIST and their labels."""
-    (_, _), (images, labels) = load_mnist()
+def some_digits(count: int = 200) -> tuple[DigitImages, npt.NDArray[np.uint8]]:
+    """The first test digits of MNIST, uint8 (n, 28, 28), and their labels."""
+    _, (images, labels) = load_mnist()
     return images[:count], labels[:count]
 
 
 def on_paper(digit: Pixels, side: int, paper: tuple[int, ...] = (235,), pen: tuple[int, ...] = (30,)) -> Pixels:
-    """A digit written with a pen on paper of `side` pixels: uint8 (side, side), or RGB for colours of three."""
-    ink = cv2.resize(digit, (side, side), interpolation=cv2.INTER_CUBIC if side > 28 else cv2.INTER_AREA)
-    share = ink.astype(np.float32)[..., None] / 255
-    picture = (np.array(paper) * (1 - share) + np.array(pen) * share).round().astype(np.uint8)
+    """A digit in the colour `pen` on paper of that colour: uint8 (side, side), or (side, side, 3) for RGB colours."""
+    resized = cv2.resize(digit, (side, side), interpolation=cv2.INTER_CUBIC if side > 28 else cv2.INTER_AREA)
+    ink = resized.astype(np.float32)[..., None] / 255
+    picture = (np.array(paper) * (1 - ink) + np.array(pen) * ink).round().astype(np.uint8)
     return picture if len(paper) == 3 else picture[..., 0]
 
 
-def encoded(pixels: npt.NDArray[Any], form: str = "PNG", **options: Any) -> bytes:
+def encoded(picture: npt.NDArray[Any] | Image.Image, form: str = "PNG", **options: Any) -> bytes:
     """The bytes of a picture file."""
+    image = picture if isinstance(picture, Image.Image) else Image.fromarray(picture)
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, form, **options)
+    image.save(file, form, **options)
     return file.getvalue()

@@ -19,7 +19,8 @@ from numerals.errors import PictureError
 from numerals.read.pages import pages
 from numerals.read.picture import MAX_FILE_BYTES
 from tests.conftest import NUMERALS, run_quietly
-from tests.helpers import kinds
+from tests.helpers import picture_files
+from tests.helpers.pictures import encoded
 
 Files = dict[str, bytes]
 
@@ -38,28 +39,37 @@ def reader() -> numerals.Reader:
 
 
 @pytest.mark.parametrize(
-    "group", [kinds.deep, kinds.palettes, kinds.transparent, kinds.spaces, kinds.several, kinds.odd, kinds.turned]
+    "group",
+    [
+        picture_files.high_bit_depths,
+        picture_files.palettes,
+        picture_files.transparent,
+        picture_files.colour_spaces,
+        picture_files.multi_frame,
+        picture_files.invalid_metadata,
+        picture_files.exif_orientations,
+    ],
 )
 def test_every_kind_of_file_is_read(reader: numerals.Reader, group: Callable[[], Files]) -> None:
     for name, content in group().items():
         page = reader.read(content)
         first = reader.read(next(pages(content)))
-        assert (page.text, page.width, page.height) == (kinds.TEXT, 400, 200), name
-        assert first.text == kinds.TEXT, name
+        assert (page.text, page.width, page.height) == (picture_files.TEXT, 400, 200), name
+        assert first.text == picture_files.TEXT, name
         assert max(abs(page.rows[0].digits[0].box.left - 78), abs(page.rows[0].digits[0].box.top - 70)) < 12, name
 
 
 def test_the_command_reads_every_kind(tmp_path: Path) -> None:
-    for name, content in kinds.readable().items():
+    for name, content in picture_files.readable().items():
         (tmp_path / name).write_bytes(content)
     done = run_quietly((*NUMERALS, "read", tmp_path))
-    expected = [f"{path}: {kinds.TEXT}" for path in sorted(tmp_path.iterdir())]
+    expected = [f"{path}: {picture_files.TEXT}" for path in sorted(tmp_path.iterdir())]
     assert done.stdout.splitlines() == expected
     assert (done.returncode, done.stderr) == (0, f"numerals: {tmp_path / 'several.tiff'}: no digits found\n")
 
 
 def test_what_cannot_be_read_is_refused_in_a_line(reader: numerals.Reader) -> None:
-    for name, content in kinds.refused().items():
+    for name, content in picture_files.refused().items():
         for read in (reader.read, lambda source: [reader.read(page) for page in pages(source)]):
             with pytest.raises(PictureError) as caught:
                 read(content)
@@ -80,7 +90,7 @@ EXPECTED_MESSAGES = {
 
 
 def test_the_command_refuses_each_file_in_one_line(tmp_path: Path) -> None:
-    files = kinds.refused()
+    files = picture_files.refused()
     for name, content in files.items():
         (tmp_path / name).write_bytes(content)
     done = run_quietly((*NUMERALS, "read", *files), cwd=tmp_path)
@@ -91,7 +101,7 @@ def test_the_command_refuses_each_file_in_one_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["text.png", "bomb.png", "locked.pdf", "bomb.pdf"])
 def test_the_command_exits_with_2_if_its_only_file_is_refused(name: str, tmp_path: Path) -> None:
-    (tmp_path / name).write_bytes(kinds.refused()[name])
+    (tmp_path / name).write_bytes(picture_files.refused()[name])
     done = run_quietly((*NUMERALS, "read", name), cwd=tmp_path)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert done.stderr.startswith(f"numerals: {name}: ") and EXPECTED_MESSAGES[name] in done.stderr
@@ -99,35 +109,35 @@ def test_the_command_exits_with_2_if_its_only_file_is_refused(name: str, tmp_pat
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "GIF", "TIFF", "WEBP", "BMP", "PPM"])
 def test_a_truncated_file_never_gives_a_wrong_number(reader: numerals.Reader, form: str) -> None:
-    content = kinds.saved(kinds.colours(), form)
+    content = encoded(picture_files.coloured_row(), form)
     for cut in np.linspace(0, len(content) - 1, 20).round().astype(int):
         try:
             text = reader.read(content[:cut]).text
         except PictureError as error:
             assert "\n" not in str(error)
         else:
-            assert text == kinds.TEXT and cut > 0.9 * len(content), cut
+            assert text == picture_files.TEXT and cut > 0.9 * len(content), cut
 
 
 def test_the_locked_pdf_of_these_tests_is_valid() -> None:
     with pytest.raises(pypdfium2.PdfiumError, match="password"):
-        pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"))
-    assert len(pypdfium2.PdfDocument(kinds.locked_pdf(b"secret"), password="secret")) == 1
+        pypdfium2.PdfDocument(picture_files.locked_pdf(b"secret"))
+    assert len(pypdfium2.PdfDocument(picture_files.locked_pdf(b"secret"), password="secret")) == 1
 
 
 def test_pdfs_of_several_pages_and_odd_page_sizes(reader: numerals.Reader) -> None:
-    assert [reader.read(page).text for page in pages(kinds.pdf_of(3))] == [kinds.TEXT] * 3
+    assert [reader.read(page).text for page in pages(picture_files.pdf_of(3))] == [picture_files.TEXT] * 3
     for box in (b"0 0 1000000000 500000000", b"0 0 1000000 1", b"0 0 0 0", b"0 0 -9 -9", b"0 0 nan 3", b"(a)"):
-        for page in pages(kinds.pdf(kinds.pdf_page(box))):
+        for page in pages(picture_files.pdf(picture_files.pdf_page(box))):
             assert max(page.pixels.shape) <= 4000
             assert reader.read(page).rows == ()
 
 
 def test_a_page_that_is_too_large_does_not_prevent_the_others(tmp_path: Path) -> None:
-    first, second = Image.fromarray(kinds.row()).convert("1"), Image.new("1", (20000, 20000))
+    first, second = Image.fromarray(picture_files.grey_row()).convert("1"), Image.new("1", (20000, 20000))
     first.save(tmp_path / "two.tif", save_all=True, append_images=[second], compression="group4")
     done = run_quietly((*NUMERALS, "read", "two.tif"), cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, f"{kinds.TEXT}\n")
+    assert (done.returncode, done.stdout) == (1, f"{picture_files.TEXT}\n")
     assert done.stderr == "numerals: two.tif: 20000x20000 pixels; at most 100,000,000 are read\n"
 
 
@@ -151,7 +161,7 @@ def test_folders_pipes_devices_and_invalid_names_are_refused_at_once(
 def test_any_file_name_is_printed_in_one_line(name: str | bytes, tmp_path: Path) -> None:
     folder = os.fsencode(tmp_path)
     for file_name, content in (
-        (os.fsencode(name), kinds.saved(kinds.colours(), "PNG")),
+        (os.fsencode(name), encoded(picture_files.coloured_row(), "PNG")),
         (b"x" + os.fsencode(name), b"0"),
     ):
         with open(os.path.join(folder, file_name), "wb") as file:
@@ -173,7 +183,7 @@ def test_closed_or_empty_standard_input_is_refused() -> None:
 
 
 def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
-    Image.fromarray(kinds.written("0571")).save(tmp_path / "a.png")
+    Image.fromarray(picture_files.page_of("0571")).save(tmp_path / "a.png")
     done = run_quietly(("sh", "-c", '"$0" -m numerals read a.png a.png >&-', sys.executable), cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -182,26 +192,26 @@ def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
 def test_pictures_of_extreme_shapes_do_not_fail(reader: numerals.Reader, shape: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     for pixels in (np.zeros(shape, np.uint8), np.full(shape, 255, np.uint8), noise):
-        assert reader.read(kinds.saved(Image.fromarray(pixels), "PNG")).rows == () or pixels is noise
+        assert reader.read(encoded(Image.fromarray(pixels), "PNG")).rows == () or pixels is noise
         reader.read(pixels)
         reader.recognise([pixels])
 
 
 def test_a_long_strip_is_read(reader: numerals.Reader) -> None:
     strip = np.full((60, 3000), 235, np.uint8)
-    strip[:, 100:500] = kinds.row()[57:117]
-    assert reader.read(strip).text == reader.read(np.ascontiguousarray(strip[:, :700])).text == kinds.TEXT
+    strip[:, 100:500] = picture_files.grey_row()[57:117]
+    assert reader.read(strip).text == reader.read(np.ascontiguousarray(strip[:, :700])).text == picture_files.TEXT
 
 
 def test_loading_shows_no_warnings_and_leaves_the_warning_filters_alone(tmp_path: Path) -> None:
-    (tmp_path / "large.png").write_bytes(kinds.png(9700, 9700, bits=1))
+    (tmp_path / "large.png").write_bytes(picture_files.png(9700, 9700, bits=1))
     script = "import numerals; numerals.Reader().read('large.png')"
     done = run_quietly(
         (sys.executable, "-W", "always::UserWarning", "-W", "always::RuntimeWarning", "-c", script), tmp_path
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     filters = warnings.filters[:]
-    image = kinds.saved(kinds.colours(), "JPEG")
+    image = encoded(picture_files.coloured_row(), "JPEG")
     threads = [threading.Thread(target=lambda: [next(pages(image)) for _ in range(20)]) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -222,11 +232,15 @@ def measured(*arguments: object, stdin: str = "/dev/null") -> tuple["subprocess.
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is measured by Linux's /proc")
 def test_a_photograph_of_twelve_megapixels_needs_little_memory(tmp_path: Path) -> None:
-    large = Image.fromarray(kinds.written(kinds.TEXT, height=300, width=400)).resize((4032, 3024)).convert("RGB")
+    large = (
+        Image.fromarray(picture_files.page_of(picture_files.TEXT, height=300, width=400))
+        .resize((4032, 3024))
+        .convert("RGB")
+    )
     for name in ("photo.jpg", "photo.png"):
         large.save(tmp_path / name)
         done, peak = measured(tmp_path / name)
-        assert done.stdout == f"{kinds.TEXT}\n" and peak < 400
+        assert done.stdout == f"{picture_files.TEXT}\n" and peak < 400
 
 
 HUGE: dict[str, tuple[str, dict[str, Any]]] = {  # mode and options of files with nearly 100 megapixels
@@ -249,9 +263,9 @@ def test_a_hundred_megapixels_fit_in_a_gigabyte(name: str, tmp_path: Path) -> No
     mode, options = HUGE[name]
     if "exif" in options:
         options["exif"][0x0112] = 6
-    Image.fromarray(kinds.row()).resize((14000, 7000)).convert(mode).save(tmp_path / name, **options)
+    Image.fromarray(picture_files.grey_row()).resize((14000, 7000)).convert(mode).save(tmp_path / name, **options)
     done, peak = measured(tmp_path / name)
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"{kinds.TEXT}\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{picture_files.TEXT}\n", "")
     assert peak < 1000
 
 
@@ -260,8 +274,8 @@ def test_a_hundred_megapixels_fit_in_a_gigabyte(name: str, tmp_path: Path) -> No
 def test_decompression_bombs_are_refused_before_they_fill_the_memory(tmp_path: Path) -> None:
     Image.new("RGB", (14000, 7000)).save(tmp_path / "bomb.webp")
     for name in ("bomb.png", "line.png", "bomb.pdf", "endless.tif", "bomb.webp"):
-        if name in kinds.refused():
-            (tmp_path / name).write_bytes(kinds.refused()[name])
+        if name in picture_files.refused():
+            (tmp_path / name).write_bytes(picture_files.refused()[name])
         done, peak = measured(tmp_path / name)
         assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 0)
         assert peak < 300, name

@@ -9,8 +9,9 @@ from hypothesis.extra import numpy as arrays
 
 from numerals.read.digit_ink import extract_ink
 from numerals.read.normalise import has_mnist_form, normalise, normalise_one
+from numerals.read.pixels import Pixels
 from numerals.spec import INK_SIDE, SIDE
-from tests.helpers.pictures import Pixels, on_paper, some_digits
+from tests.helpers.pictures import on_paper, some_digits
 
 
 def likeness(a: Pixels, b: Pixels) -> float:

@@ -9,8 +9,9 @@ from numerals.read.picture import Picture
 from numerals.read.pixels import Pixels
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strip_reader import StripReader, StripReaderSettings
-from numerals.results import Page
+from numerals.results import Page, Points
 from tests.helpers import pages
+from tests.helpers.pages import max_distance
 
 
 @pytest.fixture(scope="module")
@@ -23,14 +24,14 @@ def read(pixels: Pixels, strip_reader: StripReader) -> Page:
     return read_page(Picture(pixels, pixels.shape[1], pixels.shape[0]), strip_reader)
 
 
-def four_rows(seed: int = 0) -> pages.Page:
+def four_rows(seed: int = 0) -> pages.SyntheticPage:
     page = pages.blank(700, 900, seed=seed)
     for number, digits in enumerate(("1234567", "890", "55502", "31415")):
         pages.write(page, digits, 90, 70 + 150 * number, 60, seed=seed + number)
     return page
 
 
-def errors(truth: pages.Page, page: Page) -> int:
+def errors(truth: pages.SyntheticPage, page: Page) -> int:
     """The number of misread digits; all of them if the rows differ in number or length."""
     if [len(row) for row in page.text.split("\n")] != [len(row) for row in truth.rows]:
         return sum(map(len, truth.rows))
@@ -48,8 +49,7 @@ def test_each_digit_has_its_box(strip_reader: StripReader) -> None:
     assert errors(truth, page) <= 1
     for row, boxes in zip(page.rows, truth.boxes, strict=True):
         for digit, expected in zip(row.digits, boxes, strict=True):
-            sides = digit.box.left, digit.box.top, digit.box.right, digit.box.bottom
-            assert np.abs(np.array(sides) - expected).max() < 14
+            assert max_distance(digit.box, expected) < 14
             assert 0 <= digit.confidence <= 1
 
 
@@ -59,19 +59,19 @@ def test_boxes_are_in_the_original_pictures_pixels(strip_reader: StripReader, qu
     truth = four_rows()
     pixels = np.ascontiguousarray(np.rot90(truth.grey, quarters))
     height, width = pixels.shape
+
+    def to_picture(points: Points) -> Points:
+        (x, y), (upright_height, upright_width) = points.T, truth.grey.shape
+        for _ in range(quarters):
+            x, y, upright_width, upright_height = y, upright_width - x, upright_height, upright_width
+        return 2 * np.column_stack([x, y])
+
     page = read_page(Picture(pixels, 2 * width, 2 * height), strip_reader)
     assert (page.width, page.height, page.turn) == (2 * width, 2 * height, (360 - 90 * quarters) % 360)
     assert errors(truth, page) <= 1
     for row, boxes in zip(page.rows, truth.boxes, strict=True):
         for digit, expected in zip(row.digits, boxes, strict=True):
-            covered = np.zeros((2 * truth.grey.shape[0], 2 * truth.grey.shape[1]), np.uint8)
-            left, top, right, bottom = (round(2 * side) for side in expected)
-            covered[top:bottom, left:right] = 1
-            lines, columns = np.nonzero(np.rot90(covered, quarters))
-            sides = columns.min(), lines.min(), columns.max() + 1, lines.max() + 1
-            assert (
-                np.abs(np.array([digit.box.left, digit.box.top, digit.box.right, digit.box.bottom]) - sides).max() < 28
-            )
+            assert max_distance(digit.box, expected.transform(to_picture)) < 28
 
 
 @pytest.mark.parametrize("edge", [1, 12])

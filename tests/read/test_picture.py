@@ -15,7 +15,8 @@ from PIL import Image
 
 from numerals.errors import PictureError
 from numerals.read.picture import MAX_SIDE, load_picture, load_pixels
-from tests.helpers.pictures import Pixels, encoded
+from numerals.read.pixels import Pixels
+from tests.helpers.pictures import encoded
 
 RAMP = np.linspace(0, 255, 40 * 30).reshape(30, 40).round().astype(np.uint8)
 COLOURS = np.stack([RAMP, RAMP[::-1], RAMP[:, ::-1]], axis=2)

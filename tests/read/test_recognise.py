@@ -12,8 +12,9 @@ import pytest
 import numerals
 from numerals.errors import ModelError, PictureError
 from numerals.read import model_files
+from numerals.read.pixels import Pixels
 from numerals.read.recognise import Recogniser
-from tests.helpers.pictures import Pixels, encoded, on_paper, some_digits
+from tests.helpers.pictures import encoded, on_paper, some_digits
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from PIL import Image
 from numerals.errors import PictureError
 from numerals.read.picture import load_picture
 from numerals.read.sandbox import Sandbox
-from tests.helpers import kinds
+from tests.helpers import picture_files
 
 # Replaces the decoder in the process by what a malicious picture might make it do. Python itself imports
 # `sitecustomize` when it starts, so everything else in the process is the real code.
@@ -47,7 +47,7 @@ if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
 
 @pytest.fixture(scope="module")
 def picture() -> bytes:
-    return next(iter(kinds.deep().values()))
+    return next(iter(picture_files.high_bit_depths().values()))
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,12 @@ def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbo
 
 
 def test_it_decodes_as_load_picture_does(sandbox: Sandbox) -> None:
-    for name, content in {**kinds.deep(), **kinds.transparent(), **kinds.turned(), **kinds.several()}.items():
+    for name, content in {
+        **picture_files.high_bit_depths(),
+        **picture_files.transparent(),
+        **picture_files.exif_orientations(),
+        **picture_files.multi_frame(),
+    }.items():
         if name.endswith(".pdf"):
             continue
         decoded, expected = sandbox.decode(content), load_picture(content)
@@ -79,7 +84,7 @@ def test_it_decodes_as_load_picture_does(sandbox: Sandbox) -> None:
 
 
 def test_it_refuses_pictures_with_the_messages_of_load_picture(sandbox: Sandbox) -> None:
-    for name, content in kinds.refused().items():
+    for name, content in picture_files.refused().items():
         with pytest.raises(PictureError) as expected:
             load_picture(content)
         with pytest.raises(PictureError) as refused:
@@ -122,7 +127,7 @@ def test_many_threads_share_several_processes(picture: bytes) -> None:
 def test_pictures_over_the_limit_are_refused_before_they_are_decoded() -> None:
     sandbox = Sandbox(max_pixels=79_999)
     try:
-        for content in kinds.deep().values():  # 400 x 200
+        for content in picture_files.high_bit_depths().values():  # 400 x 200
             with pytest.raises(PictureError, match="400x200 pixels; at most 79,999 are read"):
                 sandbox.decode(content)
     finally:
