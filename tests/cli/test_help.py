@@ -1,6 +1,7 @@
 """Help, version and shell completion."""
 
 import re
+from pathlib import Path
 
 import pytest
 import typer
@@ -61,10 +62,17 @@ def test_without_a_command_the_help_is_shown(capfd: pytest.CaptureFixture[str]) 
     assert code == 2 and "train" in stdout and "doctor" in stdout
 
 
+def test_completion_is_printed_and_installed(tmp_path: Path) -> None:
+    explicit = {"_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"}  # tests may run in a shell without completion
+    script = run_quietly((*NUMERALS, "--show-completion", "bash"), None, **explicit)
+    assert script.returncode == 0 and "_NUMERALS_COMPLETE=complete_bash" in script.stdout
+    done = run_quietly((*NUMERALS, "--install-completion", "bash"), None, HOME=str(tmp_path), **explicit)
+    assert (done.returncode, done.stderr) == (0, "")
+    [installed] = [path for path in tmp_path.rglob("*.sh") if str(path) in done.stdout.replace("\n", "")]
+    assert installed.read_text().strip() == script.stdout.strip()
+
+
 def test_the_shell_completes_commands_options_and_recipes() -> None:
-    script = run_quietly((*NUMERALS, "--show-completion", "bash"))
-    assert script.returncode == 0 and "complete" in script.stdout
-    assert "_NUMERALS_COMPLETE=complete_bash" in script.stdout
     examples = {
         "numerals tr": ["train", "train-reader"],
         "numerals train --ep": ["--epochs"],

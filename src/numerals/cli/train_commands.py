@@ -92,8 +92,7 @@ def train(
     Ctrl-C stops the training and keeps the best model so far; a second Ctrl-C stops it at once. Either way, --resume
     continues from the last checkpoint and gives the same weights as a training without interruption.
 
-    Every other number is in the recipe: to change one, write a file such as my.toml with
-    only the keys that differ and pass --recipe my.toml.
+    All other settings are in the recipe. To change some, write a file with only these keys and pass it with --recipe.
     """
     from numerals.cli import training
 

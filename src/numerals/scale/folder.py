@@ -52,7 +52,8 @@ class RequestFolder:
             raise storage_error(error, self.path) from error
         if not same:
             request = json.loads(json.dumps(self.request))
-            differing = ", ".join(name for name, value in request.items() if value != recorded.get(name))
+            names = [name for name in {**request, **recorded} if request.get(name) != recorded.get(name)]
+            differing = ", ".join(name for name in names if name != self.hash_key)
             raise InputError(f"{self.path}: belongs to another {self.kind} ({differing} differs); choose another --out")
         return True
 
