@@ -150,10 +150,7 @@ def difference_in_words(first: str, other: str, difference: Difference) -> str:
     if difference.is_noise:
         return f"{counts} The difference is within noise: neither run is shown to be better."
     better = first if only_first < only_other else other
-    return (
-        f"{counts} The difference is more than noise: {better} is better on these digits. To compare the recipes, "
-        "train each with several seeds."
-    )
+    return f"{counts} The difference is more than noise: {better} is better on these digits."
 
 
 def _frequency(p_value: float) -> str:
