@@ -1,4 +1,4 @@
-"""A kept run as ONNX answers as torch does, or the export fails."""
+"""An exported model gives the outputs of PyTorch, or the export fails."""
 
 import hashlib
 import json
@@ -39,17 +39,17 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def kept(folder: Path, name: str, network: nn.Module) -> Path:
-    """A run folder with that network, untrained."""
+def save_run(folder: Path, name: str, network: nn.Module) -> Path:
+    """Make a run folder of the built-in recipe `name` with the weights of an untrained network."""
     run = RunFolder.create(folder / name, name)
     run.write("recipe.toml", recipes.load(name).to_toml())
     run.write_model(snapshot(network))
     return run.path
 
 
-def test_the_articles_network(tmp_path: Path) -> None:
+def test_the_network_of_the_article(tmp_path: Path) -> None:
     network = model.build(recipes.Recipe.load("article").model)
-    path, card = export(kept(tmp_path, "article", network))
+    path, card = export(save_run(tmp_path, "article", network))
     assert path == tmp_path / "article" / "model.onnx"
     onnx.checker.check_model(onnx.load(path))
     written = json.loads(path.with_suffix(".json").read_text())
@@ -58,52 +58,66 @@ def test_the_articles_network(tmp_path: Path) -> None:
     images, _ = some_digits()
     probabilities, is_digit = Recogniser(model_files.load(path))(images)
     logits = np.log(model.predictor(network.eval())(images)) / card.to_dict()["temperature"]
-    shares = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    assert np.allclose(probabilities, shares, atol=1e-4)
-    untempered = model.predictor(network)(images).max(axis=1)
-    assert np.allclose(is_digit, untempered, atol=1e-4)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    assert np.allclose(probabilities, expected, atol=1e-4)
+    uncalibrated_confidence = model.predictor(network)(images).max(axis=1)
+    assert np.allclose(is_digit, uncalibrated_confidence, atol=1e-4)
 
 
-def test_the_network_that_reads_one_digit_a_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digit_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
     network = DigitNetwork().eval()
-    path, card = export(kept(tmp_path, "digits", network), tmp_path / "mine.onnx")
-    assert path == tmp_path / "mine.onnx"
+    path, card = export(save_run(tmp_path, "digits", network), tmp_path / "own.onnx")
+    assert path == tmp_path / "own.onnx"
     onnx.checker.check_model(onnx.load(path))
     images, _ = some_digits()
-    logits, being = predict_logits(network, images)
+    logits, is_digit_logits = predict_logits(network, images)
     probabilities, is_digit = Recogniser(model_files.load(path))(images)
     scaled = np.exp(logits / card.to_dict()["temperature"])
     assert np.allclose(probabilities, scaled / scaled.sum(axis=1, keepdims=True), atol=1e-4)
-    assert np.allclose(is_digit, 1 / (1 + np.exp(-being)), atol=1e-4)
+    assert np.allclose(is_digit, 1 / (1 + np.exp(-is_digit_logits)), atol=1e-4)
 
 
-def test_the_network_that_reads_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_of_an_earlier_version_that_calls_the_digit_network_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
+    run = save_run(tmp_path, "digits", DigitNetwork())
+    recipe = (run / "recipe.toml").read_text()
+    assert 'network = "digits"' in recipe
+    (run / "recipe.toml").write_text(recipe.replace('network = "digits"', 'network = "reader"'))
+    path, card = export(run)
+    assert card.to_dict()["recipe"]["network"] == "digits"
+    assert load_model(path, None).evaluate().count == 10_000
+
+
+def test_the_row_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
-    path, card = export(kept(tmp_path, "rows", RowNetwork()))
+    path, card = export(save_run(tmp_path, "rows", RowNetwork()))
     assert card.model.reads == "rows"
-    answer = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
-    assert answer.shape == (2, 26, 11)
-    assert np.allclose(answer.sum(axis=2), 1, atol=1e-5)
+    assert json.loads(path.with_suffix(".json").read_text()) == card.to_dict()
+    probabilities = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
+    assert probabilities.shape == (2, 26, 11)
+    assert np.allclose(probabilities.sum(axis=2), 1, atol=1e-5)
 
 
-def test_disagreement_fails() -> None:
+def test_the_export_fails_when_onnx_and_pytorch_disagree() -> None:
     images, _ = some_digits()
-    exported = digit_model.CalibratedDigitModel(DigitNetwork().eval(), 1.0).eval()
+    network = digit_model.CalibratedDigitModel(DigitNetwork().eval(), 1.0).eval()
 
-    def other(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-        probabilities, being = predict_logits(exported, digits)
-        return probabilities + np.float32(0.001), being
+    def shifted(digits: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        probabilities, is_digit = predict_logits(network, digits)
+        return probabilities + np.float32(0.001), is_digit
 
     with pytest.raises(FailureError, match="another class for 0 of 200"):
-        digit_model.check_agreement(exported, other, images)
-    another = row_model.row_graph(RowNetwork())
-    assert row_model.max_difference(row_model.RowModel(RowNetwork().eval()), another) > onnx_graph.MAX_DIFFERENCE
+        digit_model.check_agreement(network, shifted, images)
+    other_network = row_model.row_network_to_onnx(RowNetwork())
+    assert row_model.max_difference(row_model.RowModel(RowNetwork().eval()), other_network) > onnx_graph.MAX_DIFFERENCE
 
 
 @pytest.mark.parametrize(
-    ("form", "shape", "words"),
+    ("dtype", "shape", "words"),
     [
         (torch.uint8, (2, 32, 32), "(n, 32, 32)"),
         (torch.float32, (2, 28, 28), "float"),
@@ -111,7 +125,7 @@ def test_disagreement_fails() -> None:
     ],
 )
 def test_a_model_of_another_shape_is_refused(
-    form: torch.dtype, shape: tuple[int, ...], words: str, tmp_path: Path
+    dtype: torch.dtype, shape: tuple[int, ...], words: str, tmp_path: Path
 ) -> None:
     class Other(nn.Module):
         def forward(self, digits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +133,7 @@ def test_a_model_of_another_shape_is_refused(
             return flat[:, :10].softmax(1), flat[:, 0]
 
     axes = {name: {0: "n"} for name in (MODEL_INPUT, *MODEL_OUTPUTS)}
-    content = onnx_graph.to_onnx(Other(), torch.zeros(shape, dtype=form), [MODEL_INPUT], MODEL_OUTPUTS, axes)
+    content = onnx_graph.to_onnx(Other(), torch.zeros(shape, dtype=dtype), [MODEL_INPUT], MODEL_OUTPUTS, axes)
     path = tmp_path / "other.onnx"
     path.write_bytes(content)
     card = {"sha256": hashlib.sha256(content).hexdigest(), "threshold": 0.5, "reads": "digits"}
@@ -127,9 +141,9 @@ def test_a_model_of_another_shape_is_refused(
     with pytest.raises(ModelError) as caught:
         load_model(path, None)
     assert str(path) in str(caught.value) and words in str(caught.value) and "\n" not in str(caught.value)
-    named = content.replace(MODEL_INPUT.encode(), b"pixels")
-    path.write_bytes(named)
-    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": hashlib.sha256(named).hexdigest()}))
+    renamed = content.replace(MODEL_INPUT.encode(), b"pixels")
+    path.write_bytes(renamed)
+    path.with_suffix(".json").write_text(json.dumps(card | {"sha256": hashlib.sha256(renamed).hexdigest()}))
     with pytest.raises(ModelError, match="inputs and outputs"):
         load_model(path, None)
     path.with_suffix(".json").unlink()
@@ -137,10 +151,10 @@ def test_a_model_of_another_shape_is_refused(
         load_model(path, None)
 
 
-def test_what_cannot_be_exported(tmp_path: Path) -> None:
+def test_invalid_runs_and_file_names_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"recipe\.toml"):
         export(tmp_path)
-    run = kept(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
+    run = save_run(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
     with pytest.raises(InputError, match=r"\.onnx"):
         export(run, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()
@@ -165,6 +179,6 @@ def test_the_shipped_models_match_their_cards_and_recipes() -> None:
 def test_the_shipped_digit_model_is_as_good_as_its_card_says() -> None:
     shipped = model_files.load()
     images, labels = some_digits(2000)
-    found = evaluate(lambda pictures: Recogniser(shipped)(pictures)[0], images, labels)
+    metrics = evaluate(lambda batch: Recogniser(shipped)(batch)[0], images, labels)
     assert shipped.card["accuracy"]["test"] >= 0.995
-    assert abs(found.accuracy - shipped.card["accuracy"]["test"]) < 0.006
+    assert abs(metrics.accuracy - shipped.card["accuracy"]["test"]) < 0.006

@@ -6,6 +6,7 @@ with the validation digits and on rows of non-digits.
 """
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import numpy.typing as npt
@@ -59,15 +60,15 @@ def export_row_model(network: RowNetwork, validation: LabelledImages) -> Exporte
     Raises:
         FailureError: ONNX and PyTorch disagree.
     """
-    content = row_graph(network)
+    content = row_network_to_onnx(network)
     rows = synthesize_rows(prepare_glyphs(*validation), 0, FIRST_VALIDATION_ROW, VALIDATION_ROWS)
     reader = StripReader(RowRecogniser(ModelFile(content, {}, "the export")), Recogniser(), StripReaderSettings())
-    proposals, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
-    right_alone = _right([reader.choose(each) for each in proposals], truths)
+    candidates, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
+    right_alone = _right([reader.choose(row_candidates) for row_candidates in candidates], truths)
 
-    exponents = StripReaderSettings(*fit_exponents(proposals, truths))
-    reader = replace(reader, settings=fit_calibration(replace(reader, settings=exponents), proposals, truths))
-    readings = [reader.choose(each) for each in proposals]
+    exponents = StripReaderSettings(*fit_exponents(candidates, truths))
+    reader = replace(reader, settings=fit_calibration(replace(reader, settings=exponents), candidates, truths))
+    readings = [reader.choose(row_candidates) for row_candidates in candidates]
     right = _right(readings, truths)
     evidence = np.array([reading.evidence for reading in readings])
     has_digits = np.array([len(digits) > 0 for digits in truths])
@@ -91,7 +92,7 @@ def export_row_model(network: RowNetwork, validation: LabelledImages) -> Exporte
     )
 
 
-def row_graph(network: RowNetwork) -> bytes:
+def row_network_to_onnx(network: RowNetwork) -> bytes:
     """Convert the row network, with softmax, to an ONNX file.
 
     Raises:
@@ -121,35 +122,37 @@ def max_difference(model: nn.Module, content: bytes) -> float:
     return difference
 
 
-def fit_exponents(proposals: list[list[Candidate]], truths: list[list[int]]) -> tuple[float, float]:
-    """Choose the exponents of the digit model's outputs that make the right readings most likely among the proposals.
+def fit_exponents(candidates: list[list[Candidate]], truths: list[list[int]]) -> tuple[float, float]:
+    """Choose how much weight the two outputs of the digit model have in the choice between candidate readings.
 
-    Rows whose right reading was not proposed are ignored.
+    The weights are exponents; of all pairs of EXPONENTS the one is chosen that makes the right readings most likely.
+    Rows whose right reading is not among the candidates are ignored.
 
     Args:
-        proposals: the proposed readings of each row.
+        candidates: the candidate readings of each row.
         truths: the digits of each row.
 
     Returns:
-        The exponent of the class probabilities and that of is_digit: the first two fields of `StripReaderSettings`.
+        The exponents of the class probabilities and of is_digit: the first two fields of `StripReaderSettings`.
     """
     rows = [
-        (each, right)
-        for each, truth in zip(proposals, truths, strict=True)
-        if any(right := [list(candidate.reading.digits) == truth for candidate in each])
+        (row_candidates, is_right)
+        for row_candidates, truth in zip(candidates, truths, strict=True)
+        if any(is_right := [list(candidate.reading.digits) == truth for candidate in row_candidates])
     ]
-    pairs = [(named, being) for named in EXPONENTS for being in EXPONENTS]
 
-    def log_likelihood(pair: tuple[float, float]) -> float:
-        settings = StripReaderSettings(*pair)
-        weights = [np.array([candidate.score(settings) for candidate in each]) for each, _ in rows]
-        return float(np.sum([np.log(w[right].sum() / w.sum()) for w, (_, right) in zip(weights, rows, strict=True)]))
+    def log_likelihood(exponents: tuple[float, float]) -> float:
+        settings = StripReaderSettings(*exponents)
+        scores = [np.array([candidate.score(settings) for candidate in row_candidates]) for row_candidates, _ in rows]
+        return float(
+            np.sum([np.log(s[is_right].sum() / s.sum()) for s, (_, is_right) in zip(scores, rows, strict=True)])
+        )
 
-    return max(pairs, key=log_likelihood)
+    return max(product(EXPONENTS, EXPONENTS), key=log_likelihood)
 
 
 def fit_calibration(
-    reader: StripReader, proposals: list[list[Candidate]], truths: list[list[int]]
+    reader: StripReader, candidates: list[list[Candidate]], truths: list[list[int]]
 ) -> StripReaderSettings:
     """Fit Platt scaling for the confidences of rows and of single digits.
 
@@ -158,14 +161,18 @@ def fit_calibration(
     Returns:
         The settings of `reader` with both calibrations fitted.
     """
-    readings = [reader.choose(each) for each in proposals]
+    readings = [reader.choose(row_candidates) for row_candidates in candidates]
     row = fit_platt_scaling(np.array([reading.confidence for reading in readings]), _right(readings, truths))
-    right_length = [pair for pair in zip(readings, truths, strict=True) if len(pair[0].digits) == len(pair[1])]
-    confidence = np.array([digit.confidence for reading, _ in right_length for digit in reading.digits])
-    right = np.array(
-        [d.digit == t for reading, truth in right_length for d, t in zip(reading.digits, truth, strict=True)]
+    digits = [
+        (digit.confidence, digit.digit == label)
+        for reading, truth in zip(readings, truths, strict=True)
+        if len(reading.digits) == len(truth)
+        for digit, label in zip(reading.digits, truth, strict=True)
+    ]
+    digit = fit_platt_scaling(
+        np.array([confidence for confidence, _ in digits]), np.array([right for _, right in digits])
     )
-    return replace(reader.settings, digit_calibration=fit_platt_scaling(confidence, right), row_calibration=row)
+    return replace(reader.settings, digit_calibration=digit, row_calibration=row)
 
 
 def _right(readings: list[Row], truths: list[list[int]]) -> npt.NDArray[np.bool_]:
