@@ -16,7 +16,7 @@ DynamicAxes = dict[str, dict[int, str]]  # tensor name -> axis -> name of its le
 def to_onnx(
     module: nn.Module, example: torch.Tensor, inputs: Sequence[str], outputs: Sequence[str], dynamic_axes: DynamicAxes
 ) -> bytes:
-    """Trace a module with an example input; BatchNorm is folded into the convolutions before it.
+    """Trace a module with an example input. BatchNorm is folded into a convolution directly before it.
 
     Args:
         module: in evaluation mode.
