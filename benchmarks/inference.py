@@ -33,11 +33,12 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from benchmarks.engines import popen_options
 from benchmarks.machine import ROOT, Record, append_record, conditions
 from benchmarks.run import KERAS
-from benchmarks.speed import Digits, medians_in_turn
+from benchmarks.speed import medians_in_turn
 from numerals.article import datasets
 from numerals.article.model import as_input
 from numerals.cli.benchmark import latencies
 from numerals.errors import FailureError, NumeralsError
+from numerals.read.pixels import DigitImages
 from numerals.runs.folder import RunFolder
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
 
@@ -46,7 +47,7 @@ CALLS = {1: 500, 32: 200, 256: 50}  # batch size: number of calls that are timed
 CALIBRATION_DIGITS = 512  # for int8
 RECORD = ROOT / "runs" / "inference.jsonl"
 
-Predict = Callable[[Digits], npt.NDArray[np.float32]]  # digits (n, 28, 28) -> probabilities (n, 10)
+Predict = Callable[[DigitImages], npt.NDArray[np.float32]]  # digits (n, 28, 28) -> probabilities (n, 10)
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def torch_predict(run: Path) -> Predict:
     """Uses PyTorch's default number of threads."""
     network = RunFolder.open(run).network()
 
-    def predict(digits: Digits) -> npt.NDArray[np.float32]:
+    def predict(digits: DigitImages) -> npt.NDArray[np.float32]:
         with torch.inference_mode():
             return np.asarray(network(as_input(digits, torch.device("cpu"))).softmax(1).numpy(), np.float32)
 
@@ -101,7 +102,7 @@ class _CalibrationDigits(CalibrationDataReader):  # type: ignore[misc]
     def __init__(self) -> None:
         self._batches = iter([{MODEL_INPUT: datasets.load(None).train[0][:CALIBRATION_DIGITS]}])
 
-    def get_next(self) -> dict[str, Digits] | None:
+    def get_next(self) -> dict[str, DigitImages] | None:
         return next(self._batches, None)
 
 
@@ -121,10 +122,10 @@ def quantise(model: Path, folder: Path) -> Path:
     return path
 
 
-def throughput(predict: Predict, threads: int, batch: int, digits: Digits) -> float:
+def throughput(predict: Predict, threads: int, batch: int, digits: DigitImages) -> float:
     """Seconds to predict all digits in batches; each thread takes an equal share of them."""
 
-    def predict_in_batches(share: Digits) -> None:
+    def predict_in_batches(share: DigitImages) -> None:
         for start in range(0, len(share), batch):
             predict(share[start : start + batch])
 
@@ -138,7 +139,7 @@ def throughput(predict: Predict, threads: int, batch: int, digits: Digits) -> fl
 
 
 @contextmanager
-def keras(images: Digits) -> Iterator[Callable[[str, int, int], Any]]:
+def keras(images: DigitImages) -> Iterator[Callable[[str, int, int], Any]]:
     """Start `peers.keras_predict` and yield a function (measure, batch, count) that sends it a request.
 
     Raises:

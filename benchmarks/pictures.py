@@ -19,11 +19,11 @@ from numerals.handwriting.backgrounds import render_background
 from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_number, sample_writer
 from numerals.handwriting.rows import photograph
 from numerals.handwriting.writing import write_row
+from numerals.read.pixels import Pixels
 from numerals.seeds import generator
 
-Picture = npt.NDArray[np.uint8]  # (h, w) or RGB (h, w, 3)
 InkMap = npt.NDArray[np.float32]  # (h, w), 0 no ink to 1 full ink
-Maker = Callable[[Glyphs, int, int], tuple[Picture, tuple[str, ...]]]
+Maker = Callable[[Glyphs, int, int], tuple[Pixels, tuple[str, ...]]]
 
 ROWS, PAGES = "rows", "pages"  # names of the sets and their folders
 STREAM = {ROWS: 100, PAGES: 101}  # seeds of random draws; no training uses these
@@ -54,7 +54,7 @@ def write_pictures(folder: Path, maker: Maker, glyphs: Glyphs, count: int, suffi
     return folder
 
 
-def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
+def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str, ...]]:
     """One row on paper, cropped: uint8 (h, w), and its digits."""
     rng = generator(seed, STREAM[ROWS], index)
     style = replace(sample_writer(rng), template_share=0.0)  # only MNIST's digits, no drawn ones
@@ -62,7 +62,7 @@ def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str,
     return photograph(write_row(digits, glyphs, style, rng), style, rng), (_text(digits),)
 
 
-def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
+def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str, ...]]:
     """Three to six rows by one writer on plain or ruled paper, photographed on a table: RGB uint8, and its rows."""
     rng = generator(seed, STREAM[PAGES], index)
     height = rng.uniform(45, 80)
@@ -80,7 +80,7 @@ def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str
     return _photographed(sheet, ink, rng), tuple(map(_text, numbers))
 
 
-def draw_photograph(glyphs: Glyphs, seed: int, index: int) -> tuple[Picture, tuple[str, ...]]:
+def draw_photograph(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str, ...]]:
     """A page at the size of a phone's 12 megapixels: RGB uint8 (4032, 3024, 3)."""
     page, rows = draw_page(glyphs, seed, index)
     large = cv2.resize(page, PHOTOGRAPH[::-1], interpolation=cv2.INTER_CUBIC)
@@ -117,7 +117,7 @@ def _rule(sheet: InkMap, first: float, pitch: float, rng: np.random.Generator) -
         sheet[int(y) : int(y) + 2] -= shade
 
 
-def _photographed(sheet: InkMap, ink: InkMap, rng: np.random.Generator) -> Picture:
+def _photographed(sheet: InkMap, ink: InkMap, rng: np.random.Generator) -> Pixels:
     """Photograph the sheet at an angle, in uneven light, slightly out of focus and noisy: RGB uint8."""
     texture = float(np.std(sheet - cv2.blur(sheet, (9, 9))))
     contrast = max(rng.uniform(60, 160), 5 * texture)

@@ -9,22 +9,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
 import numerals
 from benchmarks.engines import run_process
 from benchmarks.machine import Record
 from numerals.errors import FailureError
+from numerals.read.pixels import DigitImages
 from numerals.spec import WHITE
 
 SIDE = 280  # pixels; the picture of one digit for the cold start
 
-Digits = npt.NDArray[np.uint8]  # (n, 28, 28)
 
-
-def mnist_test_digits() -> Digits:
+def mnist_test_digits() -> DigitImages:
     """MNIST's 10,000 test digits."""
     _, (images, _) = numerals.load_mnist()
     return images

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from benchmarks import inference
-from benchmarks.speed import Digits
 from numerals.cli import benchmark
 from numerals.errors import FailureError
+from numerals.read.pixels import DigitImages
 from tests.conftest import NUMERALS, run_quietly
 
 
@@ -64,7 +64,7 @@ def test_the_command(tmp_path: Path) -> None:
 def test_the_threads_of_a_throughput_share_the_digits() -> None:
     seen: list[int] = []
 
-    def answer(digits: Digits) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
+    def answer(digits: DigitImages) -> "np.ndarray[tuple[int, ...], np.dtype[np.float32]]":
         seen.append(len(digits))
         return np.zeros((len(digits), 10), np.float32)
 

@@ -82,10 +82,10 @@ def test_all_blank_is_an_empty_reading() -> None:
 def test_decoded_readings_are_ranked_by_their_mean_probability(seed: int, steps: int) -> None:
     views = [random_probabilities(seed, steps), random_probabilities(seed + 1, steps)]
     exact = [by_definition(view) for view in views]
-    readings = decode(views)
-    ranking = [reading.probability for reading in readings]
+    hypotheses = decode(views)
+    ranking = [hypothesis.probability for hypothesis in hypotheses]
     assert ranking == sorted(ranking, reverse=True)
-    assert len({reading.digits for reading in readings}) == len(readings)
-    for reading in readings:
-        mean = sum(view.get(reading.digits, 0.0) for view in exact) / 2
-        assert reading.probability == pytest.approx(mean, abs=1e-6)
+    assert len({hypothesis.digits for hypothesis in hypotheses}) == len(hypotheses)
+    for hypothesis in hypotheses:
+        mean = sum(view.get(hypothesis.digits, 0.0) for view in exact) / 2
+        assert hypothesis.probability == pytest.approx(mean, abs=1e-6)

@@ -138,7 +138,7 @@ def fit_exponents(candidates: list[list[Candidate]], truths: list[list[int]]) ->
     rows = [
         (row_candidates, is_right)
         for row_candidates, truth in zip(candidates, truths, strict=True)
-        if any(is_right := [list(candidate.reading.digits) == truth for candidate in row_candidates])
+        if any(is_right := [list(candidate.hypothesis.digits) == truth for candidate in row_candidates])
     ]
 
     def log_likelihood(exponents: tuple[float, float]) -> float:

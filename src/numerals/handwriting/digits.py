@@ -16,6 +16,7 @@ from numerals.handwriting.non_digits import draw_non_digit
 from numerals.handwriting.variants import add_variant
 from numerals.read.digit_ink import Background, Ink
 from numerals.read.normalise import centre_by_mass, normalise_one
+from numerals.read.pixels import DigitImage
 from numerals.spec import INK_SIDE, SIDE, WHITE
 
 NON_DIGIT = -1  # label of non-digits
@@ -25,8 +26,6 @@ TEMPLATE_SHARE = 0.2  # of the written digits, drawn from stroke templates inste
 MAX_STRETCH = 2.4  # of one side of a scanned digit
 MIN_DEGRADED_SIDE = 14  # pixels of a scanned digit's longer side; smaller ones are hard enough without degradations
 WRITING_SCALE = 2.3  # size of a written digit relative to MNIST's
-
-Digit = npt.NDArray[np.uint8]  # (28, 28) in 0..255, white ink on black
 
 
 class Synthesis:
@@ -44,7 +43,7 @@ class Synthesis:
         samples = [self.sample(seed, int(index)) for index in indices]
         return np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
 
-    def sample(self, seed: int, index: int) -> tuple[Digit, int]:
+    def sample(self, seed: int, index: int) -> tuple[DigitImage, int]:
         """Synthesize one sample: from digit `index` modulo their number, or a non-digit in its place."""
         rng = seeds.generator(seed, seeds.SYNTHETIC_DIGITS, index)
         if rng.random() < NON_DIGIT_SHARE:
@@ -52,7 +51,7 @@ class Synthesis:
         position = index % len(self.images)
         return self.digit_sample(position, rng), int(self.labels[position])
 
-    def digit_sample(self, position: int, rng: np.random.Generator) -> Digit:
+    def digit_sample(self, position: int, rng: np.random.Generator) -> DigitImage:
         """Write and picture the digit at this position, in one of three ways: plain, degraded or scanned."""
         kind = rng.random()
         if kind < PLAIN_SHARE:
@@ -62,7 +61,7 @@ class Synthesis:
             ink = self._with_neighbour(ink, rng)
         return degraded(ink, rng) if kind < PLAIN_SHARE + DEGRADED_SHARE else scanned(ink, rng)
 
-    def non_digit_sample(self, rng: np.random.Generator) -> Digit:
+    def non_digit_sample(self, rng: np.random.Generator) -> DigitImage:
         """Draw a non-digit and picture it as digits are; or take a digit with background and ink exchanged."""
         if rng.random() < 0.04:
             return normalise_one(rasterise(self.random_digit(rng), rng), dark_ink=True)
@@ -86,7 +85,7 @@ class Synthesis:
         return np.maximum(ink, moved)
 
 
-def plain(image: Digit, rng: np.random.Generator) -> Digit:
+def plain(image: DigitImage, rng: np.random.Generator) -> DigitImage:
     """Rotate, slant, stretch and shift MNIST's digit a little."""
     matrix = _random_affine(rng, rotation_spread=7, max_shear=0.15, max_stretch=0.1) * rng.uniform(0.9, 1.08)
     middle = np.array([SIDE / 2 - 0.5] * 2)
@@ -94,7 +93,7 @@ def plain(image: Digit, rng: np.random.Generator) -> Digit:
     return cv2.warpAffine(image, transform, (SIDE, SIDE), flags=cv2.INTER_LINEAR).astype(np.uint8)
 
 
-def degraded(ink: Ink, rng: np.random.Generator) -> Digit:
+def degraded(ink: Ink, rng: np.random.Generator) -> DigitImage:
     """Picture ink directly at 28x28, with one or two degradations; part of the results are normalised afterwards."""
     crop = crop_to_ink(ink)
     scale = (INK_SIDE if rng.random() < 0.6 else rng.uniform(9, 24)) / max(crop.shape)
@@ -108,7 +107,7 @@ def degraded(ink: Ink, rng: np.random.Generator) -> Digit:
     return normalise_one(pixels, _random_background(rng), None if rng.random() < 0.5 else False)
 
 
-def scanned(ink: Ink, rng: np.random.Generator) -> Digit:
+def scanned(ink: Ink, rng: np.random.Generator) -> DigitImage:
     """Picture ink at any size, in either polarity, and normalise the picture as reading does."""
     pixels = rasterise(ink, rng)
     dark_ink = rng.random() < 0.5
@@ -134,7 +133,7 @@ def rasterise(ink: Ink, rng: np.random.Generator) -> npt.NDArray[np.uint8]:
     return (np.clip(small, 0, 1) * WHITE).round().astype(np.uint8)
 
 
-def write_digit(image: Digit, rng: np.random.Generator, label: int) -> Ink:
+def write_digit(image: DigitImage, rng: np.random.Generator, label: int) -> Ink:
     """Write MNIST's digit, or sometimes one from a stroke template, as another hand and pen would.
 
     Args:

@@ -1,7 +1,7 @@
-"""CTC decoding: the row model's probabilities to readings, each a sequence of digits with steps and confidences.
+"""CTC decoding: the row model's probabilities to hypotheses, which are possible readings of a strip.
 
 The row model gives the probabilities of eleven classes, blank first, at each step along a strip. The probability of a
-reading is the sum over all paths that spell it: repeats of a class and blanks are dropped from a path, so a repeated
+hypothesis is the sum over all paths that spell it: repeats of a class and blanks are dropped from a path, so a repeated
 digit needs a blank in between (Graves et al. 2006).
 """
 
@@ -13,54 +13,54 @@ import numpy.typing as npt
 BLANK = 0  # class of "no digit here"; digit d is class d + 1
 BEAM_WIDTH = 12  # prefixes kept at each step
 MIN_CLASS_PROBABILITY = 1e-3  # at each step, the search skips digits that are less probable
-MAX_READINGS = 4  # readings that each view proposes, and that are returned in all
-MIN_RELATIVE_PROBABILITY = 0.003  # readings less probable than this share of the best one's are dropped
+MAX_HYPOTHESES = 4  # hypotheses that each view proposes, and that are returned in all
+MIN_RELATIVE_PROBABILITY = 0.003  # hypotheses less probable than this share of the best one's are dropped
 
 StepProbabilities = npt.NDArray[np.float32]  # (steps, 11), each step sums to 1
 DigitSequence = tuple[int, ...]  # digits 0 to 9, left to right
 
 
 @dataclass(frozen=True)
-class Reading:
+class Hypothesis:
     """One possible reading of a strip."""
 
     digits: DigitSequence
     steps: tuple[int, ...]  # of each digit's peak, rising
     confidences: tuple[float, ...]  # of each digit, in [0, 1]: its probability at its peak
-    probability: float  # of the whole reading, the mean over the views
+    probability: float  # of all digits together, the mean over the views
 
 
-def decode(views: list[StepProbabilities]) -> list[Reading]:
-    """Return the readings on which several views of one strip agree best, best first.
+def decode(views: list[StepProbabilities]) -> list[Hypothesis]:
+    """Return the hypotheses on which several views of one strip agree best, best first.
 
     Averaging the views' probabilities step by step would blur them, since each view peaks at other steps. So each view
-    proposes its best readings, and these are ranked by their mean probability over all views.
+    proposes its best hypotheses, and these are ranked by their mean probability over all views.
 
     Args:
         views: the row model's output for each view.
 
     Returns:
-        One to MAX_READINGS readings; their steps are those of the first view.
+        One to MAX_HYPOTHESES hypotheses; their steps are those of the first view.
     """
-    proposals = [beam_search(view)[:MAX_READINGS] for view in views]
+    proposals = [beam_search(view)[:MAX_HYPOTHESES] for view in views]
     sequences = sorted({digits for proposal in proposals for digits, _ in proposal})
     means = np.mean([likelihoods(view, sequences) for view in views], axis=0)
     ranking = np.argsort(-means, kind="stable")
     minimum = MIN_RELATIVE_PROBABILITY * means[ranking[0]]
     return [
-        _reading(sequences[index], float(means[index]), views)
-        for index in ranking[:MAX_READINGS].tolist()
+        _hypothesis(sequences[index], float(means[index]), views)
+        for index in ranking[:MAX_HYPOTHESES].tolist()
         if means[index] >= minimum
     ]
 
 
-def _reading(digits: DigitSequence, probability: float, views: list[StepProbabilities]) -> Reading:
+def _hypothesis(digits: DigitSequence, probability: float, views: list[StepProbabilities]) -> Hypothesis:
     alignments = [align(view, digits) for view in views]
     confidences = [
         [float(view[step, digit + 1]) for step, digit in zip(steps, digits, strict=True)]
         for view, steps in zip(views, alignments, strict=True)
     ]
-    return Reading(digits, alignments[0], tuple(np.mean(confidences, axis=0).tolist()), probability)
+    return Hypothesis(digits, alignments[0], tuple(np.mean(confidences, axis=0).tolist()), probability)
 
 
 def beam_search(probabilities: StepProbabilities) -> list[tuple[DigitSequence, float]]:

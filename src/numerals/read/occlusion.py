@@ -21,7 +21,7 @@ Heatmap = npt.NDArray[np.float32]  # (28, 28), change of the logit
 
 
 @dataclass(frozen=True)
-class Explanation:
+class DigitExplanation:
     """What the digit model predicts for one digit, and why."""
 
     probabilities: npt.NDArray[np.float32]  # (10,), sums to 1
@@ -29,7 +29,7 @@ class Explanation:
     heat: Heatmap  # above 0 where the ink speaks for the class, below 0 where against it, 0 without ink
 
 
-def explain(recognise: Callable[[DigitImages], DigitPredictions], digit: DigitImage, named: int) -> Explanation:
+def explain(recognise: Callable[[DigitImages], DigitPredictions], digit: DigitImage, named: int) -> DigitExplanation:
     """Explain the prediction for one digit.
 
     Args:
@@ -40,7 +40,7 @@ def explain(recognise: Callable[[DigitImages], DigitPredictions], digit: DigitIm
     covered, patches = _cover(digit)
     probabilities, is_digit = recognise(np.concatenate([digit[None], covered]))
     logits = logit(probabilities[:, named])
-    return Explanation(probabilities[0], float(is_digit[0]), _mean_change(logits[0] - logits[1:], patches))
+    return DigitExplanation(probabilities[0], float(is_digit[0]), _mean_change(logits[0] - logits[1:], patches))
 
 
 def _cover(digit: DigitImage) -> tuple[DigitImages, list[tuple[slice, slice]]]:

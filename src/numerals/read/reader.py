@@ -13,7 +13,7 @@ import numpy.typing as npt
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.normalise import normalise, nudged, other_views
-from numerals.read.occlusion import Explanation, explain
+from numerals.read.occlusion import DigitExplanation, explain
 from numerals.read.page_reader import read_page
 from numerals.read.picture import load_picture, load_pixels
 from numerals.read.pixels import DigitImage, DigitImages
@@ -102,7 +102,7 @@ class Reader:
             is_digit=is_digit,
         )
 
-    def explain(self, digit: DigitImage, named: int) -> Explanation:
+    def explain(self, digit: DigitImage, named: int) -> DigitExplanation:
         """Explain the digit model's prediction for one digit.
 
         Args:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.errors import ModelError, PictureError
-from numerals.read.ctc import Reading, StepProbabilities, decode
+from numerals.read.ctc import Hypothesis, StepProbabilities, decode
 from numerals.read.normalise import normalise_one
 from numerals.read.pixels import DigitImage, DigitImages
 from numerals.read.recognise import DigitPredictions
@@ -34,8 +34,8 @@ MAX_STROKE_WIDTH = 0.35  # of its own height: wider pieces of ink are not straig
 SLANT = 0.25  # columns per line by which handwriting leans to the right
 PROBABILITY_FLOOR = 0.01  # added to the digit model's probabilities, so that one bad crop cannot veto a reading
 
-RowModel = Callable[[Strip], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
-DigitModel = Callable[[DigitImages], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as Recogniser
+RowPredictor = Callable[[Strip], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
+DigitPredictor = Callable[[DigitImages], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as Recogniser
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ class Candidate:
     """A reading that the row model proposes, and what the digit model says about each of its digits."""
 
     strip: Strip  # uint8 (40, w), bright ink on black: the strip that was read
-    reading: Reading
+    hypothesis: Hypothesis
     boxes: tuple[Box, ...]  # of the digits, in the strip's pixels
     images: tuple[DigitImage, ...]  # uint8 (28, 28) each: the digits cut out
     predictions: DigitPredictions  # of the digit model for these images
@@ -87,10 +87,10 @@ class Candidate:
     def score(self, settings: StripReaderSettings) -> float:
         """Return the row model's probability of the reading, times how much the digit model agrees."""
         probabilities, is_digit = self.predictions
-        agreed = probabilities[np.arange(len(probabilities)), np.array(self.reading.digits, np.int64)]
+        agreed = probabilities[np.arange(len(probabilities)), np.array(self.hypothesis.digits, np.int64)]
         log_agreement = settings.digit_exponent * np.log(agreed + PROBABILITY_FLOOR)
         log_agreement = log_agreement + settings.is_digit_exponent * np.log(is_digit + PROBABILITY_FLOOR)
-        return self.reading.probability * float(np.exp(log_agreement.sum()))
+        return self.hypothesis.probability * float(np.exp(log_agreement.sum()))
 
 
 @dataclass(frozen=True)
@@ -106,8 +106,8 @@ class StripReader:
         deadline: on `time.monotonic`'s clock; no strip is begun after it.
     """
 
-    row_model: RowModel
-    digit_model: DigitModel
+    row_model: RowPredictor
+    digit_model: DigitPredictor
     settings: StripReaderSettings
     digit_model_names: bool = False
     drawn: bool = False
@@ -144,8 +144,8 @@ class StripReader:
             slant: columns per line by which the row model sees the strip leaning to the right.
         """
         prepared = slanted(thicken_hairlines(strip), slant)
-        readings = decode([self.row_model(rescaled(prepared, *view)[None, None])[0] for view in VIEWS[:views]])
-        boxes = [digit_boxes(strip, reading.steps) for reading in readings]
+        hypotheses = decode([self.row_model(rescaled(prepared, *view)[None, None])[0] for view in VIEWS[:views]])
+        boxes = [digit_boxes(strip, hypothesis.steps) for hypothesis in hypotheses]
         distinct = sorted({box for row in boxes for box in row}, key=_sides)
         images = [crop_digit(strip, box) for box in distinct]
         probabilities, is_digit = np.zeros((0, 10), np.float32), np.zeros(0, np.float32)
@@ -153,20 +153,20 @@ class StripReader:
             probabilities, is_digit = self.digit_model(np.stack(images))
         index = {box: number for number, box in enumerate(distinct)}
         candidates = []
-        for reading, row in zip(readings, boxes, strict=True):
+        for hypothesis, row in zip(hypotheses, boxes, strict=True):
             chosen = np.array([index[box] for box in row], np.int64)
             predictions = DigitPredictions(probabilities[chosen], is_digit[chosen])
-            candidates.append(Candidate(strip, reading, tuple(row), tuple(images[i] for i in chosen), predictions))
+            candidates.append(Candidate(strip, hypothesis, tuple(row), tuple(images[i] for i in chosen), predictions))
         return candidates
 
     def choose(self, candidates: list[Candidate]) -> Row:
         """Return the candidate that both models together score best, as a row in the strip's pixels."""
         scores = [candidate.score(self.settings) for candidate in candidates]
         best = candidates[int(np.argmax(scores))]
-        total = min(sum(candidate.reading.probability for candidate in candidates), 1.0)
+        total = min(sum(candidate.hypothesis.probability for candidate in candidates), 1.0)
         share = max(scores) / max(sum(scores), 1e-12) * total
-        digits = best.reading.digits
-        confidences = [calibrated(each, self.settings.digit_calibration) for each in best.reading.confidences]
+        digits = best.hypothesis.digits
+        confidences = [calibrated(each, self.settings.digit_calibration) for each in best.hypothesis.confidences]
         confidence = calibrated(share, self.settings.row_calibration)
         probabilities, is_digit = best.predictions
         if self.digit_model_names and digits:

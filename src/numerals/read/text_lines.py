@@ -16,7 +16,7 @@ MAX_CLIMB = 0.35  # of a line, per length
 MAX_TOUCHING_WIDTH = 4.0  # heights of a piece that consists of touching digits
 MAX_MISALIGNMENT = 0.55  # heights by which a neighbour may be above or below where the line leads
 
-Indices = npt.NDArray[np.int64]  # (n,), of pieces
+PieceIndices = npt.NDArray[np.int64]  # (n,), of pieces
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Pieces:
 class Line:
     """A line of writing, whose middle runs along y = start + climb * x."""
 
-    pieces: Indices
+    pieces: PieceIndices
     height: float  # of its digits, in pixels
     start: float
     climb: float
@@ -114,7 +114,7 @@ def _spans_picture(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.boo
     return np.asarray(spans & (longest > MAX_SPAN * np.median(others)), np.bool_)
 
 
-def _away_from_edges(pieces: Pieces, chosen: Indices, shape: tuple[int, ...]) -> Indices:
+def _away_from_edges(pieces: Pieces, chosen: PieceIndices, shape: tuple[int, ...]) -> PieceIndices:
     """Return the chosen pieces that the picture's edge does not cut, as it may cut a table; all if too few are left."""
     inside = chosen[~_touches_edge(pieces, shape)[chosen]]
     return inside if (pieces.heights[inside] > MIN_DIGIT_HEIGHT).sum() > 1 else chosen
@@ -125,7 +125,7 @@ def _touches_edge(pieces: Pieces, shape: tuple[int, ...]) -> npt.NDArray[np.bool
     return np.asarray((pieces.boxes[:, :2] <= 1).any(axis=1) | at_end.any(axis=1))
 
 
-def _typical_height(pieces: Pieces, chosen: Indices) -> float:
+def _typical_height(pieces: Pieces, chosen: PieceIndices) -> float:
     """Return the height of most of the ink: a median of heights, weighted by the longest side.
 
     A long smear or shadow weighs no more than a few touching digits.
@@ -137,7 +137,7 @@ def _typical_height(pieces: Pieces, chosen: Indices) -> float:
     return float(heights[order][np.searchsorted(np.cumsum(weights[order]), weights.sum() / 2)])
 
 
-def _chained(pieces: Pieces, digits: Indices, size: float) -> list[list[int]]:
+def _chained(pieces: Pieces, digits: PieceIndices, size: float) -> list[list[int]]:
     """Assign digits, left to right, to the chain that leads to them best, or begin new chains."""
     chains: list[list[int]] = []
     for digit in digits.tolist():
@@ -180,7 +180,7 @@ def _is_stacked(box: list[float], other: list[float]) -> bool:
     return overlap[0] > 0.3 * smaller[0] and overlap[1] < 0.3 * smaller[1]
 
 
-def _fit_line(pieces: Pieces, members: Indices, size: float) -> Line:
+def _fit_line(pieces: Pieces, members: PieceIndices, size: float) -> Line:
     centres, heights = pieces.centres[members], pieces.heights[members]
     height = float(np.median(heights))
     start, climb = float(np.mean(centres[:, 1])), 0.0
@@ -215,7 +215,7 @@ def _without_debris(lines: list[Line]) -> list[Line]:
     return [line for line in lines if line.height > 0.45 * tallest and len(line.pieces) * line.height > 0.08 * largest]
 
 
-def _with_small_pieces(pieces: Pieces, lines: list[Line], small: Indices) -> list[Line]:
+def _with_small_pieces(pieces: Pieces, lines: list[Line], small: PieceIndices) -> list[Line]:
     """Add to each line the small pieces in it: dots, dashes, and strokes that are apart from their digit."""
     members = [line.pieces.tolist() for line in lines]
     for piece in small.tolist():

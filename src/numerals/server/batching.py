@@ -11,20 +11,18 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from numerals.read.pixels import DigitImages
 from numerals.results import Recognition
 
 MAX_BATCH_DIGITS = 256  # a larger request is a batch by itself: it gains nothing, and others would wait for it
-
-Digits = npt.NDArray[np.uint8]  # (n, 28, 28)
 
 
 @dataclass(frozen=True)
 class _Pending:
     """Digits of one request, and where its result goes."""
 
-    digits: Digits
+    digits: DigitImages
     result: "asyncio.Future[Recognition]"
 
 
@@ -36,12 +34,12 @@ class MicroBatcher:
         executor: runs `recognise`.
     """
 
-    def __init__(self, recognise: Callable[[Digits], Recognition], executor: Executor) -> None:
+    def __init__(self, recognise: Callable[[DigitImages], Recognition], executor: Executor) -> None:
         self._recognise, self._executor = recognise, executor
         self._pending: list[_Pending] = []
         self._worker: asyncio.Task[None] | None = None
 
-    async def __call__(self, digits: Digits) -> Recognition:
+    async def __call__(self, digits: DigitImages) -> Recognition:
         """Recognise digits of one request: uint8 (n, 28, 28)."""
         loop = asyncio.get_running_loop()
         if len(digits) > MAX_BATCH_DIGITS:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from numerals.read.normalise import MAX_SIDE
-from numerals.read.occlusion import Explanation
+from numerals.read.occlusion import DigitExplanation
 from numerals.read.pixels import shrink
 from numerals.read.reader import Reader
 from numerals.read.sandbox import Sandbox
@@ -64,7 +64,7 @@ class ReadingEngine:
         """Decode an uploaded picture of one digit and return it as a PNG of bounded size, without any metadata."""
         return await asyncio.get_running_loop().run_in_executor(self._page_threads, self._reencode, picture)
 
-    async def explain(self, digit: npt.NDArray[np.uint8], label: int) -> Explanation:
+    async def explain(self, digit: npt.NDArray[np.uint8], label: int) -> DigitExplanation:
         """Explain how much each part of a digit's ink supports a label.
 
         Args:
