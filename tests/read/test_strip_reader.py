@@ -59,7 +59,7 @@ def test_the_digit_model_counts_as_much_as_its_exponent_says() -> None:
 
 
 def test_the_digit_model_alone_may_name_the_digits() -> None:
-    row = StripReader(row_model, digit_model, StripReaderSettings(), digit_model_names=True)(two_strokes())
+    row = StripReader(row_model, digit_model, StripReaderSettings(), labels_from_digit_model=True)(two_strokes())
     assert row.text == "11"
     assert [digit.confidence for digit in row.digits] == pytest.approx([0.91, 0.91])
     assert row.confidence == pytest.approx(0.91**2)

@@ -29,17 +29,17 @@ class DigitExplanation:
     heat: Heatmap  # above 0 where the ink speaks for the class, below 0 where against it, 0 without ink
 
 
-def explain(recognise: Callable[[DigitImages], DigitPredictions], digit: DigitImage, named: int) -> DigitExplanation:
+def explain(recognise: Callable[[DigitImages], DigitPredictions], digit: DigitImage, label: int) -> DigitExplanation:
     """Explain the prediction for one digit.
 
     Args:
         recognise: the digit model.
         digit: uint8 (28, 28), white ink on black.
-        named: the class to explain, 0 to 9.
+        label: the class to explain, 0 to 9.
     """
     covered, patches = _cover(digit)
     probabilities, is_digit = recognise(np.concatenate([digit[None], covered]))
-    logits = logit(probabilities[:, named])
+    logits = logit(probabilities[:, label])
     return DigitExplanation(probabilities[0], float(is_digit[0]), _mean_change(logits[0] - logits[1:], patches))
 
 

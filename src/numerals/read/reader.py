@@ -55,7 +55,7 @@ class Reader:
             self._row_recogniser,
             self._recogniser,
             StripReaderSettings.from_card(self._row_recogniser.model.card),
-            digit_model_names=own_digit_model is not None,
+            labels_from_digit_model=own_digit_model is not None,
         )
 
     def read(self, picture: Any, drawn: bool = False, timeout: float = math.inf) -> Page:
@@ -102,14 +102,14 @@ class Reader:
             is_digit=is_digit,
         )
 
-    def explain(self, digit: DigitImage, named: int) -> DigitExplanation:
+    def explain(self, digit: DigitImage, label: int) -> DigitExplanation:
         """Explain the digit model's prediction for one digit.
 
         Args:
             digit: uint8 (28, 28), white ink on black, such as `Digit.seen`.
-            named: the class to explain, 0 to 9.
+            label: the class to explain, 0 to 9.
         """
-        return explain(self._recogniser, digit, named)
+        return explain(self._recogniser, digit, label)
 
     @property
     def cards(self) -> dict[str, dict[str, Any]]:

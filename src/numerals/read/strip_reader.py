@@ -68,10 +68,10 @@ class StripReaderSettings:
             raise ModelError(f"the row model's card: opinion, calibration or threshold is wrong ({error})") from error
         numbers = [digit_exponent, is_digit_exponent, digit_slope, digit_shift, row_slope, row_shift]
         if not np.isfinite(numbers).all() or min(digit_slope, row_slope) <= 0:
-            raise ModelError(f"the row model's card: calibration {card['calibration']}: must be finite, slopes over 0")
-        return cls(
-            digit_exponent, is_digit_exponent, (digit_slope, digit_shift), (row_slope, row_shift), threshold
-        )  # fmt: skip
+            raise ModelError(
+                f"the row model's card: calibration {card['calibration']}: give finite numbers, with slopes above 0"
+            )
+        return cls(digit_exponent, is_digit_exponent, (digit_slope, digit_shift), (row_slope, row_shift), threshold)
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ class StripReader:
         row_model: proposes readings.
         digit_model: scores the digits of each proposal.
         settings: how to combine and calibrate the models' outputs.
-        digit_model_names: the row model only finds the digits, and the digit model alone names them.
+        labels_from_digit_model: the row model only locates digits, and the digit model alone decides which they are.
         drawn: the picture was drawn on an empty pad, the right way up, so no straight stroke is a printed line.
         deadline: on `time.monotonic`'s clock; no strip is begun after it.
     """
@@ -109,7 +109,7 @@ class StripReader:
     row_model: RowPredictor
     digit_model: DigitPredictor
     settings: StripReaderSettings
-    digit_model_names: bool = False
+    labels_from_digit_model: bool = False
     drawn: bool = False
     deadline: float = math.inf
 
@@ -127,7 +127,7 @@ class StripReader:
             PictureError: the deadline has passed.
         """
         if time.monotonic() > self.deadline:
-            raise PictureError("takes too long to read: too much is written in it; give a part of it")
+            raise PictureError("takes too long to read; give a part of the picture")
         row = self.choose(self.propose(strip, views))
         digits = [digit.digit for digit in row.digits]
         if self.drawn and count_upright_strokes(strip) > digits.count(1):
@@ -169,7 +169,7 @@ class StripReader:
         confidences = [calibrated(each, self.settings.digit_calibration) for each in best.hypothesis.confidences]
         confidence = calibrated(share, self.settings.row_calibration)
         probabilities, is_digit = best.predictions
-        if self.digit_model_names and digits:
+        if self.labels_from_digit_model and digits:
             digits = tuple(probabilities.argmax(axis=1).tolist())
             confidences = probabilities.max(axis=1).tolist()
             confidence = float(np.prod(confidences))
