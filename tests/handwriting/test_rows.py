@@ -6,7 +6,7 @@ import pytest
 
 from numerals.article.data import load_mnist
 from numerals.handwriting.glyphs import Glyphs, prepare_glyphs, sample_writer, skeletonise
-from numerals.handwriting.rows import synthesize_non_digit_row, synthesize_row
+from numerals.handwriting.rows import synthesise_non_digit_row, synthesise_row
 from numerals.handwriting.stroke_templates import TEMPLATES, sample_strokes
 from numerals.handwriting.writing import RowCanvas
 from numerals.read.recognise import Recogniser, RowRecogniser
@@ -27,14 +27,14 @@ def glyphs() -> Glyphs:
 
 
 def test_a_row_depends_only_on_seed_and_index(glyphs: Glyphs) -> None:
-    (strip, digits), (same_strip, same_digits) = synthesize_row(glyphs, 3, 41), synthesize_row(glyphs, 3, 41)
+    (strip, digits), (same_strip, same_digits) = synthesise_row(glyphs, 3, 41), synthesise_row(glyphs, 3, 41)
     assert np.array_equal(strip, same_strip)
     assert digits == same_digits
-    assert not np.array_equal(strip[:, :8], synthesize_row(glyphs, 3, 42)[0][:, :8])
+    assert not np.array_equal(strip[:, :8], synthesise_row(glyphs, 3, 42)[0][:, :8])
 
 
 def test_rows_are_varied_strips(glyphs: Glyphs) -> None:
-    rows = [synthesize_row(glyphs, 5, index) for index in range(150)]
+    rows = [synthesise_row(glyphs, 5, index) for index in range(150)]
     assert all(strip.shape[0] == STRIP_HEIGHT and strip.dtype == np.uint8 and strip.shape[1] >= 8 for strip, _ in rows)
     assert {digit for _, digits in rows for digit in digits} == set(range(10))
     assert any(not digits for _, digits in rows)
@@ -60,8 +60,8 @@ def test_digits_from_templates_are_about_one_high(digit: int) -> None:
 
 
 def test_most_rows_of_non_digits_are_rejected(reader: StripReader) -> None:
-    assert np.array_equal(synthesize_non_digit_row(4, 2), synthesize_non_digit_row(4, 2))
-    evidence = np.array([reader(synthesize_non_digit_row(4, index)).evidence for index in range(40)])
+    assert np.array_equal(synthesise_non_digit_row(4, 2), synthesise_non_digit_row(4, 2))
+    evidence = np.array([reader(synthesise_non_digit_row(4, index)).evidence for index in range(40)])
     assert (evidence < reader.settings.threshold).mean() > 0.5
 
 

@@ -6,7 +6,7 @@ import torch
 
 from numerals.article.data import load_mnist
 from numerals.handwriting.glyphs import prepare_glyphs
-from numerals.handwriting.rows import synthesize_row
+from numerals.handwriting.rows import synthesise_row
 from numerals.read import model_files
 from numerals.readers.row_network import RowNetwork
 from numerals.readers.train_rows import ctc_loss, greedy_decode, stack_strips
@@ -17,7 +17,7 @@ def test_a_network_overfits_one_strip() -> None:
     torch.set_num_threads(1)
     (images, labels), _ = load_mnist()
     glyphs = prepare_glyphs(images[:300], labels[:300])
-    rows = (synthesize_row(glyphs, 2, index) for index in itertools.count())
+    rows = (synthesise_row(glyphs, 2, index) for index in itertools.count())
     strip, digits = next((strip, digits) for strip, digits in rows if len(digits) == 3)
     network = RowNetwork((8, 8, 16, 16, 32), 0.0)
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)

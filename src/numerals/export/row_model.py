@@ -20,13 +20,13 @@ from numerals.export.calibration import fit_platt_scaling
 from numerals.export.model_card import ExportedModel
 from numerals.export.onnx_graph import MAX_DIFFERENCE, to_onnx
 from numerals.handwriting.glyphs import prepare_glyphs
-from numerals.handwriting.rows import synthesize_non_digit_row
+from numerals.handwriting.rows import synthesise_non_digit_row
 from numerals.read.model_files import ModelFile
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strip_reader import Candidate, StripReader, StripReaderSettings
 from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers.row_network import RowNetwork
-from numerals.readers.train_rows import FIRST_VALIDATION_ROW, synthesize_rows
+from numerals.readers.train_rows import FIRST_VALIDATION_ROW, synthesise_rows
 from numerals.results import Row
 from numerals.spec import ROWS_INPUT, ROWS_OUTPUT
 
@@ -61,7 +61,7 @@ def export_row_model(network: RowNetwork, validation: LabelledImages) -> Exporte
         FailureError: ONNX and PyTorch disagree.
     """
     content = row_network_to_onnx(network)
-    rows = synthesize_rows(prepare_glyphs(*validation), 0, FIRST_VALIDATION_ROW, VALIDATION_ROWS)
+    rows = synthesise_rows(prepare_glyphs(*validation), 0, FIRST_VALIDATION_ROW, VALIDATION_ROWS)
     reader = StripReader(RowRecogniser(ModelFile(content, {}, "the export")), Recogniser(), StripReaderSettings())
     candidates, truths = [reader.propose(strip) for strip, _ in rows], [digits for _, digits in rows]
     right_alone = _right([reader.choose(row_candidates) for row_candidates in candidates], truths)
@@ -72,7 +72,7 @@ def export_row_model(network: RowNetwork, validation: LabelledImages) -> Exporte
     right = _right(readings, truths)
     evidence = np.array([reading.evidence for reading in readings])
     has_digits = np.array([len(digits) > 0 for digits in truths])
-    non_digits = [reader(synthesize_non_digit_row(0, index)).evidence for index in range(NON_DIGIT_ROWS)]
+    non_digits = [reader(synthesise_non_digit_row(0, index)).evidence for index in range(NON_DIGIT_ROWS)]
     threshold = float(np.quantile(evidence[right & has_digits], REJECTION_RATE)) if (right & has_digits).any() else 0.0
     confidence = np.array([reading.confidence for reading in readings])
     return ExportedModel(

@@ -1,0 +1,1 @@
+"""Synthetic handwriting that the reading networks are trained on: digits, non-digits and rows."""

@@ -29,13 +29,13 @@ WRITING_SCALE = 2.3  # size of a written digit relative to MNIST's
 
 
 class Synthesis:
-    """Synthesizes digits and non-digits from labelled digits, uint8 (n, 28, 28) with white ink on black."""
+    """Synthesises digits and non-digits from labelled digits, uint8 (n, 28, 28) with white ink on black."""
 
     def __init__(self, digits: LabelledImages) -> None:
         self.images, self.labels = digits
 
     def batch(self, seed: int, indices: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-        """Synthesize the samples with these indices.
+        """Synthesise the samples with these indices.
 
         Returns:
             Images uint8 (n, 28, 28), as the network gets them, and labels int64 (n,), 0 to 9 or NON_DIGIT.
@@ -44,7 +44,7 @@ class Synthesis:
         return np.stack([image for image, _ in samples]), np.array([label for _, label in samples])
 
     def sample(self, seed: int, index: int) -> tuple[DigitImage, int]:
-        """Synthesize one sample: from digit `index` modulo their number, or a non-digit in its place."""
+        """Synthesise one sample: from digit `index` modulo their number, or a non-digit in its place."""
         rng = seeds.generator(seed, seeds.SYNTHETIC_DIGITS, index)
         if rng.random() < NON_DIGIT_SHARE:
             return self.non_digit_sample(rng), NON_DIGIT

@@ -22,8 +22,8 @@ NON_DIGIT_MAKERS = (letter, scribble, shapes)  # of rows of non-digits
 MIN_SIDE = 12  # pixels of a photograph's sides
 
 
-def synthesize_row(glyphs: Glyphs, seed: int, index: int) -> tuple[GreyPixels, list[int]]:
-    """Synthesize row number `index`.
+def synthesise_row(glyphs: Glyphs, seed: int, index: int) -> tuple[GreyPixels, list[int]]:
+    """Synthesise row number `index`.
 
     Returns:
         Its strip, uint8 (40, w) with bright ink on black, and its digits, possibly none.
@@ -34,8 +34,8 @@ def synthesize_row(glyphs: Glyphs, seed: int, index: int) -> tuple[GreyPixels, l
     return strip_from_picture(picture, float(np.exp(rng.normal(0, 0.1))))[0], digits
 
 
-def synthesize_non_digit_row(seed: int, index: int) -> GreyPixels:
-    """Synthesize row number `index` of letters, scribbles or shapes: uint8 (40, w), bright ink on black."""
+def synthesise_non_digit_row(seed: int, index: int) -> GreyPixels:
+    """Synthesise row number `index` of letters, scribbles or shapes: uint8 (40, w), bright ink on black."""
     rng = generator(seed, NON_DIGIT_ROWS, index)
     writer, maker = sample_writer(rng), NON_DIGIT_MAKERS[int(rng.choice(len(NON_DIGIT_MAKERS), p=(0.7, 0.15, 0.15)))]
     count = int(rng.integers(1, 9))

@@ -1,0 +1,1 @@
+"""The networks that read: their recipes, training, adaptation and evaluation."""

@@ -23,7 +23,7 @@ from numerals.readers import recipes
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.recipes import AnyRecipe
 from numerals.readers.row_network import RowNetwork
-from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesize_rows
+from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesise_rows
 from numerals.runs.folder import RunFolder, weights_sha256
 
 MIN_PROBABILITY = 1e-12  # smaller ones are raised to it before the logarithm
@@ -138,7 +138,7 @@ def _load_exported(exported: model_files.ModelFile, digits: LabelledImages) -> L
 
 
 def _evaluate_rows(strip_logits: StripLogits, digits: LabelledImages) -> Metrics:
-    rows = synthesize_rows(prepare_glyphs(*digits), 0, FIRST_TEST_ROW, TEST_ROWS)
+    rows = synthesise_rows(prepare_glyphs(*digits), 0, FIRST_TEST_ROW, TEST_ROWS)
     errors, losses = 0, []
     for strip, label in rows:
         logits = torch.from_numpy(strip_logits(strip[None, None]))

@@ -1,6 +1,6 @@
 """Training of the digit network: recipe `digits`.
 
-It differs from the article's training in three ways: every sample is synthesized on the fly, some samples are
+It differs from the article's training in three ways: every sample is synthesised on the fly, some samples are
 non-digits, and the result is a moving average of the weights.
 """
 
@@ -23,7 +23,7 @@ from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, ex
 from numerals.readers.digit_network import DigitNetwork
 from numerals.readers.recipes import AdaptRecipe, DigitRecipe
 
-WORKERS = 2  # processes that synthesize samples
+WORKERS = 2  # processes that synthesise samples
 MAX_PREFETCHED = 8  # batches requested from the workers ahead of the training step
 PROGRESS_STEPS = 200  # steps between two reports of progress
 
@@ -37,7 +37,7 @@ def train_digits(
 
     Args:
         recipe: every number of the training.
-        dataset: digits to synthesize samples from.
+        dataset: digits to synthesise samples from.
         seed: the same seed gives the same network.
         on_progress: called every PROGRESS_STEPS steps and after the last one; its metric is samples_per_second.
         initial: weights to start from; random ones if None.

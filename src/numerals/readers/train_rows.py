@@ -1,6 +1,6 @@
 """Training of the row network: recipe `rows`.
 
-Each round trains on newly synthesized rows, so that no row is seen twice; a worker process makes the next round's rows
+Each round trains on newly synthesised rows, so that no row is seen twice; a worker process makes the next round's rows
 meanwhile. All random draws derive from (seed, row index) or (seed, round), so timing does not change the result.
 """
 
@@ -22,7 +22,7 @@ from torch.nn import functional
 from numerals.article.data import Dataset, LabelledImages
 from numerals.article.state import StateDict
 from numerals.handwriting.glyphs import Glyphs, prepare_glyphs
-from numerals.handwriting.rows import synthesize_row
+from numerals.handwriting.rows import synthesise_row
 from numerals.read.ctc import BLANK
 from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
 from numerals.readers.recipes import RowRecipe
@@ -58,7 +58,7 @@ def train_rows(
     optimizer = torch.optim.AdamW(network.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     training_digits, validation_digits = dataset.split(recipe.split.validation, recipe.split.random_state)
     validation_glyphs = prepare_glyphs(*validation_digits)
-    validation_rows = synthesize_rows(validation_glyphs, seed, FIRST_VALIDATION_ROW, recipe.validation_rows)
+    validation_rows = synthesise_rows(validation_glyphs, seed, FIRST_VALIDATION_ROW, recipe.validation_rows)
     for number, rows in enumerate(_rounds(recipe, training_digits, seed)):
         started, losses = time.perf_counter(), []
         round_batches = list(batches(rows, recipe.batch_size, generator(seed, SHUFFLE, number)))
@@ -74,9 +74,9 @@ def train_rows(
     return result.eval()
 
 
-def synthesize_rows(glyphs: Glyphs, seed: int, start: int, count: int) -> list[LabelledStrip]:
-    """Synthesize the rows with the indices `start` to `start + count`, written with these glyphs."""
-    return [synthesize_row(glyphs, seed, index) for index in range(start, start + count)]
+def synthesise_rows(glyphs: Glyphs, seed: int, start: int, count: int) -> list[LabelledStrip]:
+    """Synthesise the rows with the indices `start` to `start + count`, written with these glyphs."""
+    return [synthesise_row(glyphs, seed, index) for index in range(start, start + count)]
 
 
 def batches(
@@ -179,9 +179,9 @@ def _start_worker(path: str) -> None:
         _glyphs = Glyphs(file["images"], file["skeletons"], file["labels"])
 
 
-def _synthesize_in_worker(seed: int, start: int, count: int) -> list[LabelledStrip]:
+def _synthesise_in_worker(seed: int, start: int, count: int) -> list[LabelledStrip]:
     assert _glyphs is not None
-    return synthesize_rows(_glyphs, seed, start, count)
+    return synthesise_rows(_glyphs, seed, start, count)
 
 
 def _rounds(recipe: RowRecipe, digits: LabelledImages, seed: int) -> Iterator[list[LabelledStrip]]:
@@ -193,9 +193,9 @@ def _rounds(recipe: RowRecipe, digits: LabelledImages, seed: int) -> Iterator[li
         del glyphs
         with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (path,)) as worker:
             with block_ctrl_c():  # the process starts with its first task
-                next_rows: Future[list[LabelledStrip]] = worker.submit(_synthesize_in_worker, seed, 0, recipe.rows)
+                next_rows: Future[list[LabelledStrip]] = worker.submit(_synthesise_in_worker, seed, 0, recipe.rows)
             for number in range(recipe.rounds):
                 rows = next_rows.result()
                 if number + 1 < recipe.rounds:
-                    next_rows = worker.submit(_synthesize_in_worker, seed, (number + 1) * recipe.rows, recipe.rows)
+                    next_rows = worker.submit(_synthesise_in_worker, seed, (number + 1) * recipe.rows, recipe.rows)
                 yield rows
