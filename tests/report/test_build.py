@@ -83,11 +83,11 @@ def test_robustness_is_shown_when_it_is_saved(copied: Path) -> None:
 
 
 def test_run_names_are_escaped(copied: Path) -> None:
-    odd = copied.rename(copied.with_name('<b>&"$x$'))
-    page = report([odd]).read_text()
+    unusual = copied.rename(copied.with_name('<b>&"$x$'))
+    page = report([unusual]).read_text()
     assert '<b>&"$' not in page and "What &lt;b&gt;&amp;&#34;$x$ learned" in page
-    side_by_side = report([odd, Path(shutil.copytree(odd, odd.with_name("<i>other")))]).read_text()
-    assert "<i>other" not in side_by_side and "&lt;i&gt;other" in side_by_side
+    comparison = report([unusual, Path(shutil.copytree(unusual, unusual.with_name("<i>other")))]).read_text()
+    assert "<i>other" not in comparison and "&lt;i&gt;other" in comparison
 
 
 def test_the_metrics_of_an_older_run_are_completed_without_writing(copied: Path) -> None:
@@ -123,12 +123,12 @@ def test_a_missing_or_damaged_file_is_reported_in_one_line(
 
 
 @pytest.mark.parametrize(
-    ("file", "was", "now"), [("history.csv", "0.", "1."), ("metrics.json", '"seed": 0', '"seed": 7')]
+    ("file", "old", "new"), [("history.csv", "0.", "1."), ("metrics.json", '"seed": 0', '"seed": 7')]
 )
-def test_a_changed_file_is_refused(file: str, was: str, now: str, copied: Path) -> None:
+def test_a_changed_file_is_refused(file: str, old: str, new: str, copied: Path) -> None:
     path = copied / file
-    assert was in path.read_text()
-    path.write_text(path.read_text().replace(was, now, 1))
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(RunError, match=rf"{file}: damaged, its SHA-256 is \w{{12}}..., not \w{{12}}..."):
         report([copied])
 
@@ -174,11 +174,11 @@ def test_only_a_significant_difference_is_called_better(runs: tuple[Path, Path])
     first = load_run(runs[0])
     labels = first.dataset.test[1]
 
-    def with_mistakes(places: range) -> SavedRun:
-        shares = np.eye(10, dtype=np.float32)[labels]
-        shares[list(places)] = np.roll(shares[list(places)], 1, axis=1)
-        metrics = first.metrics | {"test": compute_metrics(shares, labels).to_dict()}
-        return replace(first, folder=Path(f"run-{len(places)}"), metrics=metrics, probabilities=shares)
+    def with_mistakes(indices: range) -> SavedRun:
+        probabilities = np.eye(10, dtype=np.float32)[labels]
+        probabilities[list(indices)] = np.roll(probabilities[list(indices)], 1, axis=1)
+        metrics = first.metrics | {"test": compute_metrics(probabilities, labels).to_dict()}
+        return replace(first, folder=Path(f"run-{len(indices)}"), metrics=metrics, probabilities=probabilities)
 
     few, some, many = with_mistakes(range(3)), with_mistakes(range(3, 7)), with_mistakes(range(40))
     noise, gain = compare([few, some, many])
@@ -282,10 +282,10 @@ def test_the_report_in_print(copied: Path) -> None:
 
 def _assert_shows_metrics(page: Page, test: dict[str, object]) -> None:
     """Check that the numbers on the page are those of metrics.json."""
-    shown = {
+    displayed = {
         key: page.locator(f"#{key}").get_attribute("value") for key in ("accuracy", "errors", "loss", "calibration")
     }
-    assert shown == {
+    assert displayed == {
         "accuracy": str(test["accuracy"]),
         "errors": str(test["errors"]),
         "loss": str(test["loss"]),
@@ -296,7 +296,7 @@ def _assert_shows_metrics(page: Page, test: dict[str, object]) -> None:
         "#confusion tbody tr", "rows => rows.map(r => [...r.cells].slice(1).map(c => +c.textContent))"
     )
     assert rows == test["confusion"]
-    classes = page.eval_on_selector_all("#classes data", "all => all.map(each => +each.value)")
+    classes = page.eval_on_selector_all("#classes data", "cells => cells.map(cell => +cell.value)")
     assert isinstance(test["classes"], list)
     assert classes == [each[name] for each in test["classes"] for name in ("precision", "recall", "f1")]
     undisputed = test["undisputed"]
@@ -306,22 +306,23 @@ def _assert_shows_metrics(page: Page, test: dict[str, object]) -> None:
 
 def _assert_sorts_and_filters(page: Page, run: SavedRun) -> None:
     """Check the gallery of mistakes against the probabilities, for each order and filter."""
-    labels, sure = run.dataset.test[1], run.probabilities.max(axis=1)
+    labels, confidence = run.dataset.test[1], run.probabilities.max(axis=1)
 
     def indices() -> list[int]:
         cards = page.locator("#all-mistakes li:visible")
-        return [int(index) for index in cards.evaluate_all("all => all.map(each => each.dataset.index)")]
+        return [int(index) for index in cards.evaluate_all("cards => cards.map(card => card.dataset.index)")]
 
     assert set(indices()) == set(run.mistakes.tolist())
-    assert [sure[at] for at in indices()] == sorted(sure[run.mistakes], reverse=True)
+    assert [confidence[index] for index in indices()] == sorted(confidence[run.mistakes], reverse=True)
     page.select_option("#order", "index")
     assert indices() == sorted(run.mistakes.tolist())
     page.select_option("#order", "least-confident")
-    assert [sure[at] for at in indices()] == sorted(sure[run.mistakes])
+    assert [confidence[index] for index in indices()] == sorted(confidence[run.mistakes])
     label, prediction = (int(each[run.mistakes[0]]) for each in (labels, run.predictions))
     page.select_option("#label", str(label))
-    assert set(indices()) == {at for at in run.mistakes if labels[at] == label} and len(indices()) < len(run.mistakes)
+    assert set(indices()) == {index for index in run.mistakes if labels[index] == label}
+    assert len(indices()) < len(run.mistakes)
     page.select_option("#prediction", str(prediction))
-    left = {at for at in run.mistakes if (labels[at], run.predictions[at]) == (label, prediction)}
-    assert set(indices()) == left
-    assert page.locator("#visible-count").inner_text() == f"{len(left)} of {len(run.mistakes)} mistakes"
+    remaining = {i for i in run.mistakes if (labels[i], run.predictions[i]) == (label, prediction)}
+    assert set(indices()) == remaining
+    assert page.locator("#visible-count").inner_text() == f"{len(remaining)} of {len(run.mistakes)} mistakes"

@@ -76,7 +76,7 @@ class Comparison:
     other: SavedRun
     difference: Difference
     summary: str
-    only_wrong_in: list[tuple[SavedRun, int, list[GalleryDigit]]]  # run, how many digits, those that are shown
+    only_wrong_in: list[tuple[SavedRun, int, list[GalleryDigit]]]  # run, number of digits, and the first of them
 
 
 def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bool = False) -> Path:

@@ -21,7 +21,7 @@ from numerals.files import readable_json, write_atomically
 from numerals.report.corruptions import CORRUPTIONS
 
 DEFAULT_COUNT = 1000  # test digits, unless all are asked for
-FILE = "robustness.json"
+FILE_NAME = "robustness.json"
 
 Predict = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.floating[Any]]]
 
@@ -107,7 +107,7 @@ def cached_robustness(
     if robustness is None or robustness.count < len(evenly_spaced(digits, count)[1]):
         robustness = measure_robustness(predict, digits, count)
         content = {"weights_sha256": weights_sha256, "digits_sha256": _sha256(digits), **robustness.to_dict()}
-        write_atomically(folder / FILE, readable_json(content).encode())
+        write_atomically(folder / FILE_NAME, readable_json(content).encode())
     return robustness
 
 
@@ -120,7 +120,7 @@ def load_robustness(folder: Path, weights_sha256: str, digits: LabelledImages) -
     Raises:
         RunError: robustness.json is damaged.
     """
-    path = folder / FILE
+    path = folder / FILE_NAME
     if not path.exists():
         return None
     try:
