@@ -110,7 +110,7 @@ def test_light_ink_on_dark_paper_gives_the_same_rows() -> None:
 
 
 @pytest.mark.parametrize("colour", [(0, 90, 90), (90, 90, 0), (40, 40, 0)])
-def test_coloured_ink_is_detect(colour: tuple[int, int, int]) -> None:
+def test_coloured_ink_is_found(colour: tuple[int, int, int]) -> None:
     ink = (pages.blank(noise=0).grey.astype(int) - three_rows().grey) / 150
     picture = np.clip(215 - ink[..., None] * np.array(colour), 0, 255).astype(np.uint8)
     assert len(detect(picture)) == 3

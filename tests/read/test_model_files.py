@@ -356,7 +356,7 @@ def test_hostile_safetensors_are_refused_in_a_line(tmp_path: Path, small_run: Pa
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
 
 
-def test_weightsof_another_type_or_shape_are_refused(tmp_path: Path, small_run: Path) -> None:
+def test_weights_of_another_type_or_shape_are_refused(tmp_path: Path, small_run: Path) -> None:
     import safetensors.torch
 
     run = tmp_path / "run"

@@ -175,8 +175,8 @@ class StripReader:
             confidence = float(np.prod(confidences))
         evidence = float(np.mean(np.array(confidences) * is_digit)) if digits else 0.0
         box = Box.union(best.boxes) if digits else Box(0, 0, best.strip.shape[1], STRIP_HEIGHT)
-        found = tuple(map(Digit, digits, confidences, best.boxes, best.images))
-        return Row(found, confidence, box, best.strip, evidence)
+        row_digits = tuple(map(Digit, digits, confidences, best.boxes, best.images))
+        return Row(row_digits, confidence, box, best.strip, evidence)
 
 
 def calibrated(confidence: float, slope_and_shift: tuple[float, float]) -> float:
