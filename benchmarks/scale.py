@@ -32,9 +32,10 @@ import pyarrow.parquet as pq
 from benchmarks.machine import Record, append_record, conditions
 from numerals.article.data import load_mnist
 from numerals.read.reader import Reader
+from numerals.scale.read_many import PartReader
 from tests.helpers.clusters import cluster, token_environment
 
-ACTOR = "ReadParts"  # in the command line of an actor's process
+ACTOR = PartReader.__name__  # in the command line of the process of an actor
 ROW_GROUP = 5000  # rows per row group of the table
 KILL_SECONDS = 20.0  # between two kills
 
