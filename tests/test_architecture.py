@@ -95,6 +95,14 @@ def test_a_circle_is_found(tmp_path: Path) -> None:
     )
 
 
+def test_a_circle_of_types_is_found(tmp_path: Path) -> None:
+    files = {
+        "runs/a.py": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from numerals.runs.b import B",
+        "runs/b.py": "from numerals.runs import a",
+    }
+    assert "runs.a -> runs.b -> runs.a: a circle" in violations(write_source(tmp_path, files))
+
+
 @pytest.mark.parametrize(
     "files",
     [

@@ -21,14 +21,14 @@ ONLY_FOR_TESTING_MODELS = "report.corruptions"
 
 def violations(source: Path) -> list[str]:
     """The imports that break a rule, as lines "module imports target: why"."""
-    graph = import_graph(source)
+    graph, with_types = import_graph(source), import_graph(source, type_only=True)
     found = [
         f"{module} imports {target}: {why}"
-        for module, targets in graph.items()
+        for module, targets in with_types.items()
         for target in sorted(targets)
         for why in _broken_rules(module, target)
     ]
-    found += [f"{' -> '.join(cycle)}: a circle" for cycle in cycles(graph)]
+    found += [f"{' -> '.join(cycle)}: a circle" for cycle in cycles(with_types)]
     at_start = {module: {target: True for target, at_top in graph[module].items() if at_top} for module in graph}
     loaded_by_cli = (
         {module for module in reached(at_start, "cli.main") if package_of(module) in PACKAGES}
@@ -49,13 +49,16 @@ def violations(source: Path) -> list[str]:
 Graph = dict[str, dict[str, bool]]  # module -> imported module -> whether it is imported at the top level
 
 
-def import_graph(source: Path) -> Graph:
-    """The imports of each module: ours as "article.data", those of other packages by their top-level name."""
+def import_graph(source: Path, type_only: bool = False) -> Graph:
+    """The imports of each module: ours as "article.data", those of other packages by their top-level name.
+
+    With `type_only`, those under TYPE_CHECKING count too.
+    """
     paths = {_name(path, source): path for path in sorted(source.rglob("*.py"))}
     graph: Graph = {}
     for module, path in paths.items():
         targets: dict[str, bool] = {}
-        for target, at_top in imports(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(source)):
+        for target, at_top in imports(ast.parse(path.read_text(encoding="utf-8")), path.relative_to(source), type_only):
             if target.split(".")[0] != "numerals":
                 targets[target.split(".")[0]] = at_top or targets.get(target.split(".")[0], False)
                 continue
@@ -109,8 +112,8 @@ def path_to_torch(graph: Graph, start: str) -> list[str] | None:
     return None
 
 
-def imports(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
-    """Each imported name, and whether it is imported at the top level. Imports under TYPE_CHECKING do not count."""
+def imports(tree: ast.Module, path: Path, type_only: bool = False) -> Iterator[tuple[str, bool]]:
+    """Each imported name, and whether at the top level; with `type_only`, those under TYPE_CHECKING too."""
     hidden = {
         id(node)
         for block in ast.walk(tree)
@@ -124,7 +127,7 @@ def imports(tree: ast.Module, path: Path) -> Iterator[tuple[str, bool]]:
         for node in ast.walk(function)
     }
     for node in ast.walk(tree):
-        if id(node) in hidden:
+        if id(node) in hidden and not type_only:
             continue
         if isinstance(node, ast.Import):
             yield from ((alias.name, id(node) not in inside) for alias in node.names)
@@ -144,8 +147,6 @@ def _broken_rules(module: str, target: str) -> Iterator[str]:
         yield f"only {', '.join(sorted(OWNERS[imported])) or 'no module'} may"
     if importer not in PACKAGES:
         yield "its package is not in the list"
-    if imported == "torch" and importer in NO_TORCH:
-        yield "it must not need torch"
     if imported not in PACKAGES or imported == "__init__" or importer == "__init__":
         return  # numerals/__init__.py loads its names lazily, and any module may import the version from it
     if PACKAGES.index(imported) > PACKAGES.index(importer) and not {importer, imported} <= SIBLINGS:

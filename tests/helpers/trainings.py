@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from numerals.article import model
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset, split_indices
+from numerals.article.fit import Callback
 from numerals.article.state import TrainingState
 from numerals.runs.train import Run, train
 from tests.helpers.keras_peer import digits, small

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from numerals.article import model
-from numerals.article.callbacks import Callback
 from numerals.article.data import Dataset
+from numerals.article.fit import Callback
 from numerals.article.metrics import compute_metrics, evaluate
 from numerals.article.recipe import Recipe
 from numerals.article.state import TrainingState, snapshot

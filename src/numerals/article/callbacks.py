@@ -1,20 +1,17 @@
-"""Callbacks (the article's section 5): early stopping, reducing the learning rate on a plateau, and hooks of your own.
+"""What happens after each epoch (the article's section 5): early stopping, and reducing the learning rate on a plateau.
 
-`EarlyStopping` and `ReduceLROnPlateau` decide as the Keras callbacks of the same names do, in float32 as they do, on
-any sequence of losses; a test compares them. `fit` asks them after every epoch, with the numbers of the recipe.
-Whatever else should happen during a training is a `Callback`: TensorBoard (runs/tensorboard.py), checkpoints
-(runs/checkpoint.py), the progress bar (cli/progress.py).
+Both decide as the Keras callbacks of the same names do, in float32 as they do, on any sequence of losses; a test
+compares them. `fit` asks them after every epoch, with the numbers of the recipe. Your own code during a training is a
+subclass of `Callback` in fit.py, as are TensorBoard (runs/tensorboard.py), checkpoints (runs/checkpoint.py) and the
+progress bar (cli/progress.py).
 """
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings, Recipe
-
-if TYPE_CHECKING:
-    from numerals.article.state import TrainingState
 
 
 @dataclass(frozen=True)
@@ -31,26 +28,6 @@ class Epoch:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
-
-
-class Callback:
-    """Base class for code that runs during `fit`, as in Keras. Override what you need; every method does nothing.
-
-    `state.network` is the network in training, `state.history` the epochs so far. To end the training after the
-    current epoch, set `state.stop_training = True`.
-    """
-
-    def on_train_begin(self, state: "TrainingState") -> None:
-        """Called once, before the first step. A resumed training begins where its checkpoint was."""
-
-    def on_step_end(self, state: "TrainingState") -> None:
-        """Called after each batch; `state.epoch`, `state.step`, `state.loss` and `state.accuracy` are up to date."""
-
-    def on_epoch_end(self, state: "TrainingState", epoch: Epoch) -> None:
-        """Called after validation; `state` already stands before the first step of the next epoch."""
-
-    def on_train_end(self, state: "TrainingState") -> None:
-        """Called once, when the network has the weights of its best epoch; not after an interruption."""
 
 
 class EarlyStopping:

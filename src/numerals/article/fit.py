@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from numerals import seeds
 from numerals.article.batches import batches
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
 from numerals.article.data import LabelledImages
 from numerals.article.device import seed_torch
 from numerals.article.metrics import compute_metrics
@@ -22,6 +22,26 @@ from numerals.article.model import predictor
 from numerals.article.recipe import Recipe
 from numerals.article.state import TrainingState
 from numerals.errors import FailureError
+
+
+class Callback:
+    """Base class for code that runs during `fit`, as in Keras. Override what you need; every method does nothing.
+
+    `state.network` is the network in training, `state.history` the epochs so far. To end the training after the
+    current epoch, set `state.stop_training = True`.
+    """
+
+    def on_train_begin(self, state: TrainingState) -> None:
+        """Called once, before the first step. A resumed training begins where its checkpoint was."""
+
+    def on_step_end(self, state: TrainingState) -> None:
+        """Called after each batch; `state.epoch`, `state.step`, `state.loss` and `state.accuracy` are up to date."""
+
+    def on_epoch_end(self, state: TrainingState, epoch: Epoch) -> None:
+        """Called after validation; `state` already stands before the first step of the next epoch."""
+
+    def on_train_end(self, state: TrainingState) -> None:
+        """Called once, when the network has the weights of its best epoch; not after an interruption."""
 
 
 def fit(

@@ -8,7 +8,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from numerals.article import model
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
+from numerals.article.fit import Callback
 from numerals.article.state import TrainingState
 from numerals.cli.terminal import plain_console
 from numerals.runs.train import Run

@@ -22,9 +22,10 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from numerals import files
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset
 from numerals.article.device import uses_bfloat16
+from numerals.article.fit import Callback
 from numerals.article.recipe import Recipe
 from numerals.article.state import StateDict, TrainingState
 from numerals.errors import RecipeError, RunError

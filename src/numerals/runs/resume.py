@@ -13,9 +13,9 @@ from typing import Any
 import torch
 
 from numerals.article import datasets, model
-from numerals.article.callbacks import Callback
 from numerals.article.data import Dataset
 from numerals.article.device import choose_device
+from numerals.article.fit import Callback
 from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError

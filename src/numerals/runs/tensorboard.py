@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from numerals.article.batches import batches
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
 from numerals.article.data import LabelledImages
+from numerals.article.fit import Callback
 from numerals.article.metrics import confusion_matrix
 from numerals.article.state import TrainingState
 from numerals.plots import digit_images, figures

@@ -14,10 +14,10 @@ from torch import nn
 
 from numerals import seeds
 from numerals.article import datasets, model
-from numerals.article.callbacks import Callback, Epoch
+from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset, LabelledImages
 from numerals.article.device import choose_device
-from numerals.article.fit import fit
+from numerals.article.fit import Callback, fit
 from numerals.article.metrics import Metrics, compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.article.state import TrainingState, snapshot

@@ -134,8 +134,9 @@ def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training
     """Train one trial, from its last checkpoint if it has one: Tune asks again for a trial that Ctrl-C stopped."""
     import torch
 
-    from numerals.article.callbacks import Callback, Epoch
+    from numerals.article.callbacks import Epoch
     from numerals.article.device import keep_freed_memory
+    from numerals.article.fit import Callback
     from numerals.article.state import TrainingState
     from numerals.runs.folder import RunFolder
     from numerals.runs.resume import resume
