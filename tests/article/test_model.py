@@ -311,6 +311,21 @@ def test_kernel_and_pool_can_differ_between_convolutions(tmp_path: Path) -> None
     assert Recipe.load(path) == recipe
 
 
+def test_pool_first_computes_the_same_without_batch_norm() -> None:
+    """The maximum of several values is the same before and after ReLU."""
+    networks = []
+    for pool_first in (False, True):
+        torch.manual_seed(0)
+        networks.append(model.build(ARTICLE.change(model={"pool_first": pool_first, "batch_norm": False}).model))
+    signal = model.as_input(mnist().train[0][:50], torch.device("cpu"))
+    relu_first, pool_first_logits = (network.eval()(signal) for network in networks)
+    assert torch.allclose(relu_first, pool_first_logits, atol=1e-5)
+    names = [layer.name for layer in model.describe(networks[1])]
+    assert names[:3] == ["Conv 32, 3x3", "MaxPool 2x2", "ReLU"] and "BatchNorm" not in names
+    with_norm = model.describe(model.build(ARTICLE.change(model={"pool_first": True}).model))
+    assert [layer.name for layer in with_norm][:4] == ["Conv 32, 3x3", "MaxPool 2x2", "BatchNorm", "ReLU"]
+
+
 def test_the_best_recipe_is_a_small_network_with_two_dropouts() -> None:
     layers = model.describe(model.build(Recipe.load("best").model))
     assert sum(layer.parameters for layer in layers) < 1_500_000

@@ -79,6 +79,17 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
     assert np.abs(network.weight.detach().numpy() - expected).max() <= 2e-5 * np.abs(expected).max()
 
 
+def test_weight_decay_is_decoupled() -> None:
+    """Without a gradient each step shrinks a weight by learning rate times weight decay."""
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    optimizer = KerasAdam(network, ARTICLE.change(optimizer={"weight_decay": 0.1, "learning_rate": 0.01}).optimizer)
+    for _ in range(3):
+        network.weight.grad = torch.zeros(1, 1)
+        optimizer.step()
+    assert network.weight.item() == pytest.approx((1 - 0.001) ** 3)
+
+
 def test_five_steps_of_the_loop_end_with_the_weights_of_keras() -> None:
     """Augmented digits, the last batch smaller than the others; all weights and BatchNorm's moving statistics."""
     recipe = ARTICLE.change(epochs=1, precision="float32", model={"dropout": 0.0}, tensorboard={"enabled": False})

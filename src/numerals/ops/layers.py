@@ -83,7 +83,7 @@ def sequential(layers: list[nn.Module]) -> nn.Sequential:
     """Chain layers, each named by its index in the unfused network.
 
     A `ReluBatchNormPool` counts as three layers and has the name of the second, so a state dict has the same keys
-    whether the layers are fused or not: "0.weight", "2.weight", "4.weight" for two of the article's blocks.
+    whether the layers are fused or not. The article's are "0.weight", "2.weight", "4.weight", "6.weight" and so on.
     """
     network, index = nn.Sequential(), 0
     for layer in layers:
