@@ -61,7 +61,7 @@ def options(
         raise typer.Exit(2)
 
 
-def unwrap(docstring: str) -> str:
+def _unwrap(docstring: str) -> str:
     """The docstring as help: one line per paragraph, which the terminal wraps, and brackets that are no markup."""
     return escape("\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")))
 
@@ -73,7 +73,7 @@ for panel, commands in {
     TOOLS: (tool_commands.benchmark, tool_commands.doctor),
 }.items():
     for command in commands:
-        app.command(help=unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
+        app.command(help=_unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
 def main() -> NoReturn:

@@ -4,6 +4,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numerals.cli.options import TrainOptions
 from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
 from numerals.errors import InputError
 from numerals.scale import cluster
-from numerals.scale.trials import Plan, Trial, as_csv, finished_scores, mean_and_deviation
+from numerals.scale.trials import Plan, Trial, as_csv, summarize
 
 
 def train_seeds(options: TrainOptions, seeds: int) -> Result:
@@ -35,11 +36,11 @@ def train_seeds(options: TrainOptions, seeds: int) -> Result:
         recipe = recipe.change(epochs=options.epochs)
     out = (options.out or _unused(f"{recipe.name}-seeds")).absolute()
     plan = Plan(recipe, _checked(options.data), options.device, seeds, options.seed or 0, None, out)
-    details = _run(plan, options.address, options.quiet)
-    test = details["test"]
-    accuracy = f"{test['accuracy']:.4f} ± {test['accuracy_deviation']:.4f}"
-    line = f"Test Accuracy: {accuracy}, Test Loss: {test['loss']:.4f} ± {test['loss_deviation']:.4f}"
-    return Result(line, details)
+    trials = _run(plan, options.address, options.quiet)
+    test = summarize(trials)
+    accuracy = f"{test.accuracy:.4f} ± {test.accuracy_deviation:.4f}"
+    line = f"Test Accuracy: {accuracy}, Test Loss: {test.loss:.4f} ± {test.loss_deviation:.4f}"
+    return Result(line, _details(plan, trials))
 
 
 def sweep(space: Path, out: Path, *, device: str, data: str | None, address: str | None, quiet: bool) -> Result:
@@ -53,13 +54,14 @@ def sweep(space: Path, out: Path, *, device: str, data: str | None, address: str
 
     loaded = search_space.load(space)
     plan = Plan(loaded.recipe, _checked(data), device, loaded.trials, loaded.seed, loaded, out.absolute())
-    details = _run(plan, address, quiet)
-    best = details["best"]
-    return Result(score_line(best["test_accuracy"], best["test_loss"]), details)
+    trials = _run(plan, address, quiet)
+    best = trials[0].test
+    assert best is not None  # `_run` fails if no trial was tested
+    return Result(score_line(best.accuracy, best.loss), _details(plan, trials))
 
 
-def _run(plan: Plan, address: str | None, quiet: bool) -> dict[str, Any]:
-    """Run all trainings of a plan and print a table of them; returns what --json prints."""
+def _run(plan: Plan, address: str | None, quiet: bool) -> list[Trial]:
+    """Run all trainings of a plan, print a table of them, and write a report; the best trial comes first."""
     cluster.check(address)
     plan.folder().check()
     with cluster.connected(address) as cores:
@@ -73,25 +75,22 @@ def _run(plan: Plan, address: str | None, quiet: bool) -> dict[str, Any]:
             raise KeyboardInterrupt(
                 f"{done}to continue, repeat the command with --out {shlex.quote(str(plan.out))}"
             ) from error
-    scores = finished_scores(trials)
-    accuracy, accuracy_deviation = mean_and_deviation([score.accuracy for score in scores])
-    loss, loss_deviation = mean_and_deviation([score.loss for score in scores])
+    finished = summarize(trials).runs
     report = _report(plan.out, trials)
     print_status = status_printer(quiet)
     print_status(as_csv(trials).rstrip())
-    print_status(f"Best by val_loss: {plan.out / trials[0].name}. {len(scores)} of {len(trials)} trained to the end.")
+    print_status(f"Best by val_loss: {plan.out / trials[0].name}. {finished} of {len(trials)} trained to the end.")
     print_status(f"Report that compares them: {report}")
+    return trials
+
+
+def _details(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+    """What --json prints."""
     return {
         "folder": str(plan.out),
         "best": trials[0].row(),
         "trials": [trial.row() for trial in trials],
-        "test": {
-            "runs": len(scores),
-            "accuracy": accuracy,
-            "accuracy_deviation": accuracy_deviation,
-            "loss": loss,
-            "loss_deviation": loss_deviation,
-        },
+        "test": asdict(summarize(trials)),
     }
 
 

@@ -200,9 +200,9 @@ class Archive:
             if isinstance(error, FileNotFoundError | PermissionError) or "ACCESS_DENIED" in str(error):
                 return PictureError(f"{name}: cannot be read ({_short_message(error)})")
             raise
-        return (
-            content if len(content) <= MAX_FILE_BYTES else PictureError(f"{name}: more than {MAX_FILE_BYTES:,} bytes")
-        )
+        if len(content) > MAX_FILE_BYTES:
+            return PictureError(f"{name}: more than {MAX_FILE_BYTES:,} bytes")
+        return content
 
 
 def without_secrets(source: str) -> str:

@@ -89,6 +89,17 @@ class Trial:
         }
 
 
+@dataclass(frozen=True)
+class Summary:
+    """Mean scores on the test digits and their sample standard deviations, which are 0 for a single run."""
+
+    runs: int
+    accuracy: float
+    accuracy_deviation: float
+    loss: float
+    loss_deviation: float
+
+
 def load_trials(out: Path, reports: Iterable[Progress]) -> list[Trial]:
     """Load the trials that these reports are about: the best by val_loss first, those that were stopped last."""
     trials = [_load(out, report) for report in sorted(reports, key=lambda report: report.trial)]
@@ -108,8 +119,8 @@ def _score(metrics: dict[str, Any]) -> Score:
     return Score(metrics["loss"], metrics["accuracy"])
 
 
-def finished_scores(trials: Sequence[Trial]) -> list[Score]:
-    """The test scores of the trials that were trained to the end.
+def summarize(trials: Sequence[Trial]) -> Summary:
+    """Summarize the test scores of the trials that were trained to the end.
 
     Raises:
         FailureError: there are none.
@@ -117,11 +128,11 @@ def finished_scores(trials: Sequence[Trial]) -> list[Score]:
     scores = [trial.test for trial in trials if trial.test]
     if not scores:
         raise FailureError("every trial was stopped before its end; set more trials in the space file")
-    return scores
+    accuracy = _mean_and_deviation([score.accuracy for score in scores])
+    return Summary(len(scores), *accuracy, *_mean_and_deviation([score.loss for score in scores]))
 
 
-def mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
-    """The mean and the sample standard deviation; the deviation of a single value is 0."""
+def _mean_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0
 
 
