@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,7 +40,8 @@ class RunningServer:
         pids = [self.process.pid]
         for pid in pids:
             for children in Path(f"/proc/{pid}/task").glob("*/children"):
-                pids += map(int, children.read_text().split())
+                with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended meanwhile
+                    pids += map(int, children.read_text().split())
         return pids
 
     def memory_mebibytes(self) -> float:
