@@ -107,3 +107,42 @@ def test_a_read_only_folder_is_a_failure_and_stays_unchanged(
     assert (done.returncode, done.stdout) == (1, "") and done.stderr.count("\n") == 1, done.stderr
     assert str(run) in done.stderr and "Read-only file system" in done.stderr
     assert equal_runs(resume(run, data=DATA), uninterrupted)
+
+
+@pytest.fixture(scope="module")
+def stopped_with_events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return stopped_run(tmp_path_factory.mktemp("events") / "run", 2, 5, tensorboard={"enabled": True})
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "name", ["tensorboard", "tensorboard/train", "tensorboard/train/events.out.*", "checkpoint", "history.csv", "notes"]
+)
+def test_a_run_with_a_symbolic_link_is_not_resumed(tmp_path: Path, stopped_with_events: Path, name: str) -> None:
+    """What the link points to has names that a resumed training would cut, overwrite or delete."""
+    run, outside = tmp_path / "run", tmp_path / "outside"
+    shutil.copytree(stopped_with_events, run)
+    (run / "notes").write_bytes(b"")
+    (linked,) = run.glob(name)
+    linked.rename(outside)
+    linked.symlink_to(outside)
+    for folder in [path for path in (outside, *outside.rglob("*")) if path.is_dir()]:
+        (folder / "events.out.tfevents.1").write_bytes(b"kept")
+    before = contents(tmp_path)
+    with pytest.raises(RunError) as caught:
+        resume(run, data=DATA)
+    assert str(caught.value).startswith(f"{linked}: a symbolic link") and "\n" not in str(caught.value)
+    assert contents(tmp_path) == before and linked.is_symlink()
+
+
+@pytest.mark.parametrize("name", ["tensorboard/train/events.out.tfevents.1", "checkpoint/pipe", "metrics.json"])
+def test_a_run_with_a_pipe_is_not_resumed(tmp_path: Path, stopped_with_events: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped_with_events, run)
+    os.mkfifo(run / name)
+    with pytest.raises(RunError, match="neither a file nor a folder") as caught:
+        resume(run, data=DATA)
+    assert str(run / name) in str(caught.value) and "\n" not in str(caught.value)

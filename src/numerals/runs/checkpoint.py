@@ -309,13 +309,9 @@ def cut_back_event_files(folder: Path, expected: EventFiles) -> None:
     TensorBoard hides them but other readers do not.
 
     Raises:
-        RunError: there is a symbolic link in the folder.
         StorageError: the disk refuses.
     """
     is_damaged = damaged_event_file(folder, expected) is not None
-    for path in [folder, *folder.glob("*"), *folder.glob("*/*")]:
-        if path.is_symlink():
-            raise RunError(f"{path}: a symbolic link; delete it, then resume again")
     for path in folder.glob("*/events.out.tfevents.*"):
         name = str(path.relative_to(folder))
         if name in expected and not is_damaged:

@@ -20,6 +20,7 @@ import io
 import json
 import os
 import shutil
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -116,6 +117,18 @@ class RunFolder:
             yield
         finally:
             os.close(descriptor)
+
+    def refuse_links(self) -> None:
+        """Raise RunError if anything in the folder is neither a file nor a folder.
+
+        A training that continues deletes, cuts and overwrites files; through a link it would do so elsewhere.
+        """
+        for parent, folders, names in os.walk(self.path):
+            for path in sorted(Path(parent, name) for name in (*folders, *names)):
+                mode = os.lstat(path).st_mode
+                if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+                    kind = "a symbolic link" if stat.S_ISLNK(mode) else "neither a file nor a folder"
+                    raise RunError(f"{path}: {kind}, which a run does not contain; delete it, then resume again")
 
     def has_model(self) -> bool:
         return (self.path / "model.safetensors").exists()

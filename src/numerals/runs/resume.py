@@ -54,7 +54,7 @@ def resume(
         every_steps, callbacks: as for `train`.
 
     Raises:
-        RunError: the folder is not such a run, is in use by another training, or something differs.
+        RunError: the folder is not such a run, contains a link, is in use by another training, or something differs.
         DataError, RecipeError, InputError: an argument cannot be used.
         FailureError, StorageError, KeyboardInterrupt: as `train`; the checkpoints stay.
     """
@@ -62,6 +62,7 @@ def resume(
     if not (Path(run) / "checkpoint").is_dir():
         raise RunError(f"{run}: nothing to resume, {START} is missing; train-reader and adapt keep no checkpoints")
     with session.existing_folder(run) as folder:
+        folder.refuse_links()
         checkpoint, damages = CheckpointStore(folder).newest()
         before = checkpoint.spec
         with session.profile("load"):
