@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -15,7 +15,9 @@ from numerals.cli.options import TrainOptions
 from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
 from numerals.errors import InputError
 from numerals.scale import cluster
-from numerals.scale.trials import Plan, Trial, as_csv, summarize
+
+if TYPE_CHECKING:  # needs torch, which read-many does not
+    from numerals.scale.trials import Plan, Trial
 
 
 def train_seeds(options: TrainOptions, seeds: int) -> Result:
@@ -26,6 +28,7 @@ def train_seeds(options: TrainOptions, seeds: int) -> Result:
         KeyboardInterrupt: interrupted; the message says how to continue.
     """
     from numerals.article.recipe import Recipe
+    from numerals.scale.trials import Plan, summarize
 
     excluded = {"--force": options.force, "--every-steps": options.every_steps, "--resume": options.resume}
     for name, value in excluded.items():
@@ -51,6 +54,7 @@ def sweep(space: Path, out: Path, *, device: str, data: str | None, address: str
         KeyboardInterrupt: interrupted; the message says how to continue.
     """
     from numerals.scale import search_space
+    from numerals.scale.trials import Plan
 
     loaded = search_space.load(space)
     plan = Plan(loaded.recipe, _checked(data), device, loaded.trials, loaded.seed, loaded, out.absolute())
@@ -60,8 +64,10 @@ def sweep(space: Path, out: Path, *, device: str, data: str | None, address: str
     return Result(score_line(best.accuracy, best.loss), _details(plan, trials))
 
 
-def _run(plan: Plan, address: str | None, quiet: bool) -> list[Trial]:
+def _run(plan: "Plan", address: str | None, quiet: bool) -> "list[Trial]":
     """Run all trainings of a plan, print a table of them, and write a report; the best trial comes first."""
+    from numerals.scale.trials import as_csv, summarize
+
     cluster.check(address)
     plan.folder().check()
     with cluster.connected(address) as cores:
@@ -84,8 +90,10 @@ def _run(plan: Plan, address: str | None, quiet: bool) -> list[Trial]:
     return trials
 
 
-def _details(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
+def _details(plan: "Plan", trials: "Sequence[Trial]") -> dict[str, Any]:
     """What --json prints."""
+    from numerals.scale.trials import summarize
+
     return {
         "folder": str(plan.out),
         "best": trials[0].row(),
@@ -94,7 +102,7 @@ def _details(plan: Plan, trials: Sequence[Trial]) -> dict[str, Any]:
     }
 
 
-def _report(folder: Path, trials: Sequence[Trial]) -> Path:
+def _report(folder: Path, trials: "Sequence[Trial]") -> Path:
     """Write one report that compares all trials that were tested, the best one first."""
     from numerals.report.build import report
 
