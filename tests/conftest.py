@@ -16,6 +16,7 @@ from numerals.article.data import load_mnist
 settings.register_profile("numerals", deadline=None)  # a busy machine is no failure
 settings.load_profile("numerals")
 
+TIMEOUT = 300  # seconds for a command, on a busy machine too
 NUMERALS = (sys.executable, "-m", "numerals")
 
 # Mounts a tmpfs of $1 KiB on $2 for this command alone, and copies what is on it at the end to $3.
@@ -38,7 +39,7 @@ def run_quietly(command: Iterable[object], cwd: Path | None = None, **env: str) 
     """Run the command to its end, on one thread and without colours."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200", **env}
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=environment, timeout=120, check=False
+        list(map(str, command)), capture_output=True, text=True, cwd=cwd, env=environment, timeout=TIMEOUT, check=False
     )
 
 

@@ -24,9 +24,10 @@ def test_a_mistake_is_one_line_in_a_real_process(tmp_path: Path) -> None:
     [
         (("train", "--epochs", 0), "--epochs"),
         (("train", "--seed", -1), "--seed"),
+        (("train", "--seed", "x"), "(see numerals train --help)"),
         (("train", "--epoch", 3), "--epoch"),
         (("train", "extra"), "extra"),
-        (("trian",), "trian"),
+        (("trian",), "Did you mean 'train'?"),
         (("evaluate",), "RUN"),
         (("train", "--epochs", 10**12), "epochs"),
         (("train", "--seed", 2**63), "seed"),

@@ -106,7 +106,7 @@ def _explain(error: Any) -> str:
     """One line about a mistake in the call, with a hint if an option is unknown."""
     context = getattr(error, "ctx", None)
     if type(error).__name__ != "NoSuchOption" or context is None or context.parent is None:
-        return f"{error.format_message()} (see numerals --help)"
+        return f"{error.format_message()} (see {context.command_path if context else 'numerals'} --help)"
     known = {name: _options(command) for name, command in context.parent.command.commands.items()}
     options = known.pop(context.info_name)
     return hints.unknown_option(error.option_name, context.info_name, options, known)

@@ -30,10 +30,11 @@ def train_seeds(options: TrainOptions, seeds: int) -> Result:
     from numerals.article.recipe import Recipe
     from numerals.scale.trials import Plan, summarize
 
-    excluded = {"--force": options.force, "--every-steps": options.every_steps, "--resume": options.resume}
-    for name, value in excluded.items():
+    if options.resume is not None:
+        raise InputError("--seeds does not go with --resume; to continue, repeat the command with the same --out")
+    for name, value in {"--force": options.force, "--every-steps": options.every_steps}.items():
         if value:
-            raise InputError(f"--seeds does not go with {name}; to continue, repeat the command with the same --out")
+            raise InputError(f"--seeds does not go with {name}")
     recipe = Recipe.load(options.recipe or "article")
     if options.epochs is not None:
         recipe = recipe.change(epochs=options.epochs)
