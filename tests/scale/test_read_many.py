@@ -356,7 +356,7 @@ def test_a_lost_node_is_no_error_but_a_wrong_token_is(scans: Path, serial: dict[
 def test_ctrl_c_is_one_line_that_says_how_to_continue(tmp_path: Path) -> None:
     out, pictures = tmp_path / "out", tmp_path / "pictures"
     pictures.mkdir()
-    for number in range(500):  # so many that some are missing after the first is read
+    for number in range(500):  # enough that some are still missing after the first
         (pictures / f"{number}.png").write_bytes(a_picture(number % PICTURES))
     with started(pictures, "--out", out, "--part", 1) as job:
         while job.poll() is None and not list(out.glob("part-*")):

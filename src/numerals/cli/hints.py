@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numerals.article.recipe import Table
 
-RECIPE_ALIASES = {  # how other programs call a key or a table of a recipe; without "-" and "_"
+RECIPE_ALIASES = {  # names that other programs give to keys and tables of a recipe; without "-" and "_"
     "lr": "learning_rate",
     "rate": "learning_rate",
     "maxlr": "learning_rate",
@@ -49,7 +49,7 @@ RECIPE_ALIASES = {  # how other programs call a key or a table of a recipe; with
     "logdir": "tensorboard",
 }
 READER_ALIASES = {"epochs": ("steps", "rounds"), "iterations": ("steps", "rounds")}
-OTHER_OPTIONS = {  # how other programs call an option of ours; without "-" and "_"
+OTHER_OPTIONS = {  # names that other programs give to these options; without "-" and "_"
     "gpu": "--device cuda",
     "cuda": "--device cuda",
     "cpu": "--device cpu",

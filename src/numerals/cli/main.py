@@ -92,7 +92,7 @@ def main() -> NoReturn:
     except BrokenPipeError:  # nobody reads our output any more; keep Python from failing again when it flushes
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:  # files of ours are handled where they are written, so this is the output
+    except OSError as error:  # errors of our own files are handled where they are written; this is stdout
         failure = storage_error(error, Path(error.filename or "standard output"))
         _exit(str(failure), failure.exit_code, error)
     except Exception as error:
