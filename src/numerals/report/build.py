@@ -7,66 +7,19 @@ from typing import Any
 
 from numerals.article.device import keep_freed_memory
 from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
+from numerals.article.model import describe
 from numerals.errors import InputError
 from numerals.files import storage_error, write_atomically
 from numerals.plots import figures, training_curves
 from numerals.report import prose, sections
-from numerals.report.robustness import DEFAULT_COUNT, Robustness, cached_robustness, load_robustness
-from numerals.report.sections import (
-    AugmentedDigit,
-    ClassSamples,
-    CorruptionSection,
-    Explanation,
-    GalleryDigit,
-    LayerRow,
-)
+from numerals.report.robustness import DEFAULT_COUNT, cached_robustness, load_robustness
+from numerals.report.sections import GalleryDigit
 from numerals.report.significance import Difference, compare
 from numerals.runs.load import SavedRun, load_run
 from numerals.spec import CLASSES
 
 MAX_MISTAKES = 2000  # shown in a report, most confident first: more would make the file larger than 5 MB
 MAX_DIFFERING_DIGITS = 60  # shown for each run of a comparison that alone gets them wrong
-
-
-@dataclass(frozen=True)
-class Curve:
-    """A figure with its title."""
-
-    title: str
-    svg: str
-
-
-@dataclass(frozen=True)
-class RunPage:
-    """What templates/report.html shows, in the order of the page."""
-
-    run: SavedRun
-    test: dict[str, Any]  # the test metrics of metrics.json
-    recipe: list[str]  # paragraphs
-    samples: list[ClassSamples]
-    augmented: list[AugmentedDigit]
-    layers: list[LayerRow]
-    ending: str
-    curves: list[Curve]
-    curves_note: str
-    classes: tuple[str, ...]
-    reliability_diagram: str  # SVG
-    risk_curve: str  # SVG
-    mistakes: list[GalleryDigit]
-    disputed: list[GalleryDigit]
-    robustness: Robustness | None
-    corruptions: list[CorruptionSection]
-    explanation: Explanation
-
-
-@dataclass(frozen=True)
-class ComparisonPage:
-    """What templates/comparison.html shows."""
-
-    runs: list[SavedRun]
-    recipe_differences: list[tuple[str, list[Any]]]
-    curves: list[Curve]
-    comparisons: "list[Comparison]"
 
 
 @dataclass(frozen=True)
@@ -102,10 +55,7 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
     path = out or loaded[0].folder / ("report.html" if len(loaded) == 1 else "comparison.html")
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"--out {path}: the name of a report must end in .html")
-    if len(loaded) == 1:
-        html = _render("report.html", _run_page(loaded[0], measure_robustness))
-    else:
-        html = _render("comparison.html", _comparison_page(loaded))
+    html = _run_page(loaded[0], measure_robustness) if len(loaded) == 1 else _comparison_page(loaded)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,7 +64,8 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
     return path
 
 
-def _render(template: str, page: RunPage | ComparisonPage) -> str:
+def _render(template: str, **variables: Any) -> str:
+    """Fill in a template; a variable that it lacks is an error."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     loader = PackageLoader("numerals.report")
@@ -123,17 +74,18 @@ def _render(template: str, page: RunPage | ComparisonPage) -> str:
     )
     environment.filters["percent"] = prose.percent
     environment.filters["thousands"] = lambda number: f"{number:,}"
-    return environment.get_template(template).render(vars(page))
+    return environment.get_template(template).render(variables)
 
 
-def _run_page(run: SavedRun, measure_robustness: bool) -> RunPage:
+def _run_page(run: SavedRun, measure_robustness: bool) -> str:
     weights_sha256 = run.metrics["weights_sha256"]
     robustness = load_robustness(run.folder, weights_sha256, run.dataset.test)
     if robustness is None and measure_robustness:
         robustness = cached_robustness(run.predict, run.dataset.test, DEFAULT_COUNT, weights_sha256, run.folder)
     training = run.training()
-    layers = sections.layer_rows(run)
-    return RunPage(
+    layers = describe(run.network)
+    return _render(
+        "report.html",
         run=run,
         test=run.test,
         recipe=prose.recipe_in_words(
@@ -156,7 +108,8 @@ def _run_page(run: SavedRun, measure_robustness: bool) -> RunPage:
     )
 
 
-def _training_curves(run: SavedRun) -> list[Curve]:
+def _training_curves(run: SavedRun) -> dict[str, str]:
+    """The SVG of each figure by its title."""
     history, best_epoch = run.history, run.metrics["best_epoch"]
     best, drops = history[best_epoch - 1], figures.learning_rate_drops(history)
     dropped = f" The learning rate was reduced before epoch {', '.join(map(str, drops))}." if drops else ""
@@ -169,11 +122,11 @@ def _training_curves(run: SavedRun) -> list[Curve]:
         f"{best.val_accuracy:.4f}.{dropped}"
     )
     rate = f"Learning rate by epoch, from {history[0].learning_rate:.2g} to {history[-1].learning_rate:.2g}.{dropped}"
-    return [
-        Curve("Loss", figures.history_curve(history, "loss", best_epoch, loss)),
-        Curve("Accuracy", figures.history_curve(history, "accuracy", best_epoch, accuracy)),
-        Curve("Learning rate", figures.learning_rate_curve(history, run.metrics["ended"] == "early", rate)),
-    ]
+    return {
+        "Loss": figures.history_curve(history, "loss", best_epoch, loss),
+        "Accuracy": figures.history_curve(history, "accuracy", best_epoch, accuracy),
+        "Learning rate": figures.learning_rate_curve(history, run.metrics["ended"] == "early", rate),
+    }
 
 
 def _reliability_diagram(run: SavedRun) -> str:
@@ -191,7 +144,7 @@ def _risk_curve(run: SavedRun) -> str:
     return figures.risk_coverage_curve(risks, alt)
 
 
-def _comparison_page(runs: list[SavedRun]) -> ComparisonPage:
+def _comparison_page(runs: list[SavedRun]) -> str:
     histories = {f"{number}. {run.name}": run.history for number, run in enumerate(runs, 1)}
     titles = {
         "loss": "Training loss",
@@ -199,13 +152,14 @@ def _comparison_page(runs: list[SavedRun]) -> ComparisonPage:
         "val_accuracy": "Validation accuracy",
         "learning_rate": "Learning rate",
     }
-    return ComparisonPage(
+    return _render(
+        "comparison.html",
         runs=runs,
         recipe_differences=prose.recipe_differences([run.recipe for run in runs]),
-        curves=[
-            Curve(title, figures.comparison_curves(histories, metric, f"{title} by epoch of {', '.join(histories)}."))
+        curves={
+            title: figures.comparison_curves(histories, metric, f"{title} by epoch of {', '.join(histories)}.")
             for metric, title in titles.items()
-        ],
+        },
         comparisons=[
             _comparison(runs[0], other, difference) for other, difference in zip(runs[1:], compare(runs), strict=True)
         ],

@@ -14,7 +14,7 @@ from numerals import seeds
 from numerals.article import augment
 from numerals.article.data import Images, LabelledImages
 from numerals.article.metrics import disputed_indices
-from numerals.article.model import as_input, describe
+from numerals.article.model import as_input
 from numerals.article.recipe import AugmentSettings
 from numerals.plots import digit_images, figures
 from numerals.report import attribution
@@ -69,18 +69,6 @@ class AugmentedDigit:
 
 
 @dataclass(frozen=True)
-class LayerRow:
-    """A layer of the network: a row of the table, and how to draw its output."""
-
-    name: str
-    output: str
-    parameters: int
-    has_maps: bool  # whether the output is feature maps, not units
-    side: int  # of a feature map, in pixels; 0 for units
-    sheets: int  # drawn for the number of maps or units, one more for each doubling
-
-
-@dataclass(frozen=True)
 class CorruptionStep:
     """One severity of a corruption."""
 
@@ -101,24 +89,6 @@ class CorruptionSection:
 
 
 @dataclass(frozen=True)
-class Neighbour:
-    """A training digit that looks similar to the network."""
-
-    uri: str
-    label: int
-
-
-@dataclass(frozen=True)
-class Flip:
-    """The smallest change found that makes the network predict another digit."""
-
-    change_uri: str  # ink to add and to remove
-    prediction: int
-    distance: float
-    max_pixel_change: float
-
-
-@dataclass(frozen=True)
 class ExplainedMistake:
     """A mistake, and why the network makes it."""
 
@@ -126,8 +96,9 @@ class ExplainedMistake:
     prediction_evidence_uri: str  # pixels that are evidence for and against the predicted digit
     label_evidence_uri: str
     likeliest: list[tuple[int, float]]  # digits and their probabilities
-    flip: Flip | None
-    neighbours: list[Neighbour]
+    flip: AdversarialExample | None  # the smallest change found that makes the network predict another digit
+    flip_uri: str  # ink to add and to remove for it; "" without one
+    neighbours: list[tuple[str, int]]  # training digits that look similar to the network: URI and label
 
 
 @dataclass(frozen=True)
@@ -222,21 +193,6 @@ def augmented_digits(run: SavedRun, training: LabelledImages) -> list[AugmentedD
     ]
 
 
-def layer_rows(run: SavedRun) -> list[LayerRow]:
-    """The layers of the network, first layer first."""
-    return [
-        LayerRow(
-            name=layer.name,
-            output=" × ".join(map(str, layer.output)),
-            parameters=layer.parameters,
-            has_maps=len(layer.output) == 3,
-            side=layer.output[0] if len(layer.output) == 3 else 0,
-            sheets=int(np.log2(layer.output[-1])) + 1,
-        )
-        for layer in describe(run.network)
-    ]
-
-
 def corruption_sections(run: SavedRun, robustness: Robustness) -> list[CorruptionSection]:
     """Each corruption with its accuracies, and the first test digit corrupted by it."""
     example = run.dataset.test[0][:1]
@@ -298,43 +254,36 @@ def _explained_mistakes(
     neighbours = _neighbours(run, [mistake.index for mistake in mistakes], training)
     for mistake, similar in zip(mistakes, neighbours, strict=True):
         image, probabilities = run.dataset.test[0][mistake.index], run.probabilities[mistake.index]
-        adversarial = attribution.deepfool(run.network, image)
+        flip = attribution.deepfool(run.network, image)
         explained.append(
             ExplainedMistake(
                 digit=mistake,
-                prediction_evidence_uri=_evidence_uri(run, image, mistake.prediction),
-                label_evidence_uri=_evidence_uri(run, image, mistake.label),
+                prediction_evidence_uri=_heatmap_uri(
+                    attribution.integrated_gradients(run.network, image, mistake.prediction)
+                ),
+                label_evidence_uri=_heatmap_uri(attribution.integrated_gradients(run.network, image, mistake.label)),
                 likeliest=[
                     (int(digit), float(probabilities[digit])) for digit in np.argsort(-probabilities)[:LIKELIEST]
                 ],
-                flip=_flip(image, adversarial) if adversarial else None,
+                flip=flip,
+                flip_uri=_heatmap_uri((flip.image.astype(np.float32) - image) / WHITE) if flip else "",
                 neighbours=similar,
             )
         )
     return explained
 
 
-def _evidence_uri(run: SavedRun, image: Images, digit: int) -> str:
-    return digit_images.data_uri(digit_images.heatmap(attribution.integrated_gradients(run.network, image, digit)))
+def _heatmap_uri(values: Floats) -> str:
+    return digit_images.data_uri(digit_images.heatmap(values))
 
 
-def _flip(image: Images, adversarial: AdversarialExample) -> Flip:
-    change = (adversarial.image.astype(np.float32) - image) / WHITE
-    return Flip(
-        change_uri=digit_images.data_uri(digit_images.heatmap(change)),
-        prediction=adversarial.prediction,
-        distance=adversarial.distance,
-        max_pixel_change=adversarial.max_pixel_change,
-    )
-
-
-def _neighbours(run: SavedRun, indices: list[int], training: LabelledImages) -> list[list[Neighbour]]:
+def _neighbours(run: SavedRun, indices: list[int], training: LabelledImages) -> list[list[tuple[str, int]]]:
     """For each test digit, the training digits with the most similar activations in the last hidden layer."""
     images, labels = training[0][:MAX_NEIGHBOUR_CANDIDATES], training[1][:MAX_NEIGHBOUR_CANDIDATES]
     activations = attribution.last_hidden_activations(run.network, run.dataset.test[0][indices])
     candidates = attribution.last_hidden_activations(run.network, images)
     return [
-        [Neighbour(digit_images.data_uri(images[index]), int(labels[index])) for index in row]
+        [(digit_images.data_uri(images[index]), int(labels[index])) for index in row]
         for row in attribution.nearest_neighbours(activations, candidates, NEIGHBOURS)
     ]
 
