@@ -57,7 +57,7 @@ def test_the_command(tmp_path: Path) -> None:
         assert 0.5 < row["accuracy"] < 1 and 0 < row["fit_seconds"] < row["process_seconds"] and row["deviation"] >= 0
     assert list(tmp_path.iterdir()) == [recipe]
     trainings = [benchmark.TrainingSpeed(**row) for row in printed["trainings"]]
-    text = list(benchmark.lines(trainings, [benchmark.RecognitionSpeed(**row) for row in printed["recognising"]]))
+    text = list(benchmark.lines(trainings, [benchmark.Speed(**row) for row in printed["recognising"]]))
     assert text[0].startswith("recipe") and "times as fast as with one thread" in text[4]
 
 

@@ -47,6 +47,14 @@ def test_help_at_80_columns_is_complete(command: str) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize("command", [None, *COMMANDS])
+def test_flags_have_no_type_in_the_help(command: str | None, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app([*filter(None, [command]), "--help"])
+    text = flat(capsys.readouterr().out)
+    assert "--help -h Show this message" in text and "<bool>" not in text
+
+
 @pytest.mark.parametrize(("command", "extra"), [("sweep", "scale"), ("read-many", "scale"), ("serve", "serve")])
 def test_help_says_which_extra_is_needed(command: str, extra: str) -> None:
     assert f"pip install 'numerals[{extra}]'" in flat(run_quietly((*NUMERALS, command, "--help")).stdout)

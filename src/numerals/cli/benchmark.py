@@ -64,22 +64,13 @@ class TrainingSpeed:
 
 
 @dataclass(frozen=True)
-class Latency:
-    """The speed of a function that takes a batch."""
+class Speed:
+    """The speed of a function that takes batches."""
 
+    batch: int  # items in a call
     per_second: int  # items
     p50_ms: float  # median of a call
     p99_ms: float  # 99th percentile of a call
-
-
-@dataclass(frozen=True)
-class RecognitionSpeed:
-    """The speed of the shipped model of single digits with one batch size."""
-
-    batch: int
-    per_second: int  # digits
-    p50_ms: float
-    p99_ms: float
 
 
 def train(recipe: str, seed: int, folder: Path, threads: int | None = None, epochs: int | None = None) -> Training:
@@ -148,17 +139,13 @@ def _speed(recipe: str, threads: int, runs: Sequence[Training]) -> TrainingSpeed
     )
 
 
-def time_recognition() -> list[RecognitionSpeed]:
+def time_recognition() -> list[Speed]:
     """Time the shipped model of single digits, on one thread, with each batch size of CALLS."""
     recogniser = Recogniser()
-    speeds = []
-    for batch, calls in CALLS.items():
-        latency = latencies(partial(recogniser, _noise(batch)), batch, calls)
-        speeds.append(RecognitionSpeed(batch, latency.per_second, latency.p50_ms, latency.p99_ms))
-    return speeds
+    return [latencies(partial(recogniser, _noise(batch)), batch, calls) for batch, calls in CALLS.items()]
 
 
-def latencies(call: Callable[[], Any], batch: int, calls: int) -> Latency:
+def latencies(call: Callable[[], Any], batch: int, calls: int) -> Speed:
     """Time a function that takes `batch` items, after WARM_UP_CALLS."""
     seconds = []
     for _ in range(WARM_UP_CALLS + calls):
@@ -167,7 +154,7 @@ def latencies(call: Callable[[], Any], batch: int, calls: int) -> Latency:
         seconds.append(time.perf_counter() - started)
     timed = np.array(seconds[WARM_UP_CALLS:])
     p50, p99 = np.percentile(1000 * timed, (50, 99))
-    return Latency(round(batch * len(timed) / timed.sum()), round(float(p50), 3), round(float(p99), 3))
+    return Speed(batch, round(batch * len(timed) / timed.sum()), round(float(p50), 3), round(float(p99), 3))
 
 
 def _noise(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -175,7 +162,7 @@ def _noise(count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
     return np.random.default_rng(0).integers(0, WHITE + 1, (count, SIDE, SIDE), np.uint8)
 
 
-def lines(trainings: Sequence[TrainingSpeed], recognition: Sequence[RecognitionSpeed]) -> Iterator[str]:
+def lines(trainings: Sequence[TrainingSpeed], recognition: Sequence[Speed]) -> Iterator[str]:
     """Format both as text, with the speed-up of the highest number of threads."""
     first, last = trainings[0], trainings[-1]
     yield f"recipe {first.recipe}, {first.runs} trainings each; whole process and training loop are medians"

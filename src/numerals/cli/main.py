@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 import numerals
 from numerals.cli import hints, read_commands, run_commands, tool_commands, train_commands
@@ -27,7 +27,22 @@ from numerals.files import storage_error
 INTERRUPTED = 130  # the exit code that shells expect after Ctrl-C
 
 
-class _Commands(TyperGroup):
+class _FlagsWithoutType:
+    """Shows flags without a type in the help, where Typer alone writes <bool>."""
+
+    def get_params(self, ctx: Any) -> Any:
+        parameters = super().get_params(ctx)  # type: ignore[misc]  # of the Typer class that this one is mixed into
+        for parameter in parameters:
+            if getattr(parameter, "is_flag", False):
+                parameter.metavar = ""
+        return parameters
+
+
+class _Command(_FlagsWithoutType, TyperCommand):
+    """One of the commands."""
+
+
+class _Commands(_FlagsWithoutType, TyperGroup):
     """Prints what was saved when a command is interrupted; Typer alone prints nothing."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -73,7 +88,7 @@ for panel, commands in {
     TOOLS: (tool_commands.benchmark, tool_commands.doctor),
 }.items():
     for command in commands:
-        app.command(help=_unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
+        app.command(cls=_Command, help=_unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
 
 
 def main() -> NoReturn:

@@ -77,7 +77,6 @@ OutOption = Annotated[
         "--out",
         metavar="DIR",
         help="Save to this new run folder instead of runs/RECIPE-1, runs/RECIPE-2, ...",
-        show_default=False,
         rich_help_panel=SAVING,
     ),
 ]
@@ -86,7 +85,6 @@ AddressOption = Annotated[
     typer.Option(
         metavar="HOST:PORT",
         help="Run on the Ray cluster with this head node, instead of on the cores of this machine.",
-        show_default=False,
         rich_help_panel=RAY,
     ),
 ]
@@ -101,6 +99,5 @@ ModelOption = Annotated[
         "--model",
         metavar="FILE.onnx",
         help="Read with an exported model of your own: one that reads rows, or one that recognises single digits.",
-        show_default=False,
     ),
 ]

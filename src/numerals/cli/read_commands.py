@@ -41,7 +41,6 @@ def read(
             "--annotate",
             metavar="DIR",
             help="Save each picture to this folder, with boxes, digits and the input of the network drawn on it.",
-            show_default=False,
         ),
     ] = None,
     model: ModelOption = None,
@@ -160,7 +159,6 @@ def serve(
             metavar="TOKEN",
             envvar="NUMERALS_TOKEN",
             help="Require this token: requests send Authorization: Bearer TOKEN, and the page asks for it once.",
-            show_default=False,
             rich_help_panel=ACCESS,
         ),
     ] = None,
@@ -172,7 +170,6 @@ def serve(
         typer.Option(
             metavar="HOST",
             help="Accept this host name too, for example behind a proxy. Can be repeated.",
-            show_default=False,
             rich_help_panel=ACCESS,
         ),
     ] = None,

@@ -24,7 +24,6 @@ def evaluate(
             metavar="mnist|PATH",
             help="Evaluate on the test digits of other data (see numerals train) instead of the data that the run "
             "was trained on.",
-            show_default=False,
         ),
     ] = None,
     robustness: Annotated[
@@ -88,7 +87,6 @@ def report(
             metavar="FILE.html",
             help="Write to this file instead of report.html in the run folder (several runs: comparison.html in the "
             "first one).",
-            show_default=False,
         ),
     ] = None,
     robustness: Annotated[
@@ -122,9 +120,7 @@ def export(
     ] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE.onnx", help="Write to this file instead of model.onnx in the run folder.", show_default=False
-        ),
+        typer.Option(metavar="FILE.onnx", help="Write to this file instead of model.onnx in the run folder."),
     ] = None,
 ) -> None:
     """Export a run's network as an ONNX file with preprocessing and calibration inside, and a model card (.json).

@@ -25,7 +25,6 @@ InitOption = Annotated[
         "--init",
         metavar="RUN|shipped",
         help="Start from the weights of a run, or from those of the shipped model of single digits.",
-        show_default=False,
     ),
 ]
 
@@ -34,7 +33,7 @@ def train(
     recipe: RecipeOption = None,
     epochs: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Maximum number of epochs (overrides the recipe).", show_default=False),
+        typer.Option(metavar="N", min=1, help="Maximum number of epochs (overrides the recipe)."),
     ] = None,
     seed: SeedOption = None,
     device: DeviceOption = "auto",
@@ -46,7 +45,6 @@ def train(
             metavar="RUN",
             help="Continue an interrupted run with its own recipe, seed and data. With a higher --epochs, also "
             "continue a finished run.",
-            show_default=False,
             rich_help_panel=SAVING,
         ),
     ] = None,
@@ -64,7 +62,6 @@ def train(
             metavar="N",
             min=1,
             help="Save a checkpoint every N steps too, not only after each epoch.",
-            show_default=False,
             rich_help_panel=SAVING,
         ),
     ] = None,
@@ -75,7 +72,6 @@ def train(
             min=1,
             help="Train N times, with --seed and the numbers after it, on all cores at once, and print mean and "
             "standard deviation. --out gets one run folder per seed. To continue, repeat the command.",
-            show_default=False,
             rich_help_panel=RAY,
         ),
     ] = None,
