@@ -1,7 +1,9 @@
 """files.py: a file is complete or absent."""
 
 import errno
+import hashlib
 import multiprocessing
+import os
 import sys
 import time
 from pathlib import Path
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numerals.errors import StorageError
-from numerals.files import storage_error, write_atomically
+from numerals.files import open_plain, read_plain, sha256, storage_error, write_atomically
 from tests.conftest import mounts, run_on_full_disk
 
 # Writes 32 KiB, which fits, then overwrites them with 256 KiB, which do not.
@@ -91,6 +93,32 @@ def test_an_error_number_becomes_a_message_of_one_line(number: int, words: str) 
     message = str(storage_error(OSError(number, "reason"), Path("/there/file")))
     assert message.startswith(f"/there/file: {words}")
     assert "\n" not in message
+
+
+def test_what_is_not_a_plain_file_is_not_opened(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "device").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    for name in ("pipe", "device", "folder"):
+        with pytest.raises(OSError, match="not a plain file"):
+            open_plain(tmp_path / name, 2**20)
+        assert sha256(tmp_path / name) is None
+    assert sha256(tmp_path / "absent") is None
+
+
+def test_a_file_is_read_and_hashed_up_to_a_size(tmp_path: Path) -> None:
+    content = os.urandom(3 * 2**20 + 5)
+    (tmp_path / "file").write_bytes(content)
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert read_plain(tmp_path / "link", len(content)) == content
+    with pytest.raises(OSError, match="larger than 3 MiB"):
+        read_plain(tmp_path / "file", 3 * 2**20)
+    for size in (0, 5, 2**20, 2**21 + 1, len(content), 2 * len(content)):
+        assert sha256(tmp_path / "file", size) == hashlib.sha256(content[:size]).hexdigest()
+    assert sha256(tmp_path / "file") == hashlib.sha256(content).hexdigest()
+    with open(tmp_path / "huge", "wb") as file:
+        file.truncate(2**40)
+    assert sha256(tmp_path / "huge") is None
 
 
 def _write_for_a_while(path: Path, letter: bytes, seconds: float) -> None:

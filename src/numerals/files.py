@@ -1,4 +1,7 @@
-"""Write files and folders atomically and durably: after a crash or on a full disk, a file is complete or absent."""
+"""Write files and folders atomically and durably: after a crash or on a full disk, a file is complete or absent.
+
+Read only plain files, up to a size: a pipe or a device may make a reader wait for ever, or fill its memory.
+"""
 
 import contextlib
 import errno
@@ -6,12 +9,15 @@ import hashlib
 import json
 import os
 import re
+import stat
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from numerals.errors import StorageError
+
+MAX_HASHED_BYTES = 2**32  # of a file that `sha256` reads; takes seconds
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -107,10 +113,44 @@ def sync(path: Path) -> None:
 
 
 def sha256(path: Path, size: int = -1) -> str | None:
-    """The SHA-256 of a file, or of its first `size` bytes; None if it cannot be read."""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        return hashlib.sha256(file.read(size)).hexdigest()
+    """The SHA-256 of a file, or of its first `size` bytes; None if it is missing or `open_plain` refuses it."""
+    with contextlib.suppress(OSError), open_plain(path, MAX_HASHED_BYTES) as file:
+        digest, left = hashlib.sha256(), size if size >= 0 else MAX_HASHED_BYTES
+        while chunk := file.read(min(left, 2**20)):
+            digest.update(chunk)
+            left -= len(chunk)
+        return digest.hexdigest()
     return None
+
+
+def open_plain(path: Path, limit: int) -> BinaryIO:
+    """Open a plain file, or a link to one, for reading bytes.
+
+    Raises:
+        OSError: it is a pipe, a device or a folder, is larger than `limit` bytes, or cannot be opened.
+    """
+    _check_plain(os.stat(path), limit, path)  # before opening, which has effects on some devices
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    try:
+        _check_plain(os.fstat(descriptor), limit, path)  # it may have been replaced
+        return os.fdopen(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_plain(path: Path, limit: int) -> bytes:
+    """The content of a plain file; raises OSError as `open_plain` does."""
+    with open_plain(path, limit) as file:
+        return file.read(os.fstat(file.fileno()).st_size)
+
+
+def readable_size(size: int) -> str:
+    """Format a number of bytes, such as 1.5 GiB."""
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB")):
+        if size >= unit:
+            return f"{size / unit:.3g} {name}"
+    return f"{size / 2**10:.3g} KiB"
 
 
 def readable_json(content: Any) -> str:
@@ -125,6 +165,13 @@ def storage_error(error: OSError, path: Path) -> StorageError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StorageError(f"{path}: the disk is full; free some space and start again")
     return StorageError(f"{path}: cannot be written ({error.strerror or error}); choose another folder")
+
+
+def _check_plain(status: os.stat_result, limit: int, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    if status.st_size > limit:
+        raise OSError(errno.EFBIG, f"larger than {readable_size(limit)}", str(path))
 
 
 def _sync(path: Path) -> None:

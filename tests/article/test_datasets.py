@@ -439,6 +439,62 @@ def test_dark_ink_on_white(tmp_path: Path, digits: LabelledImages) -> None:
     assert "invert them" in load_error(tmp_path)
 
 
+# Files that never end, or are too large
+
+
+def make_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def link_endless(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def make_huge(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # takes no space on the disk
+
+
+@pytest.mark.parametrize("make", [make_pipe, link_endless, make_huge])
+@pytest.mark.parametrize(
+    "name", [TRAIN_IMAGES, TRAIN_LABELS, f"{TEST_LABELS}.gz", "7/some.png", "some.csv", "some.npz"]
+)
+def test_pipes_devices_and_huge_files_are_refused(
+    tmp_path: Path, digits: LabelledImages, name: str, make: Callable[[Path], None]
+) -> None:
+    folder = tmp_path / "folder"
+    if name.startswith("7/"):
+        write_pictures(folder, *digits)
+    else:
+        write_idx(folder, digits, digits)
+    path = folder / name
+    path.with_suffix("").unlink(missing_ok=True)
+    make(path)
+    wanted = {"not a plain file", "larger than 1 GiB", "larger than 1 MiB", "unknown kind of data"}
+    message = load_error(path if name.startswith("some") else folder, path)
+    assert any(words in message for words in wanted), message
+
+
+def test_what_unpacks_to_too_much_is_refused(
+    tmp_path: Path, digits: LabelledImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets, "MAX_BYTES", 50_000)
+    write_idx(tmp_path / "folder", digits, digits, packed=True)
+    images = tmp_path / "folder" / f"{TRAIN_IMAGES}.gz"
+    assert images.stat().st_size < 50_000
+    assert "larger than 48.8 KiB when unpacked" in load_error(tmp_path / "folder", images)
+    np.savez_compressed(tmp_path / "some.npz", x=digits[0], y=digits[1])
+    assert "larger than 48.8 KiB when unpacked" in load_error(tmp_path / "some.npz")
+
+
+def test_a_csv_with_an_endless_line_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "some.csv"
+    row = "1" + ",0" * 784 + "\n"
+    for content in ("1" * 200_000, HEADER + row + "1" * 200_000, HEADER + row + "1," * 200_000):
+        path.write_text(content)
+        load_error(path)
+
+
 # Arbitrary bytes
 
 

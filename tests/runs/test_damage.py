@@ -3,13 +3,15 @@
 import os
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from numerals.errors import RunError
+from numerals.errors import InputError, RunError
 from numerals.runs.folder import RunFolder
+from numerals.runs.load import load_run
 from numerals.runs.resume import resume
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, mounts, run_quietly
@@ -146,3 +148,46 @@ def test_a_run_with_a_pipe_is_not_resumed(tmp_path: Path, stopped_with_events: P
     with pytest.raises(RunError, match="neither a file nor a folder") as caught:
         resume(run, data=DATA)
     assert str(run / name) in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(small(epochs=1), DATA, out=tmp_path_factory.mktemp("finished") / "run", device="cpu").folder
+
+
+def make_huge(path: Path) -> None:
+    with open(path, "wb") as file:
+        file.truncate(2**40)  # takes no space on the disk
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_huge])
+@pytest.mark.parametrize("name", ["SHA256SUMS", "metrics.json", "model.safetensors", "recipe.toml"])
+def test_pipes_devices_and_huge_files_of_a_run_are_not_read(
+    tmp_path: Path, finished: Path, name: str, make: Callable[[Path], None]
+) -> None:
+    """Whatever is asked of the folder ends; what depends on the file is refused in one line."""
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / name).unlink()
+    make(run / name)
+    for ask in (lambda: load_run(run), lambda: RunFolder(run).network()):
+        try:
+            ask()
+        except InputError as error:
+            assert "\n" not in str(error) and str(run) in str(error)
+    if name == "model.safetensors":
+        (run / "SHA256SUMS").unlink()
+        with pytest.raises(RunError, match=r"model\.safetensors: .*(not a plain file|larger than)"):
+            RunFolder(run).network()
+
+
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith("checkpoint")] + ["model.safetensors"])
+def test_huge_files_of_a_run_are_repaired(
+    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(stopped_late, run)
+    make_huge(run / name)
+    assert equal_runs(resume(run, data=DATA), uninterrupted)
+    (message,) = caplog.messages
+    assert str(run / name) in message

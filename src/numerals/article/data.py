@@ -19,7 +19,7 @@ import numpy.typing as npt
 import platformdirs
 
 from numerals.errors import DataError, StorageError
-from numerals.files import write_atomically
+from numerals.files import read_plain, write_atomically
 from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
 Images = npt.NDArray[np.uint8]  # (n, 28, 28), white ink on black
@@ -29,6 +29,7 @@ Indices = npt.NDArray[np.int64]
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+MAX_MNIST_BYTES = 2**26  # of one uncompressed file
 
 SHA256 = {  # of the uncompressed files
     TRAIN_IMAGES: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -99,7 +100,7 @@ def mnist_file(name: str) -> bytes:
     """
     cached = cache_folder() / name
     with contextlib.suppress(OSError):
-        content = cached.read_bytes()
+        content = read_plain(cached, MAX_MNIST_BYTES)
         if hashlib.sha256(content).hexdigest() == SHA256[name]:
             return content
     content = unpack(name)

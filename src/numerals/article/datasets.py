@@ -6,18 +6,20 @@
     a folder of 28x28 pictures for each class   0/ ... 9/, or train/0/ ... and test/0/ ...
 
 All must have MNIST's shape: 28x28 pixels, white ink on black, ten classes. Without a test part, one in seven digits,
-as in MNIST, becomes the test part; it is always the same one.
+as in MNIST, becomes the test part; it is always the same one. Pipes and devices are refused, and so is a file over
+MAX_BYTES, unpacked too.
 """
 
 import csv
 import gzip
+import io
 import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +38,15 @@ from numerals.article.data import (
     split_indices,
 )
 from numerals.errors import DataError
+from numerals.files import open_plain, readable_size
 from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
 TrainTest = tuple[LabelledImages, LabelledImages]
 RawArrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images and labels before `check_digits`
 
+MAX_BYTES = 2**30  # of a file, unpacked: 1.3 million images
+MAX_PICTURE_BYTES = 2**20  # of the file of a 28x28 picture
+MAX_LINE = 2**16  # characters in a line of a CSV
 BYTE_ORDER_MARK = "\xef\xbb\xbf"  # spreadsheets start a file with it; here as latin-1 reads it
 TEST_FRACTION, TEST_RANDOM_STATE = 1 / 7, 42  # for data without a test part
 PICTURE_FORMATS = {
@@ -119,24 +125,47 @@ def _read_idx(folder: Path, name: str) -> npt.NDArray[np.uint8]:
     path = _idx_file(folder, name)
     if not path.exists():
         raise DataError(f"{folder}: contains no {name}, gzipped or not")
-    if path.suffix != ".gz":
-        return parse_idx(path.read_bytes(), str(path))
-    try:
-        content = gzip.decompress(path.read_bytes())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: truncated or damaged ({error})") from error
+    with _open(path) as file:
+        try:
+            content = _read_all(gzip.GzipFile(fileobj=file) if path.suffix == ".gz" else file, path)
+        except (OSError, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: truncated or damaged ({error})") from error
     return parse_idx(content, str(path))
 
 
+def _open(path: Path, limit: int = MAX_BYTES) -> BinaryIO:
+    """Open a file of the data.
+
+    Raises:
+        DataError: it is not a plain file, is larger than `limit` bytes, or cannot be read.
+    """
+    try:
+        return open_plain(path, limit)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
+
+
+def _read_all(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
+    """The whole content of a file, which may be larger unpacked than it is on disk."""
+    chunks, size = list[bytes](), 0
+    while chunk := file.read(2**20):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > MAX_BYTES:
+            raise DataError(f"{path}: larger than {readable_size(MAX_BYTES)} when unpacked")
+    return b"".join(chunks)
+
+
 def _read_csv(path: Path) -> RawArrays:
-    with open(path, newline="", encoding="latin-1") as file:  # np.loadtxt may crash on other characters
-        header = _first_line(file)
+    with io.TextIOWrapper(_open(path), "latin-1", newline="") as file:  # np.loadtxt may crash on other characters
+        lines = iter(lambda: file.readline(MAX_LINE), "")
+        header = _first_line(lines)
         if header[:1] != ["label"] or len(header) != 1 + PIXELS:
             raise DataError(
                 f"{path}: the first line must be label,pixel0,...,pixel{PIXELS - 1}, as in Kaggle's train.csv"
             )
         try:
-            table = np.loadtxt(file, np.int64, delimiter=",", ndmin=2)
+            table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
         except ValueError as error:
             raise DataError(f"{path}: {_one_line(error)}") from error
     if table.size == 0:
@@ -146,22 +175,28 @@ def _read_csv(path: Path) -> RawArrays:
     return table[:, 1:], table[:, 0]
 
 
-def _first_line(file: Iterable[str]) -> list[str]:
+def _first_line(lines: Iterator[str]) -> list[str]:
     try:
-        header = next(csv.reader(file), [])
+        header = next(csv.reader(lines), [])
     except csv.Error:  # a line longer than any header
         return []
     return [header[0].removeprefix(BYTE_ORDER_MARK), *header[1:]] if header else []
 
 
 def _read_npz(path: Path) -> TrainTest:
-    if not zipfile.is_zipfile(path):
-        raise DataError(f"{path}: truncated, damaged, or not an .npz")
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as npz:
-            arrays = {name: array for name in npz.files if isinstance(array := npz[name], np.ndarray)}
-    except Exception as error:  # numpy raises nearly anything on a damaged header
-        raise DataError(f"{path}: damaged, or not made of plain arrays ({_one_line(error)})") from error
+    with _open(path) as file:
+        if not zipfile.is_zipfile(file):
+            raise DataError(f"{path}: truncated, damaged, or not an .npz")
+        file.seek(0)
+        try:
+            with np.load(file, allow_pickle=False) as npz:
+                if sum(each.file_size for each in npz.zip.infolist()) > MAX_BYTES:
+                    raise DataError(f"{path}: larger than {readable_size(MAX_BYTES)} when unpacked")
+                arrays = {name: array for name in npz.files if isinstance(array := npz[name], np.ndarray)}
+        except DataError:
+            raise
+        except Exception as error:  # numpy raises nearly anything on a damaged header
+            raise DataError(f"{path}: damaged, or not made of plain arrays ({_one_line(error)})") from error
     if {"x_train", "y_train", "x_test", "y_test"} <= set(arrays):
         train, test = (arrays["x_train"], arrays["y_train"]), (arrays["x_test"], arrays["y_test"])
         return check_digits(*train, f"{path} (train)"), check_digits(*test, f"{path} (test)")
@@ -209,7 +244,8 @@ def _picture_files(folder: Path) -> Iterator[Path]:
 def _read_picture(path: Path) -> npt.NDArray[np.uint8]:
     """Read a picture as uint8 (28, 28); its size is checked before it is decoded."""
     try:
-        with Image.open(path, formats=sorted(set(PICTURE_FORMATS.values()))) as picture:
+        formats = sorted(set(PICTURE_FORMATS.values()))
+        with _open(path, MAX_PICTURE_BYTES) as file, Image.open(file, formats=formats) as picture:
             if picture.size != (SIDE, SIDE):
                 raise DataError(f"{path}: {picture.width}x{picture.height} pixels; it must have {SIDE}x{SIDE}")
             return _grey(picture, path)

@@ -27,7 +27,10 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from numerals.errors import RecipeError
+from numerals.files import read_plain
 from numerals.spec import SIDE
+
+MAX_BYTES = 2**20  # of a recipe's file
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 FractionOrZero = Annotated[float, Field(ge=0, lt=1)]
@@ -238,7 +241,7 @@ def parse(path: Path) -> dict[str, Any]:
         RecipeError: the file cannot be read, or is not TOML.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_plain(path, MAX_BYTES).decode())
     except OSError as error:
         raise RecipeError(f"recipe {path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, RecursionError) as error:  # ValueError: not TOML, or not UTF-8

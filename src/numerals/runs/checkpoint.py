@@ -11,6 +11,7 @@ damage is noticed.
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from numerals.article.fit import Callback
 from numerals.article.recipe import Recipe
 from numerals.article.state import StateDict, TrainingState
 from numerals.errors import RecipeError, RunError
-from numerals.runs.folder import START, SUMS, RunFolder, as_csv, damage_message
+from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, START, SUMS, RunFolder, as_csv, damage_message
 from numerals.runs.profiling import versions
 from numerals.runs.session import Session
 from numerals.runs.tensorboard import TensorBoard
@@ -204,7 +205,10 @@ class CheckpointStore:
             if found != content["tensors"]:
                 raise RunError(damage_message(path, found, content["tensors"]))
             known = {name: (size, sha256) for name, (size, sha256) in content["events"].items()}
-            return Checkpoint(name, spec, safetensors.torch.load(path.read_bytes()), content["state"], known)
+            tensors = safetensors.torch.load(files.read_plain(path, MAX_TENSOR_BYTES))
+            return Checkpoint(name, spec, tensors, content["state"], known)
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
             raise RunError(f"{path}: not a checkpoint of numerals ({str(error).splitlines()[0]})") from error
 
@@ -217,7 +221,8 @@ class CheckpointStore:
         for name in sorted(set(final).union(*written) if written else final):
             expected = [final[name]] if name in final else [each[name] for each in written if name in each]
             sha = files.sha256(self._run / name)
-            if sha not in expected and str(self._run / name) not in mentioned and (sha or name in final):
+            may_be_missing = name not in final and not os.path.lexists(self._run / name)
+            if sha not in expected and str(self._run / name) not in mentioned and not may_be_missing:
                 by = f" (according to {self._run / SUMS})" if name in final else ""
                 lines.append(f"{damage_message(self._run / name, sha, expected[0])}{by}; writing it again")
         return lines
@@ -333,7 +338,7 @@ def unsealed(path: Path) -> dict[str, Any]:
         RunError: it is missing or damaged.
     """
     try:
-        raw = path.read_bytes()
+        raw = files.read_plain(path, MAX_TEXT_BYTES)
         document = json.loads(raw)
         content: dict[str, Any] = dict(document["content"])
         if raw == sealed(content):

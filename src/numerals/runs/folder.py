@@ -38,10 +38,20 @@ from numerals.article import model
 from numerals.article.recipe import Recipe, network_of, parse
 from numerals.article.state import StateDict
 from numerals.errors import RunError
-from numerals.files import readable_json, sha256, write_atomically, write_folder
+from numerals.files import (
+    MAX_HASHED_BYTES,
+    read_plain,
+    readable_json,
+    readable_size,
+    sha256,
+    write_atomically,
+    write_folder,
+)
 
 START = "checkpoint/start.json"  # the TrainingSpec, written with the folder
 SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`
+MAX_TEXT_BYTES = 2**26  # of a file of JSON, CSV or lines
+MAX_TENSOR_BYTES = 2**31  # of a file of tensors or arrays, unpacked
 
 
 class RunFolder:
@@ -163,13 +173,14 @@ class RunFolder:
     def write_sums(self) -> None:
         """Write SHA256SUMS, which marks the training as ended."""
         names = sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
-        lines = [f"{sha256(self.path / name)}  {name}\n" for name in names if name != SUMS]
+        hashes = {name: hash_ for name in names if name != SUMS and (hash_ := sha256(self.path / name))}
+        lines = [f"{hash_}  {name}\n" for name, hash_ in hashes.items()]
         self.write(SUMS, "".join(lines))
 
     def sums(self) -> dict[str, str]:
         """The SHA-256 of each file when the training ended; empty if it has not ended."""
         with contextlib.suppress(OSError, ValueError):
-            lines = (self.path / SUMS).read_text(encoding="utf-8").splitlines()
+            lines = read_plain(self.path / SUMS, MAX_TEXT_BYTES).decode().splitlines()
             return {name: hash_ for hash_, name in (line.split("  ", 1) for line in lines)}
         return {}
 
@@ -194,8 +205,8 @@ class RunFolder:
     def metrics(self) -> dict[str, Any]:
         """The content of metrics.json, else of the TrainingSpec; empty if both are missing or damaged."""
         for name, keys in (("metrics.json", ()), (START, ("content", "about"))):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                found = reduce(getitem, keys, json.loads((self.path / name).read_text(encoding="utf-8")))
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError, RecursionError):
+                found = reduce(getitem, keys, json.loads(read_plain(self.path / name, MAX_TEXT_BYTES)))
                 if isinstance(found, dict) and isinstance(found.get("data", {}), dict):
                     return found
         return {}
@@ -238,16 +249,18 @@ class RunFolder:
         self.check("model.safetensors")
         self.check("recipe.toml")
         try:
-            network.load_state_dict(safetensors.torch.load(path.read_bytes()))
+            limit = sum(each.nbytes for each in network.state_dict().values()) + 2**20  # and the file's header
+            network.load_state_dict(safetensors.torch.load(read_plain(path, limit)))
         except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
-            reason = str(error).splitlines()[0][:150]
+            reason = str(getattr(error, "strerror", None) or error).splitlines()[0][:150]
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
 
 
 def damage_message(path: Path, found: str | None, expected: str) -> str:
-    """A message about a file whose SHA-256 is `found` (None: missing) instead of `expected`."""
+    """A message about a file whose SHA-256 is `found` (None: it has none) instead of `expected`."""
     if found is None:
-        return f"{path}: missing"
+        there = f"not a plain, readable file of at most {readable_size(MAX_HASHED_BYTES)}"
+        return f"{path}: {there if os.path.lexists(path) else 'missing'}"
     return f"{path}: damaged, its SHA-256 is {found[:12]}..., not {expected[:12]}..."
 
 

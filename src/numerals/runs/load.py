@@ -19,7 +19,8 @@ from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.article.state import snapshot
 from numerals.errors import InputError, RunError
-from numerals.runs.folder import RunFolder, weights_sha256
+from numerals.files import read_plain
+from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, RunFolder, weights_sha256
 from numerals.runs.train import training_parts
 
 REQUIRED_METRICS = {  # keys of metrics.json that a report shows, and their types
@@ -117,7 +118,9 @@ def read_probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32],
     if ended in ("interrupted", "stopped") and not path.exists():
         raise RunError(f"{path.parent}: this training was {ended} before it was tested; resume it to its end first")
     try:
-        with np.load(io.BytesIO(_read(path)), allow_pickle=False) as arrays:
+        with np.load(io.BytesIO(_read(path, MAX_TENSOR_BYTES)), allow_pickle=False) as arrays:
+            if sum(each.file_size for each in arrays.zip.infolist()) > MAX_TENSOR_BYTES:
+                raise ValueError("too large when unpacked")
             return arrays["probabilities"], arrays["labels"]
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cut off or damaged ({error})") from error
@@ -164,8 +167,8 @@ def _read_history(path: Path) -> tuple[Epoch, ...]:
     return history
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
     try:
-        return path.read_bytes()
+        return read_plain(path, limit)
     except OSError as error:
         raise RunError(f"{path}: cannot be read ({error.strerror or error}); a report needs it") from error
