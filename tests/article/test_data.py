@@ -81,17 +81,17 @@ def test_a_second_start_does_not_unpack_again(cache: Path, monkeypatch: pytest.M
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "empty", "longer", "link to nowhere"])
 def test_a_damaged_cache_is_replaced(cache: Path, damage: str) -> None:
-    whole = data.mnist_file(LABELS)
+    valid = data.mnist_file(LABELS)
     cached = cache / LABELS
     if damage == "flipped":
-        cached.write_bytes(whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:])
+        cached.write_bytes(valid[:5000] + bytes([valid[5000] ^ 1]) + valid[5001:])
     elif damage == "link to nowhere":
         cached.unlink()
         cached.symlink_to(cache / "absent")
     else:
-        cached.write_bytes({"cut": whole[:-1], "empty": b"", "longer": whole + b"\0"}[damage])
-    assert data.mnist_file(LABELS) == whole
-    assert cached.read_bytes() == whole
+        cached.write_bytes({"cut": valid[:-1], "empty": b"", "longer": valid + b"\0"}[damage])
+    assert data.mnist_file(LABELS) == valid
+    assert cached.read_bytes() == valid
     assert [path.name for path in cache.iterdir()] == [LABELS]
 
 
@@ -126,13 +126,13 @@ def test_several_processes_at_once_fill_one_cache(cache: Path) -> None:
 def test_a_damaged_packaged_file_is_named(
     cache: Path, damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = data.packaged_file(LABELS).read_bytes()
+    valid = data.packaged_file(LABELS).read_bytes()
     packaged = tmp_path / f"{LABELS}.gz"
-    at = {"head": 0, "middle": len(whole) // 2, "checksum": len(whole) - 8}.get(damage)
+    at = {"head": 0, "middle": len(valid) // 2, "checksum": len(valid) - 8}.get(damage)
     if at is not None:
-        packaged.write_bytes(whole[:at] + bytes([whole[at] ^ 4]) + whole[at + 1 :])
+        packaged.write_bytes(valid[:at] + bytes([valid[at] ^ 4]) + valid[at + 1 :])
     elif damage != "missing":
-        contents = {"cut": whole[: len(whole) // 2], "empty": b"", "another file": gzip.compress(b"another")}
+        contents = {"cut": valid[: len(valid) // 2], "empty": b"", "another file": gzip.compress(b"another")}
         packaged.write_bytes(contents[damage])
     monkeypatch.setattr(data, "packaged_file", lambda name: packaged)
     with pytest.raises(DataError) as caught:

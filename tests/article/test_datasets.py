@@ -253,9 +253,9 @@ def test_a_damaged_idx_file(tmp_path: Path, digits: LabelledImages, damage: Dama
 def test_a_flipped_byte_in_a_gzipped_idx_file_is_detected_or_harmless(tmp_path: Path, digits: LabelledImages) -> None:
     write_idx(tmp_path / "folder", digits, digits, packed=True)
     path = tmp_path / "folder" / f"{TRAIN_IMAGES}.gz"
-    whole = path.read_bytes()
-    for at in range(10, len(whole), 97):  # the gzip header has ten bytes
-        path.write_bytes(whole[:at] + bytes([whole[at] ^ 16]) + whole[at + 1 :])
+    valid = path.read_bytes()
+    for at in range(10, len(valid), 97):  # the gzip header has ten bytes
+        path.write_bytes(valid[:at] + bytes([valid[at] ^ 16]) + valid[at + 1 :])
         try:
             dataset = datasets.load(str(tmp_path / "folder"))
         except DataError as error:
@@ -360,8 +360,13 @@ def test_an_npz_with_other_content(tmp_path: Path) -> None:
 def test_a_truncated_or_damaged_npz(tmp_path: Path, digits: LabelledImages) -> None:
     path = tmp_path / "some.npz"
     np.savez(path, x=digits[0], y=digits[1])
-    whole = path.read_bytes()
-    for content in (whole[:-1], whole[: len(whole) // 2], b"", whole[:5000] + bytes([whole[5000] ^ 1]) + whole[5001:]):
+    valid = path.read_bytes()
+    for content in (
+        valid[:-1],
+        valid[: len(valid) // 2],
+        b"",
+        valid[:5000] + bytes([valid[5000] ^ 1]) + valid[5001:],
+    ):
         path.write_bytes(content)
         load_error(path)
 
@@ -423,8 +428,15 @@ def test_a_decompression_bomb_is_not_decoded(tmp_path: Path) -> None:
 
 def test_a_truncated_or_damaged_picture(tmp_path: Path, digits: LabelledImages) -> None:
     path = one_picture(tmp_path, Image.fromarray(digits[0][0]))
-    whole = path.read_bytes()
-    for content in (whole[:-40], whole[: len(whole) // 2], whole[:8], b"", b"text", whole[:60] + b"\xff" + whole[61:]):
+    valid = path.read_bytes()
+    for content in (
+        valid[:-40],
+        valid[: len(valid) // 2],
+        valid[:8],
+        b"",
+        b"text",
+        valid[:60] + b"\xff" + valid[61:],
+    ):
         path.write_bytes(content)
         load_error(tmp_path, path)
 

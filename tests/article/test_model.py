@@ -147,12 +147,12 @@ def test_the_articles_state_dict_has_the_keys_that_run_folders_have() -> None:
 @pytest.mark.parametrize("training", [True, False])
 def test_a_fused_layer_computes_what_the_separate_layers_do(training: bool) -> None:
     """In evaluation bit for bit; in training another order of sums makes a difference in the last bits."""
-    chance = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
     layer = ReluBatchNormPool(4, eps=1e-3, momentum=0.01).train(training)
-    nn.init.uniform_(layer.weight, -1, 1, generator=chance)
+    nn.init.uniform_(layer.weight, -1, 1, generator=generator)
     separate = nn.Sequential(*copy.deepcopy(layer).unfused())
     for shape in ((3, 4, 6, 6), (2, 4, 7, 5)):
-        maps = torch.randn(shape, generator=chance).contiguous(memory_format=torch.channels_last)
+        maps = torch.randn(shape, generator=generator).contiguous(memory_format=torch.channels_last)
         result, expected = layer(maps), separate(maps)
         if training:
             torch.testing.assert_close(result, expected, rtol=1e-5, atol=1e-5)
