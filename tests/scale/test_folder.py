@@ -1,6 +1,7 @@
 """The output folder of a Ray command: who may continue in it."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -56,3 +57,64 @@ def test_a_file_in_its_place_is_refused(tmp_path: Path) -> None:
         folder(tmp_path / "out").claim()
     with pytest.raises(StorageError, match="cannot be written"):
         folder(tmp_path / "out" / "deeper").claim()
+
+
+def damage(path: Path, kind: str) -> None:
+    """Replace a file with something that no command writes."""
+    content = path.read_bytes() if path.exists() else b""
+    path.unlink(missing_ok=True)
+    if kind == "a pipe":
+        os.mkfifo(path)
+    elif kind == "a folder":
+        path.mkdir()
+    elif kind == "a link to nothing":
+        path.symlink_to("nowhere")
+    else:
+        path.write_bytes(
+            {
+                "empty": b"",
+                "cut": content[: len(content) // 2],
+                "bytes": bytes(range(256)),
+                "null": b"null",
+                "list": b"[1, 2]",
+                "nested": b"[" * 100_000,
+                "foreign": b'{"name": "left-pad", "version": "1.0.0"}',
+                "large numbers": b'{"a": 1e999, "b": ' + b"9" * 5000 + b"}",
+            }[kind]
+        )
+
+
+DAMAGES = (
+    "a pipe",
+    "a folder",
+    "a link to nothing",
+    "empty",
+    "cut",
+    "bytes",
+    "null",
+    "list",
+    "nested",
+    "foreign",
+    "large numbers",
+)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("record", ["sweep.json", "_job/job.json"])
+def test_a_damaged_request_is_one_line_and_stays_as_it_is(record: str, kind: str, tmp_path: Path) -> None:
+    request = RequestFolder(tmp_path, record, "sha256", "sweep", REQUEST)
+    request.claim()
+    damage(tmp_path / record, kind)
+    before = os.lstat(tmp_path / record)
+    with pytest.raises(InputError, match=r"damaged|belongs to another sweep") as caught:
+        request.claim()
+    assert str(tmp_path) in str(caught.value) and "; choose another --out" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert os.lstat(tmp_path / record) == before
+
+
+def test_a_request_with_a_wrong_hash_is_damaged(tmp_path: Path) -> None:
+    folder(tmp_path).claim()
+    (tmp_path / "_job" / "job.json").write_text(json.dumps({"hash": "0" * 64, **REQUEST}))
+    with pytest.raises(InputError, match=r"job\.json: damaged \(its SHA-256 is wrong\); choose another --out"):
+        folder(tmp_path).claim()

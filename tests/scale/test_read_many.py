@@ -29,6 +29,7 @@ from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.clusters import cluster as simulated_cluster
 from tests.helpers.clusters import token_environment
 from tests.helpers.pictures import encoded, on_paper, some_digits
+from tests.scale.test_folder import DAMAGES, damage
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
@@ -136,6 +137,47 @@ def test_a_job_continues_with_missing_parts_and_refuses_another_request(scans: P
         Job(tmp_path / "out", request | {"part": 8})
     with pytest.raises(InputError, match="do not belong to a job"):
         Job(scans, request)
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", ["listed.json", "parts-0000.jsonl"])
+def test_a_damaged_list_of_parts_is_one_line(name: str, kind: str, scans: Path, tmp_path: Path) -> None:
+    archive, request = Archive(str(scans), "picture"), {"source": "x"}
+    job = Job(tmp_path, request)
+    listing = job.list_archive(archive, 7)
+    damage(tmp_path / "_job" / name, kind)
+    with pytest.raises(InputError, match=r"damaged \(.+\); choose another --out") as caught:
+        job.count_done(Job(tmp_path, request).list_archive(archive, 7))
+    assert str(caught.value).startswith(str(tmp_path / "_job" / name)) and "\n" not in str(caught.value)
+    assert listing.pictures == PICTURES
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"names": "abc"}',
+        '{"names": [1], "table": "", "group": 0, "before": 0, "start": 0, "stop": 0}',
+        '{"names": [], "table": null, "group": 0, "before": 0, "start": 0, "stop": 0}',
+        '{"names": [], "table": "t", "group": -1, "before": 0, "start": 0, "stop": 0}',
+        '{"names": [], "table": "t", "group": 0, "before": 0, "start": 0, "stop": 1e9}',
+        '{"names": [], "table": "t", "group": 0, "before": 0, "start": 0, "stop": 1, "more": 1}',
+        "[]",
+        "7",
+    ],
+)
+def test_a_line_that_is_no_part_is_refused(line: str) -> None:
+    with pytest.raises(ValueError, match="not a part of an archive"):
+        part_of(line)
+
+
+@pytest.mark.parametrize("change", [{"parts": 99}, {"parts": -1}, {"parts": 1.0}, {"pictures": None}, {"more": 1}])
+def test_a_wrong_size_of_the_archive_is_one_line(change: dict[str, Any], scans: Path, tmp_path: Path) -> None:
+    archive, request = Archive(str(scans), "picture"), {"source": "x"}
+    listing = Job(tmp_path, request).list_archive(archive, 7)
+    (tmp_path / "_job" / "listed.json").write_text(json.dumps(vars(listing) | change))
+    with pytest.raises(InputError, match="damaged"):
+        job = Job(tmp_path, request)
+        job.count_done(job.list_archive(archive, 7))
 
 
 def test_missing_parts_come_in_batches_of_the_wanted_size(tmp_path: Path) -> None:

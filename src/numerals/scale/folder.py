@@ -5,13 +5,36 @@ A JSON file in the folder records the request that it belongs to, with the SHA-2
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numerals.errors import InputError
-from numerals.files import storage_error, write_atomically
+from numerals.files import read_plain, storage_error, write_atomically
+
+MAX_JSON_BYTES = 2**26
+
+
+def read_json(path: Path, repair: str) -> dict[str, Any]:
+    """Read a JSON file that holds an object.
+
+    Args:
+        path: the file.
+        repair: what the user can do if it is damaged.
+
+    Raises:
+        InputError: it is missing, is no plain file, or is damaged.
+    """
+    try:
+        content = json.loads(read_plain(path, MAX_JSON_BYTES))
+        if not isinstance(content, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: damaged ({reason}); {repair}") from error
+    return content
 
 
 @dataclass(frozen=True)
@@ -41,19 +64,18 @@ class RequestFolder:
         """
         record = self.path / self.record
         try:
-            recorded = json.loads(record.read_text()) if record.is_file() else None
-            if recorded is None:
+            if not os.path.lexists(record):
                 self._check_empty(record)
                 return False
-            same = recorded.get(self.hash_key) == self._sha256()
-        except (ValueError, AttributeError) as error:
-            raise InputError(f"{record}: damaged ({error}); choose another --out") from error
         except OSError as error:
             raise storage_error(error, self.path) from error
-        if not same:
+        recorded = read_json(record, "choose another --out")
+        if recorded.get(self.hash_key) != self._sha256():
             request = json.loads(json.dumps(self.request))
             names = [name for name in {**request, **recorded} if request.get(name) != recorded.get(name)]
             differing = ", ".join(name for name in names if name != self.hash_key)
+            if not differing:
+                raise InputError(f"{record}: damaged (its SHA-256 is wrong); choose another --out")
             raise InputError(f"{self.path}: belongs to another {self.kind} ({differing} differs); choose another --out")
         return True
 

@@ -12,8 +12,9 @@ pyarrow, pandas and Spark read DIR as one table, because they skip names that be
 import io
 import itertools
 import json
+import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from numerals.errors import InputError
-from numerals.files import write_atomically
+from numerals.files import read_plain, write_atomically
 from numerals.scale.archive import Archive, Part
-from numerals.scale.folder import RequestFolder
+from numerals.scale.folder import RequestFolder, read_json
 
 PARTS_PER_FILE = 256
+MAX_PART_LIST_BYTES = 2**30  # of PARTS_PER_FILE parts
+REPAIR = "choose another --out"  # a new list may number the parts differently, and the records would not fit it
 _BOX = pa.struct([(name, pa.int32()) for name in ("left", "top", "width", "height")])
 _DIGIT = pa.struct([("digit", pa.int8()), ("confidence", pa.float32()), ("box", _BOX)])
 _ROW = pa.struct(
@@ -46,6 +49,7 @@ SCHEMA = pa.schema(
         ("error", pa.string()),  # null if the picture was read
     ]
 )
+ROW_NUMBERS = ("group", "before", "start", "stop")  # the fields of a part that are numbers
 NumberedPart = tuple[int, Part]
 
 
@@ -78,11 +82,11 @@ class Job:
         """List the archive into the folder, in parts of at most `max_pictures`, unless that was done before.
 
         Raises:
-            InputError: as `Archive.parts`; or there is no picture.
+            InputError: as `Archive.parts`; or there is no picture; or the list in the folder is damaged.
         """
         path = self._folder / "_job" / "listed.json"
-        if path.is_file():
-            return Listing(**json.loads(path.read_text()))
+        if os.path.lexists(path):
+            return _listing(path)
         parts, count, pictures = archive.parts(max_pictures), 0, 0
         while chunk := list(itertools.islice(parts, PARTS_PER_FILE)):
             lines = "".join(json.dumps(part.to_dict()) + "\n" for part in chunk)
@@ -100,12 +104,15 @@ class Job:
         return listing.pictures - sum(part.pictures for batch in self.missing(listing) for _, part in batch)
 
     def missing(self, listing: Listing, max_parts: int = PARTS_PER_FILE) -> Iterator[list[NumberedPart]]:
-        """The parts that are still to be read, with their numbers, in batches of at most `max_parts`."""
+        """The parts that are still to be read, with their numbers, in batches of at most `max_parts`.
+
+        Raises:
+            InputError: the list in the folder is damaged.
+        """
         batch: list[NumberedPart] = []
         for first in range(0, listing.parts, PARTS_PER_FILE):
-            lines = self._part_list(first).read_text().splitlines()
-            numbered = ((number, part_of(line)) for number, line in enumerate(lines, first))
-            batch += [(number, part) for number, part in numbered if not self.path(number).is_file()]
+            parts = _listed_parts(self._part_list(first), min(PARTS_PER_FILE, listing.parts - first))
+            batch += [(number, part) for number, part in enumerate(parts, first) if not self.path(number).is_file()]
             while len(batch) >= max_parts:
                 yield batch[:max_parts]
                 batch = batch[max_parts:]
@@ -121,10 +128,44 @@ class Job:
         return self._folder / "_job" / f"parts-{number // PARTS_PER_FILE:04}.jsonl"
 
 
+def _listing(path: Path) -> Listing:
+    content = read_json(path, REPAIR)
+    names = {field.name for field in fields(Listing)}
+    if content.keys() != names or not all(type(value) is int and 0 <= value < 2**53 for value in content.values()):
+        raise InputError(f"{path}: damaged (not the size of an archive); {REPAIR}")
+    return Listing(**content)
+
+
+def _listed_parts(path: Path, count: int) -> list[Part]:
+    """The parts in a list of `count` of them."""
+    try:
+        parts = [part_of(line) for line in read_plain(path, MAX_PART_LIST_BYTES).decode().splitlines()]
+        if len(parts) != count:
+            raise ValueError(f"{len(parts)} parts instead of {count}")
+    except (OSError, ValueError, RecursionError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{path}: damaged ({reason}); {REPAIR}") from error
+    return parts
+
+
 def part_of(line: str) -> Part:
-    """The part that a line of JSON describes."""
-    fields = json.loads(line)
-    return Part(**fields | {"names": tuple(fields["names"])})
+    """The part that a line of JSON describes.
+
+    Raises:
+        ValueError: it describes none.
+    """
+    content = json.loads(line)
+    if not isinstance(content, dict) or content.keys() != {field.name for field in fields(Part)}:
+        raise ValueError("a line is not a part of an archive")
+    names, table, numbers = content["names"], content["table"], [content[name] for name in ROW_NUMBERS]
+    if not (
+        isinstance(names, list)
+        and all(isinstance(name, str) for name in names)
+        and isinstance(table, str)
+        and all(type(number) is int and 0 <= number < 2**53 for number in numbers)
+    ):
+        raise ValueError("a line is not a part of an archive")
+    return Part(**content | {"names": tuple(names)})
 
 
 def as_parquet(records: list[dict[str, Any]]) -> bytes:
