@@ -1,5 +1,6 @@
 """Reading whole pictures as a user does: Reader.read, numerals read, several pages, annotated pictures."""
 
+import contextlib
 import csv
 import io
 import json
@@ -17,6 +18,7 @@ from numerals.cli import read_files
 from numerals.errors import PictureError
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
+from numerals.read.sandbox import Sandbox
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.picture_files import page_of
 
@@ -122,7 +124,8 @@ def test_pictures_of_the_same_name_are_annotated_separately(
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "x y\n.png").write_bytes(picture.read_bytes())
         names.append(str(tmp_path / folder / "x y\n.png"))
-    assert len(list(read_files.read_all(reader, names, tmp_path / "seen"))) == 2
+    with contextlib.closing(Sandbox()) as sandbox:
+        assert len(list(read_files.read_all(reader, sandbox, names, tmp_path / "seen"))) == 2
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["x y--png(2)-1.png", "x y--png-1.png"]
 
 

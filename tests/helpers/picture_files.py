@@ -250,6 +250,47 @@ def pdf_bomb(width: int, height: int) -> bytes:
     return pdf([*pdf_page(resources=b"/XObject << /I 5 0 R >>", contents=b"400 0 0 200 0 0 cm /I Do"), picture])
 
 
+def pdf_of_nested_forms(depth: int = 12, branches: int = 12) -> bytes:
+    """A PDF of a few KB whose forms draw each other: branches ** depth objects."""
+    forms = [
+        b"<< /Type /XObject /Subtype /Form /BBox [0 0 400 200] "
+        b"/Resources << /XObject << /F %d 0 R >> >> /Length %d >>\nstream\n%b\nendstream"
+        % (6 + level, 6 * branches, b"/F Do " * branches)
+        for level in range(depth)
+    ]
+    last = b"<< /Type /XObject /Subtype /Form /BBox [0 0 400 200] /Length 12 >>\nstream\n0 0 9 9 re f\nendstream"
+    return pdf([*pdf_page(resources=b"/XObject << /F 5 0 R >>", contents=b"/F Do"), *forms, last])
+
+
+def pdf_with_soft_mask(width: int, height: int) -> bytes:
+    """A PDF of one page with a picture of one pixel whose soft mask has this size."""
+    pack = zlib.compressobj(9)
+    packed = b"".join(pack.compress(bytes(width)) for _ in range(height)) + pack.flush()
+    picture = (
+        b"<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 "
+        b"/SMask 6 0 R /Length 1 >>\nstream\n0\nendstream"
+    )
+    head = b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceGray /BitsPerComponent 8 "
+    mask = head % (width, height) + b"/Filter /FlateDecode /Length %d >>\nstream\n%b\nendstream" % (
+        len(packed),
+        packed,
+    )
+    return pdf([*pdf_page(resources=b"/XObject << /I 5 0 R >>", contents=b"400 0 0 200 0 0 cm /I Do"), picture, mask])
+
+
+def jpeg_of_scans(scans: int) -> bytes:
+    """A progressive JPEG whose last scan is repeated, so that there are this many."""
+    content = encoded(coloured_row(), "JPEG", progressive=True)
+    *others, last = content.removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    return b"\xff\xda".join([*others, *[last] * (scans - len(others) + 1)]) + b"\xff\xd9"
+
+
+def ppm_with_comment(length: int) -> bytes:
+    """A PPM with a comment of this length in its header."""
+    header, rest = encoded(coloured_row(), "PPM").split(b"\n", 1)
+    return header + b"\n#" + b"c" * length + b"\n" + rest
+
+
 PASSWORD_PADDING = bytes.fromhex("28bf4e5e4e758a4164004e56fffa01082e2e00b6d0683e802f0ca9fe6453697a")
 
 

@@ -99,6 +99,38 @@ def test_the_command_refuses_each_file_in_one_line(tmp_path: Path) -> None:
         assert line.startswith(f"numerals: {name}: ") and EXPECTED_MESSAGES.get(name, "") in line
 
 
+EXCESSIVE_MESSAGES = {  # of small files that take minutes or gigabytes when they are decoded without limits
+    "a forms.pdf": "decoding crashed or ran out of memory (at most 1,024 MiB); give a simpler picture",
+    "b scans.jpg": "a JPEG of 20,000 scans; at most 1,000 are read",
+    "c comment.ppm": "damaged, or with over 65,536 bytes of comments",
+}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux only")
+def test_the_command_reads_what_comes_after_excessive_files(tmp_path: Path) -> None:
+    contents = [picture_files.pdf_of_nested_forms(), picture_files.jpeg_of_scans(20_000)]
+    contents += [picture_files.ppm_with_comment(50_000_000), encoded(picture_files.coloured_row(), "PNG")]
+    for name, content in zip((*EXCESSIVE_MESSAGES, "d good.png"), contents, strict=True):
+        (tmp_path / name).write_bytes(content)
+    done = run_quietly((*NUMERALS, "read", "."), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (1, f"d good.png: {picture_files.TEXT}\n")
+    for (name, message), line in zip(EXCESSIVE_MESSAGES.items(), done.stderr.splitlines(), strict=True):
+        assert line == f"numerals: {name}: {message}"
+
+
+def test_a_thousand_scans_and_a_long_comment_are_read(reader: numerals.Reader) -> None:
+    for content in (picture_files.jpeg_of_scans(1000), picture_files.ppm_with_comment(60_000)):
+        assert reader.read(content).text == picture_files.TEXT
+    with pytest.raises(PictureError, match="1,001 scans"):
+        reader.read(picture_files.jpeg_of_scans(1001))
+
+
+def test_the_bytes_after_a_jpeg_are_no_scans(reader: numerals.Reader) -> None:
+    """Some phones write a film there."""
+    film = bytes.fromhex("ffda") * 2000
+    assert reader.read(encoded(picture_files.coloured_row(), "JPEG") + film).text == picture_files.TEXT
+
+
 @pytest.mark.parametrize("name", ["text.png", "bomb.png", "locked.pdf", "bomb.pdf"])
 def test_the_command_exits_with_2_if_its_only_file_is_refused(name: str, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(picture_files.refused()[name])

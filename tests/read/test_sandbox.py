@@ -1,5 +1,6 @@
 """The sandbox: a decoder that crashes, hangs or exhausts memory fails for one picture, and the next one is decoded."""
 
+import contextlib
 import io
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from PIL import Image
 
 from numerals.errors import PictureError
+from numerals.read.pages import pages
 from numerals.read.picture import load_picture
 from numerals.read.sandbox import Sandbox
 from tests.helpers import picture_files
@@ -81,6 +83,60 @@ def test_it_decodes_as_load_picture_does(sandbox: Sandbox) -> None:
         assert np.array_equal(decoded.pixels, expected.pixels) and decoded.pixels.dtype == np.uint8, name
         assert (decoded.width, decoded.height) == (expected.width, expected.height), name
         assert decoded.pixels.flags.writeable
+
+
+def test_it_loads_pages_as_pages_does(sandbox: Sandbox, tmp_path: Path) -> None:
+    for name, content in picture_files.readable().items():
+        (tmp_path / name).write_bytes(content)
+        loaded, expected = list(sandbox.pages(tmp_path / name)), list(pages(content))
+        assert len(loaded) == len(expected)
+        for page, same in zip(loaded, expected, strict=True):
+            assert np.array_equal(page.pixels, same.pixels), name
+            assert (page.width, page.height) == (same.width, same.height), name
+    for name, content in picture_files.refused().items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(PictureError) as expected_error:
+            list(pages(tmp_path / name))
+        with pytest.raises(PictureError) as refused:
+            list(sandbox.pages(tmp_path / name))
+        assert str(refused.value) == str(expected_error.value), name
+
+
+def test_a_file_left_after_its_first_page_does_not_disturb_the_next(sandbox: Sandbox, picture: bytes) -> None:
+    with contextlib.closing(sandbox.pages(picture_files.pdf_of(3))) as loaded:
+        next(loaded)
+    assert [page.width for page in sandbox.pages(picture)] == [400]
+
+
+def test_it_can_be_closed_between_the_pages_of_a_file() -> None:
+    sandbox = Sandbox()
+    loaded = sandbox.pages(picture_files.pdf_of(2))
+    next(loaded)
+    sandbox.close()
+    with pytest.raises(PictureError):
+        next(loaded)
+
+
+def test_pdfs_that_need_too_much_cost_one_answer(picture: bytes) -> None:
+    """Forms within forms, and a soft mask, whose size pdfium does not tell."""
+    with contextlib.closing(Sandbox(mebibytes=200)) as sandbox:
+        with pytest.raises(PictureError, match=r"decoding crashed or ran out of memory \(at most 200 MiB\)"):
+            list(sandbox.pages(picture_files.pdf_of_nested_forms()))
+        with contextlib.suppress(PictureError):  # refused, or rendered without its mask
+            list(sandbox.pages(picture_files.pdf_with_soft_mask(20_000, 20_000)))
+        assert [page.width for page in sandbox.pages(picture)] == [400]
+    with contextlib.closing(Sandbox(seconds=0.5, mebibytes=8000)) as sandbox:
+        with pytest.raises(PictureError, match=r"decoding took over 0\.5 s"):
+            list(sandbox.pages(picture_files.pdf_of_nested_forms(branches=100)))
+        assert [page.width for page in sandbox.pages(picture)] == [400]
+
+
+def test_memory_that_is_refused_is_named() -> None:
+    with (
+        contextlib.closing(Sandbox(mebibytes=100)) as sandbox,
+        pytest.raises(PictureError, match=r"\d+ bytes: decoding needed over 100 MiB of memory"),
+    ):
+        list(sandbox.pages(picture_files.png(9000, 9000, colour=2)))
 
 
 def test_it_refuses_pictures_with_the_messages_of_load_picture(sandbox: Sandbox) -> None:

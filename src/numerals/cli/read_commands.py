@@ -53,18 +53,20 @@ def read(
     Reports a picture without digits on stderr. Reports a picture that cannot be read, reads the others, and exits with
     1 (with 2 if it was the only one).
     """
-    from numerals.cli import read_files
-    from numerals.cli.terminal import print_error
-    from numerals.read.reader import Reader
+    from numerals.read.sandbox import Sandbox
 
-    if output_format not in read_files.FORMATS:
-        raise InputError(f"--format {output_format}: must be one of {', '.join(read_files.FORMATS)}")
-    warnings.simplefilter("ignore")  # Pillow's warnings take several lines; we report bad pictures ourselves
-    names, errors = read_files.list_sources(pictures), list[str]()
-    with contextlib.closing(read_files.with_progress(names)) as tracked:
-        readings = read_files.read_all(Reader(model), tracked, annotated)
-        reported = read_files.report_problems(readings, len(names), errors, print_error)
-        _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))
+    with contextlib.closing(Sandbox()) as sandbox:  # its process starts while this one imports and opens the models
+        from numerals.cli import read_files
+        from numerals.cli.terminal import print_error
+        from numerals.read.reader import Reader
+
+        if output_format not in read_files.FORMATS:
+            raise InputError(f"--format {output_format}: must be one of {', '.join(read_files.FORMATS)}")
+        names, errors = read_files.list_sources(pictures), list[str]()
+        with contextlib.closing(read_files.with_progress(names)) as tracked:
+            readings = read_files.read_all(Reader(model), sandbox, tracked, annotated)
+            reported = read_files.report_problems(readings, len(names), errors, print_error)
+            _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))
     if errors:
         raise typer.Exit(1)
 

@@ -3,6 +3,7 @@
 A picture that cannot be read is reported, and the others are read.
 """
 
+import contextlib
 import csv
 import io
 import json
@@ -21,9 +22,10 @@ from rich.progress import Progress
 from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
 from numerals.files import storage_error, write_atomically
 from numerals.read.annotate import annotate
-from numerals.read.pages import SUFFIXES, pages
+from numerals.read.pages import SUFFIXES
 from numerals.read.picture import MAX_FILE_BYTES
 from numerals.read.reader import Reader
+from numerals.read.sandbox import Sandbox
 from numerals.results import Page
 
 Chunks = Generator[str, None, None]  # text to print, piece by piece
@@ -83,11 +85,12 @@ def with_progress(names: Sequence[str]) -> Generator[str, None, None]:
         yield from bar.track(names, description="reading")
 
 
-def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:
+def read_all(reader: Reader, sandbox: Sandbox, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:
     """Read each page of each picture, in order.
 
     Args:
         reader: reads the pages.
+        sandbox: decodes them.
         names: paths, or "-" for standard input.
         annotated: a folder for annotated pictures; None saves none.
 
@@ -98,11 +101,12 @@ def read_all(reader: Reader, names: Iterable[str], annotated: Path | None) -> It
     for name in names:
         number, stem = 0, _stem(name, stems)
         try:
-            for number, loaded in enumerate(pages(_standard_input() if name == STDIN else name), 1):
-                page = reader.read(loaded)
-                if annotated:
-                    _write(annotate(loaded.pixels, page), annotated / f"{stem}-{number}.png")
-                yield Reading(name, number, page)
+            with contextlib.closing(sandbox.pages(_standard_input() if name == STDIN else name)) as pages:
+                for number, loaded in enumerate(pages, 1):
+                    page = reader.read(loaded)
+                    if annotated:
+                        _write(annotate(loaded.pixels, page), annotated / f"{stem}-{number}.png")
+                    yield Reading(name, number, page)
         except StorageError:
             raise
         except NumeralsError as error:

@@ -1,6 +1,7 @@
 """Load a file of one or several pages: PDF, TIFF, or any other picture format.
 
-PDF needs pypdfium2 (`pip install 'numerals[pdf]'`). Of an animation, the first picture is read.
+PDF needs pypdfium2 (`pip install 'numerals[pdf]'`). Of an animation, the first picture is read. This decodes in the
+calling process; `sandbox.Sandbox.pages` does the same for files that nobody vouches for.
 """
 
 from collections.abc import Iterator
@@ -45,13 +46,25 @@ def pages(source: str | Path | bytes) -> Iterator[Picture]:
         MissingError: the file is a PDF, and pypdfium2 is not installed.
     """
     with open_source(source) as (file, name):
-        if file.read(1024).lstrip().startswith(PDF):
-            yield from _pdf_pages(file, name)
-        else:
-            yield from (load_file(file, name, page=page) for page in range(min(count_pages(file), MAX_PAGES)))
+        yield from load_pages(file, name)
 
 
-def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Picture]:
+def load_pages(file: BinaryIO, name: str, max_pixels: int = MAX_PIXELS) -> Iterator[Picture]:
+    """Load the pages of an open file as `pages` does.
+
+    Args:
+        file: in binary mode, at its beginning.
+        name: what error messages call it.
+        max_pixels: larger pictures are refused before they are decoded.
+    """
+    if file.read(1024).lstrip().startswith(PDF):
+        yield from _pdf_pages(file, name, max_pixels)
+        return
+    for page in range(min(count_pages(file), MAX_PAGES)):
+        yield load_file(file, name, page=page, max_pixels=max_pixels)
+
+
+def _pdf_pages(file: BinaryIO, name: str, max_pixels: int) -> Iterator[Picture]:
     try:
         import pypdfium2
     except ModuleNotFoundError as error:
@@ -68,16 +81,16 @@ def _pdf_pages(file: BinaryIO, name: str) -> Iterator[Picture]:
         if not 0 < len(document) <= MAX_PAGES:
             raise PictureError(f"{name}: {len(document)} pages; 1 to {MAX_PAGES} are read")
         for index in range(len(document)):
-            yield load_picture(_rendered(document, index, name))
+            yield load_picture(_rendered(document, index, name, max_pixels))
     finally:
         document.close()
 
 
-def _rendered(document: Any, index: int, name: str) -> Pixels:
+def _rendered(document: Any, index: int, name: str, max_pixels: int) -> Pixels:
     """Render a page as RGB, at PDF_DPI unless it is very large."""
     try:
         page = document[index]
-        _check_embedded_pictures(page)
+        _check_embedded_pictures(page, max_pixels)
         width, height = page.get_size()  # points, 72 per inch
         scale = min(PDF_DPI / 72, MAX_PDF_SIDE / max(width, height, 1))
         return np.asarray(page.render(scale=scale).to_numpy()[..., :3][..., ::-1])
@@ -87,15 +100,15 @@ def _rendered(document: Any, index: int, name: str) -> Pixels:
         raise PictureError(f"{name}: page {index + 1} cannot be rendered ({error})") from error
 
 
-def _check_embedded_pictures(page: Any) -> None:
+def _check_embedded_pictures(page: Any, max_pixels: int) -> None:
     """Refuse pictures that are too large: pdfium decodes them at full size, however small they are on the page.
 
     Raises:
-        PictureError: a picture has more than MAX_PIXELS pixels.
+        PictureError: a picture has more than `max_pixels` pixels.
     """
     import pypdfium2.raw
 
     for picture in page.get_objects(filter=[pypdfium2.raw.FPDF_PAGEOBJ_IMAGE], max_depth=MAX_FORM_DEPTH):
         width, height = picture.get_px_size()
-        if width * height > MAX_PIXELS:
-            raise PictureError(f"a picture of {width}x{height} pixels; at most {MAX_PIXELS:,} are read")
+        if width * height > max_pixels:
+            raise PictureError(f"a picture of {width}x{height} pixels; at most {max_pixels:,} are read")

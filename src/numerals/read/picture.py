@@ -5,6 +5,7 @@ Sizes are checked before anything is decoded, so that a file cannot fill the mem
 
 import io
 import os
+import re
 import stat
 import struct
 import threading
@@ -28,6 +29,7 @@ PDF = b"%PDF-"  # how a PDF begins
 MAX_FILE_BYTES = 320_000_000  # 100 megapixels in colour, uncompressed
 MAX_WEBP_PIXELS = 40_000_000  # WebP's decoder holds four copies of its picture
 MAX_PAGES = 1000  # of a file
+MAX_SCANS = 1000  # of a progressive JPEG: each passes over the whole picture, and encoders write about ten
 MAX_SIDE = 2048  # pixels; larger pictures are downscaled: half of a 12-megapixel photograph, which is 4000 to 4096 wide
 MIN_DRAFT_SIZE = 0.95  # of MAX_SIDE that must be left when a JPEG is decoded at a half, a fourth or an eighth
 
@@ -43,6 +45,12 @@ TIFF_LAYOUTS = {  # first four bytes: byte order, struct codes of offsets and co
     b"II*\0": ("<", "I", "H", 12), b"MM\0*": (">", "I", "H", 12),
     b"II+\0": ("<", "Q", "Q", 20), b"MM\0+": (">", "Q", "Q", 20),
 }  # fmt: skip
+
+NETPBM = re.compile(rb"P[0-6fFy]")  # how a PPM and its relatives begin
+NETPBM_COMMENT = re.compile(rb"#[^\r\n]*[\r\n]")
+MAX_NETPBM_HEADER_BYTES = 65536  # comments included: Pillow reads them byte by byte
+JPEG, START_OF_SCAN, END_OF_IMAGE = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]")  # those with a length; within a scan, \xff\x00 is data
 
 _warnings_lock = threading.Lock()  # Python's warning filters are shared by all threads
 
@@ -133,15 +141,29 @@ def load_file(
     Raises:
         PictureError: as `load_pixels`.
     """
+    check_size(file, name)
+    if count_pages(file) > MAX_PAGES:
+        raise PictureError(f"{name}: over {MAX_PAGES} pages; at most {MAX_PAGES} are read")
+    if not _has_short_netpbm_header(file):
+        raise PictureError(f"{name}: damaged, or with over {MAX_NETPBM_HEADER_BYTES:,} bytes of comments")
+    if (scans := _count_scans(file)) > MAX_SCANS:
+        raise PictureError(f"{name}: a JPEG of {scans:,} scans; at most {MAX_SCANS:,} are read")
+    file.seek(0)
+    return _decode(file, name, max_side, page, max_pixels)
+
+
+def check_size(file: BinaryIO, name: str) -> None:
+    """Refuse an empty file, and one that is too large to hold in memory; rewind every other.
+
+    Raises:
+        PictureError: it has 0 or over MAX_FILE_BYTES bytes.
+    """
     size = file.seek(0, os.SEEK_END)
+    file.seek(0)
     if size == 0:
         raise PictureError(f"{name}: empty")
     if size > MAX_FILE_BYTES:
         raise PictureError(f"{name}: {size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
-    if count_pages(file) > MAX_PAGES:
-        raise PictureError(f"{name}: over {MAX_PAGES} pages; at most {MAX_PAGES} are read")
-    file.seek(0)
-    return _decode(file, name, max_side, page, max_pixels)
 
 
 def count_pages(file: BinaryIO) -> int:
@@ -165,6 +187,32 @@ def count_pages(file: BinaryIO) -> int:
         file.seek(min(entry_bytes * (_number(file, order + count_code) or 0), size), os.SEEK_CUR)
         offset = _number(file, order + offset_code)
     return max(len(visited), 1)
+
+
+def _has_short_netpbm_header(file: BinaryIO) -> bool:
+    """Return whether a PPM's header is complete within MAX_NETPBM_HEADER_BYTES; True for every other format."""
+    file.seek(0)
+    header = file.read(MAX_NETPBM_HEADER_BYTES)
+    if not NETPBM.match(header):
+        return True
+    numbers = 2 if header[1:2] in b"14" else 3  # width, height and, unless there are only black and white, the maximum
+    return re.match(rb"P\w+(?:\s+[-+.\d]+){%d}\s" % numbers, NETPBM_COMMENT.sub(b" ", header)) is not None
+
+
+def _count_scans(file: BinaryIO) -> int:
+    """Return the number of scans of a JPEG, or a little more if there are few; 0 for every other format."""
+    file.seek(0)
+    if file.read(2) != JPEG:
+        return 0
+    content = file.read()
+    if (at_most := content.count(START_OF_SCAN)) <= MAX_SCANS:  # metadata, and what follows the picture, count too
+        return at_most
+    scans, marker = 0, JPEG_MARKER.search(content)
+    while marker and marker[0] != END_OF_IMAGE:
+        scans += marker[0] == START_OF_SCAN
+        length = int.from_bytes(content[marker.end() : marker.end() + 2], "big")
+        marker = JPEG_MARKER.search(content, marker.end() + length)
+    return scans
 
 
 def _number(file: BinaryIO, code: str) -> int | None:
