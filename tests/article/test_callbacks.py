@@ -61,9 +61,9 @@ def test_both_rules_decide_as_keras_does(
     stops, falls = EarlyStopping(stopping), ReduceLROnPlateau(plateau)
     ours, ended, kept = [], 0, 0
     for ended, loss in enumerate(losses, 1):
-        if stops.is_best(ended, loss):
+        if stops.update(ended, loss):
             kept = ended
-        rate = falls.next_rate(loss, rate)
+        rate = falls.update(loss, rate)
         ours.append(np.float32(rate))
         if stops.stop:
             break
@@ -76,8 +76,8 @@ def test_the_examples_of_the_article() -> None:
     stops, falls = EarlyStopping(ARTICLE.early_stopping), ReduceLROnPlateau(ARTICLE.plateau)
     rate, rates = 1e-3, []
     for epoch, loss in enumerate([0.5, 0.4, 0.41, 0.42, 0.43], 1):
-        stops.is_best(epoch, loss)
-        rate = falls.next_rate(loss, rate)
+        stops.update(epoch, loss)
+        rate = falls.update(loss, rate)
         rates.append(rate)
         assert stops.stop is (epoch == 5)
     assert stops.best_epoch == 2

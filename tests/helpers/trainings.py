@@ -39,7 +39,7 @@ class Recorder(Callback):
         self.begins_at = (state.epoch, state.step)
         self.layers = model.describe(state.network)
         self.steps_per_epoch = state.steps_per_epoch
-        self.digits = state.training_digits, state.validation_digits
+        self.digits = state.training_count, state.validation_count
 
     def on_step_end(self, state: TrainingState) -> None:
         self.steps.append((state.epoch, state.step))

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGKILL, NaN and lack of memory: what is saved, what is said, and that the training resumes exactly."""
+"""Ctrl-C, SIGKILL, NaN and lack of memory: what is saved, what is printed, and that the training resumes exactly."""
 
 import json
 import os
@@ -251,8 +251,8 @@ class Interrupts:
         (RunFolder, "write_model", 2, 2),
         (RunFolder, "write_history", 1, 1),
         (RunFolder, "write_history", 2, 2),
-        (EarlyStopping, "is_best", 2, 1),
-        (ReduceLROnPlateau, "next_rate", 2, 1),
+        (EarlyStopping, "update", 2, 1),
+        (ReduceLROnPlateau, "update", 2, 1),
     ],
 )
 def test_ctrl_c_anywhere_leaves_a_consistent_run(

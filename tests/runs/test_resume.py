@@ -46,7 +46,7 @@ def test_resuming_gives_the_same_weights(
     resumed = resume(run, data=DATA, callbacks=[recorder])
     assert equal_runs(resumed, uninterrupted) and (recorder.begins_at, caplog.messages) == (goes_on_at, [])
     steps = [(epoch, step) for epoch in range(1, EPOCHS + 1) for step in range(1, 9)]
-    assert recorder.steps == [each for each in steps if each > goes_on_at], "nothing is learnt twice or left out"
+    assert recorder.steps == [each for each in steps if each > goes_on_at], "no step is repeated or left out"
     assert (run / "model.safetensors").read_bytes() == (uninterrupted.folder / "model.safetensors").read_bytes()
 
 
@@ -114,7 +114,7 @@ def test_fewer_epochs_than_were_begun_are_refused(tmp_path: Path) -> None:
 
 
 def test_after_early_stopping_more_epochs_need_force(tmp_path: Path) -> None:
-    """As with so many from the beginning it would have stopped there as well."""
+    """It would have stopped there with more epochs, too."""
     rules = {"optimizer": {"learning_rate": 0.03}, "early_stopping": {"patience": 1}}
     run = train(small(epochs=12, **rules), DATA, out=tmp_path / "run", device="cpu")
     done = len(run.history)

@@ -172,7 +172,7 @@ def test_only_training_digits_are_augmented(tmp_path: Path, monkeypatch: pytest.
     assert fed.shape == (2 * 240, 28, 28) and fed.min() >= 0 and fed.max() <= 1 + 1e-6
     raw = {image.tobytes() for image in pixels(data.train[0])}
     assert not any(image.tobytes() in raw for image in fed), "each was moved"
-    assert len({image.tobytes() for image in fed}) == len(fed), "and each time anew"
+    assert len({image.tobytes() for image in fed}) == len(fed), "different in every epoch"
 
 
 def test_without_augmentation_training_sees_the_training_part_and_nothing_else(

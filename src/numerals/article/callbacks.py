@@ -1,7 +1,7 @@
 """What happens after each epoch (the article's section 5): early stopping, and reducing the learning rate on a plateau.
 
 Both decide as the Keras callbacks of the same names do, in float32 as they do, on any sequence of losses; a test
-compares them. `fit` asks them after every epoch, with the numbers of the recipe. Your own code during a training is a
+compares them. `TrainingState.end_epoch` asks them after every epoch. Your own code during a training is a
 subclass of `Callback` in fit.py, as are TensorBoard (runs/tensorboard.py), checkpoints (runs/checkpoint.py) and the
 progress bar (cli/progress.py).
 """
@@ -40,7 +40,7 @@ class EarlyStopping:
         self.best_epoch = 0  # from 1; 0 before the first
         self.stop = False
 
-    def is_best(self, epoch: int, val_loss: float) -> bool:
+    def update(self, epoch: int, val_loss: float) -> bool:
         """Record an epoch's val_loss; True if it is a new minimum, whose weights to keep. Sets `stop`."""
         self._wait += 1
         if _is_less(val_loss, self._best):
@@ -67,7 +67,7 @@ class ReduceLROnPlateau:
         self._best: float | None = None
         self._wait = 0
 
-    def next_rate(self, val_loss: float, rate: float) -> float:
+    def update(self, val_loss: float, rate: float) -> float:
         """The learning rate for the next epoch, as a float32 holds it.
 
         Args:

@@ -28,7 +28,7 @@ class Callback:
     """Base class for code that runs during `fit`, as in Keras. Override what you need; every method does nothing.
 
     `state.network` is the network in training, `state.history` the epochs so far. To end the training after the
-    current epoch, set `state.stop_training = True`.
+    current epoch, set `state.stop_training = True`; the test digits are then left alone.
     """
 
     def on_train_begin(self, state: TrainingState) -> None:
@@ -38,7 +38,7 @@ class Callback:
         """Called after each batch; `state.epoch`, `state.step`, `state.loss` and `state.accuracy` are up to date."""
 
     def on_epoch_end(self, state: TrainingState, epoch: Epoch) -> None:
-        """Called after validation; `state` already stands before the first step of the next epoch."""
+        """Called after validation, with the figures of the epoch; `state` already begins the next one."""
 
     def on_train_end(self, state: TrainingState) -> None:
         """Called once, when the network has the weights of its best epoch; not after an interruption."""
@@ -64,7 +64,7 @@ def fit(
         recipe: every number of the training.
         seed: decides the order of the digits, their augmentation and dropout.
         callbacks: called in this order at each event.
-        state: a training of this network to continue; left out, a new one begins.
+        state: a training of this network, with this recipe and seed, to continue; left out, a new one begins.
 
     Returns:
         The history, one row per epoch.
@@ -73,7 +73,7 @@ def fit(
         FailureError: the loss became NaN or infinite.
     """
     state = state or TrainingState(network, recipe, seed)
-    state.training_digits, state.validation_digits = len(training[0]), len(validation[0])
+    state.training_count, state.validation_count = len(training[0]), len(validation[0])
     state.steps_per_epoch = math.ceil(len(training[0]) / recipe.batch_size)
     predict = predictor(network)
     for callback in callbacks:

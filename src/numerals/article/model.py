@@ -112,7 +112,7 @@ def predictor(network: nn.Module) -> Predict:
 
 
 def describe(network: nn.Sequential) -> list[LayerSummary]:
-    """Summarise each layer in order, fused layers as separate ones; the network stays as it was."""
+    """Summarise each layer in order, fused layers as separate ones; the network is not changed."""
     summaries = []
     signal = torch.zeros(1, 1, SIDE, SIDE, device=next(network.parameters()).device)
     was_training = network.training

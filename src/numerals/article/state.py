@@ -3,6 +3,7 @@
 No random state is part of it: every random number is derived from (seed, purpose, epoch, step) where it is drawn.
 """
 
+import math
 import time
 from dataclasses import asdict
 from typing import Any, NamedTuple
@@ -38,8 +39,8 @@ class TrainingState:
         self.best: BestEpoch | None = None
         self.stop_training = False
         self.steps_per_epoch = 0  # `fit` sets these three
-        self.training_digits = 0
-        self.validation_digits = 0
+        self.training_count = 0
+        self.validation_count = 0
         self._begin_epoch(1)
 
     def _begin_epoch(self, epoch: int) -> None:
@@ -63,13 +64,13 @@ class TrainingState:
 
     @property
     def loss(self) -> float:
-        """Mean training loss over this epoch's digits so far."""
-        return self._loss_sum / self._seen
+        """Mean training loss over this epoch's digits so far; NaN before its first step."""
+        return self._loss_sum / self._seen if self._seen else math.nan
 
     @property
     def accuracy(self) -> float:
-        """Training accuracy over this epoch's digits so far, in [0, 1]."""
-        return self._correct / self._seen
+        """Training accuracy over this epoch's digits so far, in [0, 1]; NaN before its first step."""
+        return self._correct / self._seen if self._seen else math.nan
 
     @property
     def seconds(self) -> float:
@@ -96,9 +97,9 @@ class TrainingState:
         rate = self.one_cycle.highest(self.epoch) if self.one_cycle else self.optimizer.learning_rate
         row = Epoch(self.epoch, self.loss, self.accuracy, val_loss, val_accuracy, rate, self.seconds)
         self.history.append(row)
-        is_best = self.one_cycle is not None or self.early_stopping.is_best(row.epoch, val_loss)
+        is_best = self.one_cycle is not None or self.early_stopping.update(row.epoch, val_loss)
         if self.one_cycle is None:
-            self.optimizer.learning_rate = self.reduce_lr.next_rate(val_loss, rate)
+            self.optimizer.learning_rate = self.reduce_lr.update(val_loss, rate)
         if is_best:
             self.best = BestEpoch(row.epoch, snapshot(self.network))
         self._begin_epoch(row.epoch + 1)

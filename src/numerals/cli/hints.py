@@ -77,7 +77,7 @@ def unknown_option(option: str, command: str, options: Sequence[str], others: Ma
     """One line about an option that a command does not have.
 
     Args:
-        option: the unknown option as it was typed: "--lr".
+        option: the unknown option as typed: "--lr".
         command: the name of the command: "train".
         options: the options that it has: ["--epochs", "--seed", ...].
         others: the other commands with their options.

@@ -47,8 +47,8 @@ class TrainingProgress(Callback):
         )
         precision = "bfloat16" if state.uses_bfloat16 else "float32"
         self._print(
-            f"Recipe {state.recipe.name}: {state.training_digits:,} digits for training, "
-            f"{state.validation_digits:,} for validation; "
+            f"Recipe {state.recipe.name}: {state.training_count:,} digits for training, "
+            f"{state.validation_count:,} for validation; "
             f"{precision} on {state.device}, batches of {state.recipe.batch_size}"
         )
         if state.position != (0, 0):

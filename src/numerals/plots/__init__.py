@@ -1,0 +1,1 @@
+"""Training curves, confusion matrices and digits as pictures."""

@@ -1,0 +1,1 @@
+"""Pictures to digits, without PyTorch."""

@@ -89,7 +89,7 @@ def _initial_weights(initial: str | Path | None) -> StateDict:
 def _split(corrections: LabelledImages, held_out: float, seed: int) -> tuple[LabelledImages, LabelledImages]:
     """The corrections to train on, and those to evaluate with."""
     images, labels = corrections
-    first, second = split_indices(len(images), held_out, seed)
+    first, second = split_indices(len(images), held_out, seed % 2**32)  # what RandomState takes
     return (images[first], labels[first]), (images[second], labels[second])
 
 

@@ -18,7 +18,7 @@ from numerals.article import datasets
 from numerals.article.data import Dataset
 from numerals.article.metrics import Metrics
 from numerals.article.state import StateDict, snapshot
-from numerals.errors import DataError, RunError
+from numerals.errors import DataError, InputError, RunError
 from numerals.readers.common import Progress
 from numerals.readers.evaluate import evaluate_network, open_run
 from numerals.readers.pretrained import PRETRAINED, pretrained_weights
@@ -126,6 +126,8 @@ def _initial_weights(run: str | Path, recipe: ReaderRecipe) -> StateDict:
     """The weights of a run of the same network."""
     if str(run) == PRETRAINED and isinstance(recipe, DigitRecipe):
         return pretrained_weights()
+    if str(run) == PRETRAINED:
+        raise InputError(f"--init {run}: only the digit model can start from it; give a run of train-reader rows")
     other, network = open_run(RunFolder.open(run))
     if type(other) is not type(recipe):
         raise RunError(f"{run}: a run of another network than recipe {recipe.name}; choose another --init")

@@ -1,0 +1,1 @@
+"""Evaluation beyond one number: robustness, attribution, significance, the HTML report."""

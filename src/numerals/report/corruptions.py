@@ -129,7 +129,7 @@ def _warp(images: Images, matrices: npt.NDArray[np.float64], offsets: npt.NDArra
     )
 
 
-CORRUPTIONS = {
+CORRUPTIONS = {  # append only: the random numbers of each depend on its place
     corruption.name: corruption
     for corruption in (
         Corruption("noise", "random pixels set to black or white", "{:.0%}", (0.05, 0.1, 0.15, 0.2, 0.3), noise),

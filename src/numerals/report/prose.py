@@ -10,7 +10,6 @@ from numerals.report.significance import Difference
 ENDINGS = {  # by metrics.json's "ended"
     "early": "Training stopped early, after epoch {last} of at most {maximum}: the validation loss no longer improved.",
     "all epochs": "Training ran for all {maximum} epochs.",
-    "interrupted": "Training was interrupted after epoch {last} of at most {maximum}.",
 }
 
 

@@ -1,0 +1,1 @@
+"""A training on disk: run folders, checkpoints, resuming, loading."""

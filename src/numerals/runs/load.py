@@ -1,4 +1,4 @@
-"""A run of the article's kind, loaded and checked: every file fits the others, or a one-line error names the misfit."""
+"""A run of the article's kind, loaded and checked: each file fits the others, or a one-line error names it."""
 
 import csv
 import io

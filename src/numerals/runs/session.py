@@ -83,7 +83,7 @@ def what_was_saved(folder: RunFolder) -> str | None:
 
 
 def _explained(error: BaseException, folder: RunFolder, saved: str | None) -> BaseException:
-    """The error to raise instead: one that also says what was saved, where the user would ask."""
+    """The error to raise instead: one that also says what was saved."""
     saved = saved or "nothing was saved"
     if isinstance(error, OSError):  # TensorBoard writes its files itself
         return storage_error(error, folder.path)

@@ -12,7 +12,7 @@ class SigInt:
     """A context manager that handles SIGINT: Ctrl-C raises KeyboardInterrupt, at once or when `deferred` ends.
 
     `requested` stays True after the first Ctrl-C, even if the exception was swallowed, as some libraries do when they
-    try an import and treat any error as its absence; code that looks at it now and then ends all the same.
+    try an import and treat any error as its absence; code that polls it still stops.
 
     It only takes over where Python itself would raise: in the main thread, and if no other handler is installed.
     """

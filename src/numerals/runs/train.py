@@ -70,7 +70,7 @@ def train(
         DataError, RecipeError, RunError, InputError: an argument cannot be used; nothing was written.
         StorageError: the disk is full; models and checkpoints saved before stay.
         FailureError: the loss is NaN or infinite, or there is not enough memory.
-        KeyboardInterrupt: interrupted before the first epoch ended; the message says whether a checkpoint is saved.
+        KeyboardInterrupt: interrupted before the first epoch ended, or twice; the message says what is saved.
     """
     session = Session()
     recipe = recipe if isinstance(recipe, Recipe) else Recipe.load(recipe)

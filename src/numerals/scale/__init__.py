@@ -1,0 +1,1 @@
+"""Archives of pictures, sweeps and many seeds on Ray."""
