@@ -15,7 +15,8 @@ from PIL import Image
 
 import numerals
 from numerals.cli import read_files
-from numerals.errors import PictureError
+from numerals.cli.terminal import print_error
+from numerals.errors import PictureError, printable
 from numerals.read.annotate import annotate
 from numerals.read.pages import pages
 from numerals.read.sandbox import Sandbox
@@ -127,6 +128,34 @@ def test_pictures_of_the_same_name_are_annotated_separately(
     with contextlib.closing(Sandbox()) as sandbox:
         assert len(list(read_files.read_all(reader, sandbox, names, tmp_path / "seen"))) == 2
     assert sorted(path.name for path in (tmp_path / "seen").iterdir()) == ["x y--png(2)-1.png", "x y--png-1.png"]
+
+
+@pytest.mark.parametrize("name", ["=1+1.png", "+1.png", "-1.png", "@a.png", "\t=1.png", "＝1.png", "\x1b]0;x\x07.png"])
+def test_a_file_name_is_no_formula_and_no_escape_sequence(name: str) -> None:
+    readings = [read_files.Reading(name, 1, None, f"{name}: damaged")]
+    (row,) = csv.DictReader(io.StringIO("".join(read_files.as_csv(readings, False))))
+    shown = printable(name)
+    cell = f"'{shown}" if shown[0] in "=+-@＝" else shown
+    assert (row["picture"], row["page"], row["error"]) == (cell, "1", f"{cell}: damaged")
+
+
+def test_an_error_line_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    print_error("\x1b[31mred\x9b2J.png: cannot be read")
+    assert capsys.readouterr().err == "numerals: \\x1b[31mred\\x9b2J.png: cannot be read\n"
+
+
+@pytest.mark.parametrize("character", ["n", "七"])
+def test_pictures_with_long_names_are_annotated(
+    reader: numerals.Reader, picture: Path, tmp_path: Path, character: str
+) -> None:
+    size = 250 // len(character.encode())
+    names = [str(tmp_path / f"{character * (size - len(end))}{end}.png") for end in ("", "1", "2")]
+    for name in names:
+        Path(name).write_bytes(picture.read_bytes())
+    with contextlib.closing(Sandbox()) as sandbox:
+        readings = list(read_files.read_all(reader, sandbox, names, tmp_path / "seen"))
+    assert [reading.error for reading in readings] == [None] * 3
+    assert len(list((tmp_path / "seen").iterdir())) == 3
 
 
 @pytest.mark.parametrize("output_format", ["json", "csv"])

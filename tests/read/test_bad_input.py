@@ -204,7 +204,7 @@ def test_any_file_name_is_printed_in_one_line(name: str | bytes, tmp_path: Path)
         done = subprocess.run(command, capture_output=True, env=environment, check=False)
         assert done.returncode == 1 and done.stderr.count(b"\n") == 1 and b"not a supported picture" in done.stderr
         assert form != "text" or (done.stdout.count(b"\n") == 1 and done.stdout.endswith(b".png: 0571\n"))
-        assert b"\x1b" not in done.stderr + (done.stdout if form == "text" else b"")
+        assert b"\x1b" not in done.stderr + done.stdout
 
 
 def test_closed_or_empty_standard_input_is_refused() -> None:

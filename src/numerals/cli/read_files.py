@@ -5,6 +5,7 @@ A picture that cannot be read is reported, and the others are read.
 
 import contextlib
 import csv
+import hashlib
 import io
 import json
 import os
@@ -30,6 +31,8 @@ from numerals.results import Page
 
 Chunks = Generator[str, None, None]  # text to print, piece by piece
 STDIN = "-"
+MAX_STEM_BYTES = 150  # of an annotated picture's name, which becomes up to 50 longer; file systems allow 255
+FORMULA = "=+-@\t\r＝＋－＠"  # a spreadsheet takes a cell that begins with one of these for a formula (OWASP)
 COLUMNS = ("picture", "page", "row", "text", "confidence", "left", "top", "width", "height", "error")
 
 
@@ -164,12 +167,16 @@ def as_json(readings: Iterable[Reading], named: bool) -> Chunks:
 
 
 def as_csv(readings: Iterable[Reading], named: bool) -> Chunks:
-    """One line per row of digits; one line also for a page without rows and for a picture that cannot be read."""
+    """One line per row of digits; one line also for a page without rows and for a picture that cannot be read.
+
+    Names are as `_cell` makes them, so that neither a terminal nor a spreadsheet takes them for a command.
+    """
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for reading in readings:
-        fields = {"picture": reading.picture, "page": reading.number, "error": reading.error}
+        error = reading.error and _cell(reading.error)
+        fields = {"picture": _cell(reading.picture), "page": reading.number, "error": error}
         rows = reading.page.rows if reading.page else ()
         for number, row in enumerate(rows, 1):
             confidence = f"{row.confidence:.4f}"
@@ -179,6 +186,12 @@ def as_csv(readings: Iterable[Reading], named: bool) -> Chunks:
         yield text.getvalue()
         text.seek(0)
         text.truncate()
+
+
+def _cell(text: str) -> str:
+    """The text in one line of printable characters, after an apostrophe if it would else be a formula."""
+    text = printable(text)
+    return f"'{text}" if text.startswith(tuple(FORMULA)) else text
 
 
 def as_text(readings: Iterable[Reading], named: bool) -> Chunks:
@@ -196,8 +209,14 @@ FORMATS: dict[str, Callable[[Iterable[Reading], bool], Chunks]] = {
 
 
 def _stem(name: str, stems: dict[str, int]) -> str:
-    """The name of a picture's annotated pages. `stems` counts equal names, which different folders may have."""
+    """The name of a picture's annotated pages. `stems` counts equal names, which different folders may have.
+
+    A long name is cut, and ends in its hash.
+    """
     stem = "stdin" if name == STDIN else re.sub(r"[^\w -]", "-", Path(name).name)
+    if len(encoded := stem.encode()) > MAX_STEM_BYTES:
+        whole = hashlib.sha256(os.fsencode(Path(name).name)).hexdigest()[:16]
+        stem = f"{encoded[: MAX_STEM_BYTES - 17].decode(errors='ignore')}-{whole}"
     stems[stem] = stems.get(stem, 0) + 1
     return stem if stems[stem] == 1 else f"{stem}({stems[stem]})"
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from numerals.errors import printable
 from numerals.files import readable_json
 
 
@@ -41,8 +42,8 @@ def status_printer(quiet: bool) -> Callable[[str], None]:
 
 
 def print_error(message: str) -> None:
-    """Print one line about a failure on stderr."""
-    print(f"numerals: {message}", file=sys.stderr)
+    """Print one line about a failure on stderr, without the control characters that a file's name may have."""
+    print(f"numerals: {printable(message)}", file=sys.stderr)
 
 
 def log_to_stderr(quiet: bool) -> None:
