@@ -11,57 +11,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numerals.article.recipe import Table
 
-RECIPE_ALIASES = {  # names that other programs give to keys and tables of a recipe; without "-" and "_"
-    "lr": "learning_rate",
-    "rate": "learning_rate",
-    "maxlr": "learning_rate",
-    "batch": "batch_size",
-    "bs": "batch_size",
-    "wd": "weight_decay",
-    "decay": "weight_decay",
-    "l2": "weight_decay",
-    "eps": "epsilon",
-    "opt": "optimizer",
-    "adam": "optimizer",
-    "earlystop": "early_stopping",
-    "scheduler": "schedule",
-    "lrscheduler": "schedule",
-    "warmupsteps": "warmup",
-    "augmentation": "augment",
-    "rotate": "rotation",
-    "valsplit": "validation",
-    "validationsplit": "validation",
-    "valsize": "validation",
-    "filters": "convolutions",
-    "channels": "convolutions",
-    "layers": "convolutions",
-    "kernelsize": "kernel",
-    "poolsize": "pool",
-    "hidden": "dense",
-    "hiddensize": "dense",
-    "units": "dense",
-    "batchnorm": "batch_norm",
-    "smoothing": "label_smoothing",
-    "amp": "precision",
-    "bf16": "precision",
-    "fp16": "precision",
-    "dtype": "precision",
-    "logdir": "tensorboard",
+RECIPE_ALIASES = {  # a key or a table of a recipe -> how other programs call it; without "-" and "_"
+    "learning_rate": ("lr", "rate", "maxlr"),
+    "batch_size": ("batch", "bs"),
+    "weight_decay": ("wd", "decay", "l2"),
+    "epsilon": ("eps",),
+    "optimizer": ("opt", "adam"),
+    "early_stopping": ("earlystop",),
+    "schedule": ("scheduler", "lrscheduler"),
+    "warmup": ("warmupsteps",),
+    "augment": ("augmentation",),
+    "rotation": ("rotate",),
+    "validation": ("valsplit", "validationsplit", "valsize"),
+    "convolutions": ("filters", "channels", "layers"),
+    "kernel": ("kernelsize",),
+    "pool": ("poolsize",),
+    "dense": ("hidden", "hiddensize", "units"),
+    "batch_norm": ("batchnorm",),
+    "label_smoothing": ("smoothing",),
+    "precision": ("amp", "bf16", "fp16", "dtype"),
+    "tensorboard": ("logdir",),
 }
 READER_ALIASES = {"epochs": ("steps", "rounds"), "iterations": ("steps", "rounds")}
-OTHER_OPTIONS = {  # names that other programs give to these options; without "-" and "_"
-    "gpu": "--device cuda",
-    "cuda": "--device cuda",
-    "cpu": "--device cpu",
-    "output": "--out",
-    "outputdir": "--out",
-    "save": "--out",
-    "savedir": "--out",
-    "dataset": "--data",
-    "checkpoint": "--resume",
-    "randomseed": "--seed",
-    "randomstate": "--seed",
-    "silent": "--quiet",
+OTHER_OPTIONS = {  # an option of ours -> how other programs call it; without "-" and "_"
+    "--device cuda": ("gpu", "cuda"),
+    "--device cpu": ("cpu",),
+    "--out": ("output", "outputdir", "save", "savedir"),
+    "--data": ("dataset",),
+    "--resume": ("checkpoint",),
+    "--seed": ("randomseed", "randomstate"),
+    "--quiet": ("silent",),
 }
 THREADS = {"workers", "numworkers", "threads", "numthreads", "jobs", "njobs", "cores"}
 RECIPE_COMMANDS = {  # command -> what to do with the key
@@ -93,7 +72,7 @@ def _hint(option: str, command: str, options: Sequence[str]) -> str | None:
             return RECIPE_COMMANDS[command].format(keys)
         if name in THREADS:
             return "it uses all cores; set the environment variable OMP_NUM_THREADS for fewer threads"
-    alias = OTHER_OPTIONS.get(name, "")
+    alias = next((ours for ours, others in OTHER_OPTIONS.items() if name in others), "")
     near = [alias] if alias.split(" ")[0] in options else difflib.get_close_matches(option, options, 1, 0.7)
     if near:
         return f"did you mean {near[0]}?"
@@ -115,7 +94,7 @@ def _matching_keys(name: str, command: str) -> Iterator[str]:
     """The keys of the command's recipes with this name, as a hint names them."""
     wanted = {_squash(alias) for alias in READER_ALIASES.get(name, ())} if command == "train-reader" else set()
     for spelling in (name, name.removeprefix("no")):
-        wanted |= {spelling, _squash(RECIPE_ALIASES.get(spelling, ""))} - {""}
+        wanted |= {spelling, *(_squash(key) for key, aliases in RECIPE_ALIASES.items() if spelling in aliases)}
     for key, keys_of_table in _keys(command):
         if _squash(key) in wanted or _squash(key.rpartition(".")[2]) in wanted:
             yield f"the keys of [{key}] ({', '.join(keys_of_table)})" if keys_of_table else key
