@@ -69,6 +69,18 @@ def write_folder(path: Path, files: Mapping[str, bytes]) -> None:
     _sync(path.parent)
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents, unless it exists.
+
+    Raises:
+        StorageError: the disk is full or not writable, or a file is in the way.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
 def remove(path: Path) -> None:
     """Remove a file, or a folder with its content. A missing path is no error.
 

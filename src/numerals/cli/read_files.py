@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from numerals.errors import InputError, NumeralsError, PictureError, StorageError, printable
-from numerals.files import storage_error, write_atomically
+from numerals.files import make_folder, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import SUFFIXES
 from numerals.read.picture import MAX_FILE_BYTES
@@ -224,8 +224,5 @@ def _stem(name: str, stems: dict[str, int]) -> str:
 def _write(picture: Any, path: Path) -> None:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, path.parent) from error
+    make_folder(path.parent)
     write_atomically(path, buffer.getvalue())

@@ -9,7 +9,7 @@ from numerals.article.device import keep_freed_memory
 from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
 from numerals.article.model import describe
 from numerals.errors import InputError
-from numerals.files import storage_error, write_atomically
+from numerals.files import make_folder, write_atomically
 from numerals.plots import figures, training_curves
 from numerals.report import prose, sections
 from numerals.report.robustness import DEFAULT_COUNT, cached_robustness, load_robustness
@@ -56,10 +56,7 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
     if path.suffix not in (".html", ".htm"):
         raise InputError(f"--out {path}: the name of a report must end in .html")
     html = _run_page(loaded[0], measure_robustness) if len(loaded) == 1 else _comparison_page(loaded)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, path.parent) from error
+    make_folder(path.parent)
     write_atomically(path, html.encode())
     return path
 
