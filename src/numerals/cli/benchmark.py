@@ -25,6 +25,7 @@ from numerals.read.recognise import Recogniser
 from numerals.spec import SIDE, WHITE
 
 CALLS = {1: 1000, 32: 100, 256: 20}  # digits in a call -> number of calls to time
+THREAD_COUNTS = (1, 2)
 WARM_UP_CALLS = 5  # not timed
 
 
@@ -106,18 +107,16 @@ def _reached(run: Path, seconds: float, metrics: dict[str, Any]) -> Iterator[tup
         yield round(elapsed, 2), float(row["val_accuracy"])
 
 
-def time_trainings(
-    recipe: str, seeds: int, print_status: Callable[[str], None], thread_counts: tuple[int, ...] = (1, 2)
-) -> list[TrainingSpeed]:
-    """Train with seeds 0, 1, ... and each number of threads; the thread counts take turns.
+def time_trainings(recipe: str, seeds: int, print_status: Callable[[str], None]) -> list[TrainingSpeed]:
+    """Train with seeds 0, 1, ... and each of THREAD_COUNTS, which take turns.
 
     Raises:
         FailureError: a training failed.
     """
-    trainings: dict[int, list[Training]] = {threads: [] for threads in thread_counts}
+    trainings: dict[int, list[Training]] = {threads: [] for threads in THREAD_COUNTS}
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(seeds):
-            for threads in thread_counts:
+            for threads in THREAD_COUNTS:
                 training = train(recipe, seed, Path(folder), threads)
                 trainings[threads].append(training)
                 figures = f"{training.accuracy:.4f} in {training.seconds:.1f} s"

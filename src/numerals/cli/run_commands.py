@@ -1,6 +1,7 @@
 """The commands evaluate, report and export, which take a run folder."""
 
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -73,7 +74,7 @@ def evaluate(
 
         count = None if all_digits else DEFAULT_COUNT
         measured = cached_robustness(model.predict, model.test_digits, count, model.weights_sha256, model.folder)
-        details["robustness"] = measured.to_dict()
+        details["robustness"] = asdict(measured)
         if not as_json:
             tables.print_robustness(measured)
     Result(score_line(metrics.accuracy, metrics.loss), details).print(as_json)

@@ -44,15 +44,8 @@ def history_curve(history: "Sequence[Epoch]", metric: str, best_epoch: int, alt:
     """
     epochs = [row.epoch for row in history]
     figure, axes = _axes(SIZE)
-    axes.plot(epochs, [getattr(row, metric) for row in history], "o-", color=TRAINING, markersize=3, label="training")
-    axes.plot(
-        epochs,
-        [getattr(row, f"val_{metric}") for row in history],
-        "o-",
-        color=VALIDATION,
-        markersize=3,
-        label="validation",
-    )
+    for column, label, colour in ((metric, "training", TRAINING), (f"val_{metric}", "validation", VALIDATION)):
+        axes.plot(epochs, [getattr(row, column) for row in history], "o-", color=colour, markersize=3, label=label)
     for epoch in learning_rate_drops(history):
         axes.axvline(epoch - 0.5, color=MUTED, linewidth=0.8, linestyle="--")
         axes.annotate("rate falls", (epoch - 0.5, 0.5), xycoords=("data", "axes fraction"), rotation=90, fontsize=8,
@@ -108,8 +101,9 @@ def risk_coverage_curve(risks: Sequence[float], alt: str) -> str:
         alt: text alternative.
     """
     figure, axes = _axes(SIZE)
-    axes.plot(np.arange(1, len(risks) + 1), 100 * np.asarray(risks), color=VALIDATION)
-    axes.fill_between(np.arange(1, len(risks) + 1), 100 * np.asarray(risks), color=VALIDATION, alpha=0.15, linewidth=0)
+    coverage, percentages = np.arange(1, len(risks) + 1), 100 * np.asarray(risks)
+    axes.plot(coverage, percentages, color=VALIDATION)
+    axes.fill_between(coverage, percentages, color=VALIDATION, alpha=0.15, linewidth=0)
     axes.set(xlim=(0, 100), xlabel="answers given, %, most confident first", ylabel="errors among them, %")
     axes.set_ylim(bottom=0)
     return _svg(figure, "risk", alt)
@@ -118,15 +112,10 @@ def risk_coverage_curve(risks: Sequence[float], alt: str) -> str:
 def corruption_curve(corruption: str, accuracies: Sequence[float], clean: float, alt: str) -> str:
     """Draw accuracy against the severity of one corruption; severity 0 is the accuracy on `clean` digits."""
     figure, axes = _axes(SMALL_SIZE)
-    axes.plot(
-        range(len(accuracies) + 1),
-        [100 * accuracy for accuracy in (clean, *accuracies)],
-        "o-",
-        color=VALIDATION,
-        markersize=3,
-    )
+    percentages = [100 * accuracy for accuracy in (clean, *accuracies)]
+    axes.plot(percentages, "o-", color=VALIDATION, markersize=3)
     axes.axhline(100 / len(CLASSES), color=MUTED, linewidth=0.8, linestyle=":")
-    axes.set(ylim=(0, 103), yticks=(0, 50, 100), xticks=range(len(accuracies) + 1))
+    axes.set(ylim=(0, 103), yticks=(0, 50, 100), xticks=range(len(percentages)))
     return _svg(figure, f"trial-{corruption}", alt)
 
 

@@ -44,10 +44,6 @@ class Robustness:
     mean: float  # over all corruptions and severities
     corruptions: tuple[CorruptionScore, ...]
 
-    def to_dict(self) -> dict[str, Any]:
-        """The result as plain JSON values."""
-        return asdict(self)
-
 
 def measure_robustness(predict: Predict, digits: LabelledImages, count: int | None = DEFAULT_COUNT) -> Robustness:
     """Measure the accuracy on clean digits and on every corruption of them at every severity.
@@ -106,7 +102,7 @@ def cached_robustness(
     robustness = load_robustness(folder, weights_sha256, digits)
     if robustness is None or robustness.count < len(evenly_spaced(digits, count)[1]):
         robustness = measure_robustness(predict, digits, count)
-        content = {"weights_sha256": weights_sha256, "digits_sha256": _sha256(digits), **robustness.to_dict()}
+        content = {"weights_sha256": weights_sha256, "digits_sha256": _sha256(digits), **asdict(robustness)}
         write_atomically(folder / FILE_NAME, readable_json(content).encode())
     return robustness
 
