@@ -40,8 +40,7 @@ def integrated_gradients(network: nn.Sequential, image: Images, digit: int) -> F
     Returns:
         float32 (28, 28), in logits: above 0 where a pixel is evidence for the digit, below 0 where it is against.
     """
-    network.eval()
-    target = as_input(image[None], _device(network))
+    target = _network_input(network, image[None])
     fractions = ((torch.arange(INTEGRATION_STEPS, device=target.device) + 0.5) / INTEGRATION_STEPS).reshape(-1, 1, 1, 1)
     path = (fractions * target).requires_grad_()
     (gradients,) = torch.autograd.grad(network(path)[:, digit].sum(), path)
@@ -57,8 +56,7 @@ def deepfool(network: nn.Sequential, image: Images) -> AdversarialExample | None
     Returns:
         None if no change is found within MAX_DEEPFOOL_STEPS.
     """
-    network.eval()
-    original = as_input(image[None], _device(network))
+    original = _network_input(network, image[None])
     changed = original.clone()
     with torch.no_grad():
         original_prediction = int(network(original).argmax())
@@ -97,9 +95,8 @@ def first_layer_filters(network: nn.Sequential) -> Floats:
 
 def feature_maps(network: nn.Sequential, image: Images) -> list[tuple[str, Floats]]:
     """The name and output of each layer for one digit, in order: float32 (channels, height, width) or (units,)."""
-    network.eval()
     names, outputs = [layer.name for layer in describe(network)], []
-    values = as_input(image[None], _device(network))
+    values = _network_input(network, image[None])
     with torch.inference_mode():
         for layer in unfused(network):
             values = layer(values)
@@ -109,14 +106,9 @@ def feature_maps(network: nn.Sequential, image: Images) -> list[tuple[str, Float
 
 def last_hidden_activations(network: nn.Sequential, images: Images) -> Floats:
     """The output of the last hidden layer for each digit, float32 (n, units)."""
-    network.eval()
-    device = _device(network)
+    batches = _network_input(network, images).split(PREDICTION_BATCH_SIZE)
     with torch.inference_mode():
-        batches = [
-            network[:-1](as_input(images[start : start + PREDICTION_BATCH_SIZE], device)).cpu()
-            for start in range(0, len(images), PREDICTION_BATCH_SIZE)
-        ]
-    return np.asarray(torch.cat(batches))
+        return np.asarray(torch.cat([network[:-1](batch).cpu() for batch in batches]))
 
 
 def nearest_neighbours(vectors: Floats, candidates: Floats, count: int) -> npt.NDArray[np.int64]:
@@ -129,5 +121,7 @@ def nearest_neighbours(vectors: Floats, candidates: Floats, count: int) -> npt.N
     return np.asarray(distances.topk(min(count, len(candidates)), largest=False).indices)
 
 
-def _device(network: nn.Sequential) -> torch.device:
-    return next(network.parameters()).device
+def _network_input(network: nn.Sequential, images: Images) -> torch.Tensor:
+    """Put the network into evaluation mode, and return images as it takes them, on its device."""
+    network.eval()
+    return as_input(images, next(network.parameters()).device)
