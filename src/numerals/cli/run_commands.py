@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from numerals.cli.options import OUTPUT, DeviceOption
+from numerals.cli.options import DeviceOption, JsonOption
 from numerals.errors import InputError
 
 
@@ -41,10 +41,7 @@ def evaluate(
         ),
     ] = False,
     device: DeviceOption = "auto",
-    as_json: Annotated[
-        bool,
-        typer.Option("--json", help="Print all figures as JSON, and the last line on stderr.", rich_help_panel=OUTPUT),
-    ] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Evaluate a run or an exported model on test digits.
 
