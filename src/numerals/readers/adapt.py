@@ -23,13 +23,11 @@ from numerals.readers.evaluate import open_run, predictor
 from numerals.readers.pretrained import PRETRAINED, pretrained_weights
 from numerals.readers.recipes import AdaptRecipe
 from numerals.readers.train import ReaderRun, Report, finish
-from numerals.readers.train_digits import digit_loss
+from numerals.readers.train_digits import Samples, digit_loss
 from numerals.runs.folder import RunFolder
 from numerals.runs.session import Session, check_seed
 
 MIN_CORRECTIONS = 8  # fewer cannot be split into some to train on and some to evaluate with
-
-Samples = tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
 
 
 def adapt(
