@@ -7,13 +7,15 @@ RUN ?= runs/article-1
 SCALE ?= memory --pictures 1000000
 READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
+# processes that run tests: one per core that this process may use
+WORKERS = $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)")
 export RAY_USAGE_STATS_ENABLED := 0
 
 .PHONY: help train test slow soak lint types check notebook pictures bench bench-short bench-predict bench-read bench-serve bench-scale record clean
 
 help:
 	@echo "make train          train the article's network on MNIST, in a new .venv"
-	@echo "make test           run the tests: about six minutes on two cores"
+	@echo "make test           run the tests: under four minutes on two cores"
 	@echo "make slow           run the slow tests, with whole trainings: twenty minutes"
 	@echo "make soak           ten minutes of load and a million damaged pictures: hours, by hand"
 	@echo "make lint           run ruff"
@@ -34,7 +36,7 @@ train: .venv/train
 	$(BIN)/numerals train
 
 test: .venv/dev
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
 
 slow: .venv/dev
 	$(BIN)/pytest -m slow

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,13 @@ from numerals.article.data import load_mnist
 settings.register_profile("numerals", deadline=None)  # a busy machine is no failure
 settings.load_profile("numerals")
 
+# A shell starts its background jobs with SIGINT ignored, and they pass that on to their children: in `make test &`, a
+# command that a test interrupts would run on. With a handler here, children start with the default again.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 TIMEOUT = 300  # seconds for a command, on a busy machine too
+SLOW_TIMEOUT = 3600  # seconds for a test that is marked slow
+
 NUMERALS = (sys.executable, "-m", "numerals")
 
 # Mounts a tmpfs of $1 KiB on $2 for this command alone, and copies what is on it at the end to $3.
@@ -24,6 +31,13 @@ ON_TMPFS = (
     'mount -t tmpfs -o size="$1"k none "$2" || exit 125; disk=$2 copy=$3; shift 3; '
     '"$@"; code=$?; cp -a "$disk/." "$copy"; exit $code'
 )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give slow tests more time than the timeout in pyproject.toml."""
+    for item in items:
+        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(SLOW_TIMEOUT))
 
 
 @pytest.fixture(scope="session")

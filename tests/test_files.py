@@ -5,7 +5,8 @@ import hashlib
 import multiprocessing
 import os
 import sys
-import time
+from collections import Counter
+from multiprocessing import synchronize
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 from numerals.errors import StorageError
 from numerals.files import open_plain, read_plain, sha256, storage_error, write_atomically
 from tests.conftest import mounts, run_on_full_disk
+from tests.helpers.waiting import wait_until
 
 # Writes 32 KiB, which fits, then overwrites them with 256 KiB, which do not.
 WRITES_TWICE = """
@@ -121,9 +123,8 @@ def test_a_file_is_read_and_hashed_up_to_a_size(tmp_path: Path) -> None:
     assert sha256(tmp_path / "huge") is None
 
 
-def _write_for_a_while(path: Path, letter: bytes, seconds: float) -> None:
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+def _write_until(stop: synchronize.Event, path: Path, letter: bytes) -> None:
+    while not stop.is_set():
         write_atomically(path, letter * 300_000)
 
 
@@ -131,16 +132,24 @@ def test_a_reader_sees_only_complete_files_while_several_processes_write(tmp_pat
     path = tmp_path / "file"
     write_atomically(path, b"a" * 300_000)
     context = multiprocessing.get_context("spawn")
-    writers = [context.Process(target=_write_for_a_while, args=(path, letter, 1.0)) for letter in (b"a", b"b", b"c")]
+    stop = context.Event()
+    writers = [context.Process(target=_write_until, args=(stop, path, letter)) for letter in (b"a", b"b", b"c")]
     for writer in writers:
         writer.start()
-    letters_read = set()
-    while any(writer.is_alive() for writer in writers):
-        content = path.read_bytes()
-        assert content == content[:1] * 300_000
-        letters_read.add(content[:1])
-    for writer in writers:
-        writer.join()
+    letters_read: Counter[bytes] = Counter()
+
+    def has_seen_each_often() -> bool:
+        for _ in range(20):
+            content = path.read_bytes()
+            assert content == content[:1] * 300_000
+            letters_read[content[:1]] += 1
+        return len(letters_read) == 3 and min(letters_read.values()) > 100
+
+    try:
+        wait_until(has_seen_each_often, "each writer's content is read a hundred times")
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
     assert [writer.exitcode for writer in writers] == [0, 0, 0]
-    assert len(letters_read) > 1, "no write happened while reading"
     assert list(tmp_path.iterdir()) == [path]

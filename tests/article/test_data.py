@@ -22,6 +22,7 @@ from sklearn.model_selection import train_test_split
 from numerals.article import data
 from numerals.errors import DataError
 from tests.conftest import run_quietly
+from tests.helpers.waiting import PATIENCE
 
 ROOT = Path(__file__).parents[2]
 OFFICIAL = {  # SHA-256 of the four files as MNIST's authors published them, uncompressed
@@ -116,7 +117,7 @@ def test_several_processes_at_once_fill_one_cache(cache: Path) -> None:
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(6)
     ]
-    outputs = [process.communicate(timeout=60) for process in processes]
+    outputs = [process.communicate(timeout=PATIENCE) for process in processes]
     assert [process.returncode for process in processes] == [0] * 6
     assert set(outputs) == {(f"60000 {int(data.load_mnist()[1][0].sum())}\n", "")}
     assert {path.name for path in cache.iterdir()} == set(OFFICIAL)

@@ -13,11 +13,7 @@ import safetensors.numpy
 from tests.cli.conftest import RUN_FILES
 from tests.conftest import NUMERALS
 from tests.helpers.commands import assert_one_line
-
-
-def accept_sigint() -> None:
-    """Undo that a shell lets processes in the background, such as these tests, ignore SIGINT."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+from tests.helpers.waiting import PATIENCE, wait_until
 
 
 def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str]:
@@ -31,7 +27,6 @@ def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=accept_sigint,
         env={**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "200"},
     )
     assert process.stderr
@@ -43,7 +38,7 @@ def interrupted(arguments: tuple[object, ...], when: str) -> tuple[int, str, str
             before += line
         time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
-        stdout, after = process.communicate(timeout=60)
+        stdout, after = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
     return process.returncode, stdout, after
@@ -72,14 +67,10 @@ def test_ctrl_c_says_where_the_model_is_even_with_quiet(small_npz: Path, plain: 
     out = tmp_path / "run"
     arguments = ("train", "--quiet", "--data", small_npz, "--recipe", plain, "--epochs", 500, "--out", out)
     command = [*NUMERALS, *map(str, arguments)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=accept_sigint
-    ) as process:
-        deadline = time.monotonic() + 120
-        while not (out / "history.csv").exists() and time.monotonic() < deadline:
-            time.sleep(0.1)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: (out / "history.csv").exists() or process.poll() is not None, "the first epoch ends")
         process.send_signal(signal.SIGINT)
-        stdout, stderr = process.communicate(timeout=120)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
     assert (process.returncode, stdout) == (130, "")
     assert_one_line(stderr, "interrupted; the best model so far, of epoch", out)
 

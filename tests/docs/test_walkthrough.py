@@ -18,6 +18,7 @@ from tests.helpers import walkthrough
 
 ROOT = Path(__file__).parents[2]
 PAGE = walkthrough.PAGE.read_text(encoding="utf-8")
+pytestmark = pytest.mark.timeout(1800)  # the page trains for a minute or two, and longer on a busy machine
 BY_HAND = {"tensorboard.png"}  # a screenshot, not drawn by the page
 
 

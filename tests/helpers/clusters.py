@@ -39,7 +39,7 @@ def cluster(nodes: int) -> Iterator[tuple[str, "subprocess.Popen[str]"]]:
                     break
         finally:
             process.stdin.close()
-            process.wait(60)
+            process.wait(240)
 
 
 def interrupt(command: list[str], when: Callable[[], bool]) -> str:
@@ -49,7 +49,7 @@ def interrupt(command: list[str], when: Callable[[], bool]) -> str:
     """
     with _running_until(command, when) as job:
         os.killpg(job.pid, signal.SIGINT)
-        _, stderr = job.communicate(timeout=60)
+        _, stderr = job.communicate(timeout=240)
     assert job.returncode == 130, stderr
     return str(stderr.splitlines()[-1])
 

@@ -21,6 +21,7 @@ from numerals.read.pages import pages
 from numerals.read.picture import load_picture
 from numerals.read.sandbox import Sandbox
 from tests.helpers import picture_files
+from tests.helpers.waiting import PATIENCE, wait_until
 
 # Replaces the decoder in the process by what a malicious picture might make it do. Python itself imports
 # `sitecustomize` when it starts, so everything else in the process is the real code.
@@ -33,7 +34,7 @@ if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
     def load_picture(source, **numbers):
         match bytes(source):
             case b"crash": ctypes.string_at(0)
-            case b"hang": time.sleep(60)
+            case b"hang": time.sleep(3600)
             case b"spin":
                 while True: pass
             case b"end": os._exit(0)
@@ -65,7 +66,7 @@ def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbo
     (tmp_path / "sitecustomize.py").write_text(HOSTILE_SITECUSTOMIZE)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setenv("TARGET", str(tmp_path / "written"))
-    sandbox = Sandbox(seconds=1.0, mebibytes=200)
+    sandbox = Sandbox(seconds=60.0, mebibytes=200)  # so long that a busy machine runs out of memory first
     yield sandbox
     sandbox.close()
 
@@ -154,20 +155,28 @@ def test_it_refuses_pictures_with_the_messages_of_load_picture(sandbox: Sandbox)
         (b"crash", "5 bytes: decoding crashed or ran out of memory"),
         (b"end", "3 bytes: decoding crashed"),
         (b"lie", "3 bytes: decoding crashed"),
-        (b"hang", "4 bytes: decoding took over 1 s"),
-        (b"spin", "4 bytes: decoding took over 1 s"),
         (b"eat", "memory"),
         (b"write", "5 bytes: "),
     ],
 )
 def test_what_goes_wrong_costs_one_answer(attacked: Sandbox, picture: bytes, attack: bytes, message: str) -> None:
     assert attacked.decode(picture).width == 400
-    started = time.monotonic()
     with pytest.raises(PictureError, match=message):
         attacked.decode(attack)
-    assert time.monotonic() - started < 10
     assert attacked.decode(picture).width == 400
     assert not Path(os.environ["TARGET"]).exists() or Path(os.environ["TARGET"]).read_bytes() == b""
+
+
+@pytest.mark.parametrize("attack", [b"hang", b"spin"])
+@pytest.mark.usefixtures("attacked")
+def test_what_never_ends_is_ended(picture: bytes, attack: bytes) -> None:
+    sandbox = Sandbox(seconds=3.0, mebibytes=200)  # enough for a picture of a few milliseconds on a busy machine
+    try:
+        with pytest.raises(PictureError, match="4 bytes: decoding took over 3 s"):
+            sandbox.decode(attack)
+        assert sandbox.decode(picture).width == 400
+    finally:
+        sandbox.close()
 
 
 def test_many_threads_share_several_processes(picture: bytes) -> None:
@@ -205,8 +214,8 @@ def test_closing_ends_the_processes_and_the_calls_that_wait(attacked: Sandbox, p
     waiting.start()
     time.sleep(0.2)
     attacked.close()
-    waiting.join(5)
-    assert len(errors) == 1 and len(before) - len(children(os.getpid())) == 1
+    waiting.join(PATIENCE)
+    assert len(errors) == 1 and "took over" not in str(errors[0]) and len(before) - len(children(os.getpid())) == 1
     with pytest.raises(PictureError):
         attacked.decode(picture)
 
@@ -239,7 +248,7 @@ def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path)
     (tmp_path / "picture").write_bytes(picture)
     code = (
         "import sys, time; from numerals.read.sandbox import Sandbox; sandbox = Sandbox();"
-        "print(sandbox.decode(open(sys.argv[1], 'rb').read()).width, flush=True); time.sleep(60)"
+        "print(sandbox.decode(open(sys.argv[1], 'rb').read()).width, flush=True); time.sleep(3600)"
     )
     paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
     caller = subprocess.Popen(
@@ -253,7 +262,4 @@ def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path)
         assert caller.stdout is not None and caller.stdout.readline() == "400\n"
         (decoding,) = children(caller.pid)
         caller.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 10
-    while Path(f"/proc/{decoding}").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not Path(f"/proc/{decoding}").exists()
+    wait_until(lambda: not Path(f"/proc/{decoding}").exists(), "the decoding process ends")

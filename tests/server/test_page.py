@@ -96,13 +96,15 @@ def draw_with_finger(page: Page, number: str, left: float, top: float, height: f
 
 def wait_for_text(page: Page, text: str) -> None:
     """Wait until the page shows this reading."""
-    page.wait_for_function("text => document.getElementById('text').innerText.trim() === text", arg=text, timeout=8000)
+    page.wait_for_function(
+        "text => document.getElementById('text').innerText.trim() === text", arg=text, timeout=60_000
+    )
 
 
 def wait_for_status(page: Page, pattern: str) -> None:
     """Wait until the line below the reading matches a regular expression."""
     matches = "pattern => new RegExp(pattern).test(document.getElementById('status').innerText)"
-    page.wait_for_function(matches, arg=pattern, timeout=8000)
+    page.wait_for_function(matches, arg=pattern, timeout=60_000)
 
 
 def test_a_drawn_2_is_read_and_undone(page: Page) -> None:

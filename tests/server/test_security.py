@@ -5,7 +5,6 @@ import io
 import os
 import subprocess
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,9 +104,9 @@ def test_hostile_pictures_cost_one_answer_each(tmp_path: Path) -> None:
         post_picture(server, drawing_png("2"))
         memory, peak = server.memory_mebibytes(), 0.0
         for picture in hostile_pictures():
-            before = time.monotonic()
+            before = server.cpu_seconds()
             status = post_picture(server, picture).status_code
-            seconds = time.monotonic() - before
+            seconds = server.cpu_seconds() - before
             peak = max(peak, server.memory_mebibytes())
             assert status == 200 or 400 <= status < 500, picture[:60]
             assert seconds < 2, (seconds, picture[:60])
@@ -146,9 +145,9 @@ def test_pillows_own_hostile_pictures_cost_one_answer_each(pillow_pictures: list
         post_picture(server, drawing_png("2"))
         memory, peak, statuses = server.memory_mebibytes(), 0.0, Counter[int]()
         for path in pillow_pictures:
-            before = time.monotonic()
+            before = server.cpu_seconds()
             status = post_picture(server, path.read_bytes()).status_code
-            seconds = time.monotonic() - before
+            seconds = server.cpu_seconds() - before
             statuses[status] += 1
             peak = max(peak, server.memory_mebibytes())
             assert status == 200 or 400 <= status < 500, path.name
