@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 
 from numerals.errors import InputError, RunError
 from numerals.runs.folder import RunFolder
@@ -15,6 +17,7 @@ from numerals.runs.load import load_run
 from numerals.runs.resume import resume
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, mounts, run_quietly
+from tests.helpers.commands import call
 from tests.helpers.keras_peer import KERAS_WARNS, small
 from tests.helpers.trainings import DATA, Recorder, equal_runs, flip_byte, sha256_sums, stopped_run
 
@@ -191,3 +194,65 @@ def test_huge_files_of_a_run_are_repaired(
     assert equal_runs(resume(run, data=DATA), uninterrupted)
     (message,) = caplog.messages
     assert str(run / name) in message
+
+
+def alter_weights(run: Path) -> None:
+    """Change one number; the file is intact."""
+    weights = safetensors.torch.load((run / "model.safetensors").read_bytes())
+    next(iter(weights.values())).view(-1)[0] += 1
+    (run / "model.safetensors").write_bytes(safetensors.torch.save(weights))
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("export", "--format", "onnx"), ("report",)])
+def test_altered_weights_are_not_used_even_if_their_sums_are_deleted(
+    tmp_path: Path, finished: Path, capfd: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "SHA256SUMS").unlink()
+    assert RunFolder.open(run).network()
+    alter_weights(run)
+    code, stdout, stderr = call(capfd, *command, run)
+    assert (code, stdout) == (2, "") and stderr.count("\n") == 1, stderr
+    assert "model.safetensors has other weights than metrics.json names" in stderr
+
+
+def test_without_sums_damaged_metrics_are_named(tmp_path: Path, finished: Path) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    (run / "SHA256SUMS").unlink()
+    for content in (b"", b"[]", b"[" * 100_000, (finished / "metrics.json").read_bytes()[:-9]):
+        (run / "metrics.json").write_bytes(content)
+        with pytest.raises(RunError, match=r"metrics\.json: damaged"):
+            RunFolder.open(run).network()
+
+
+def test_a_flipped_bit_in_the_sums_never_blames_another_file(tmp_path: Path, finished: Path) -> None:
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished, run.path)
+    whole = (run.path / "SHA256SUMS").read_bytes()
+    for at in range(len(whole)):
+        (run.path / "SHA256SUMS").write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 7]) + whole[at + 1 :])
+        with pytest.raises(RunError) as caught:
+            run.check("model.safetensors")
+        assert str(caught.value).startswith(f"{run.path / 'SHA256SUMS'}: damaged, its SHA-256 is ")
+        assert "\n" not in str(caught.value) and "--resume" in str(caught.value)
+
+
+def test_the_sums_of_an_earlier_version_are_not_trusted_more_than_the_file(tmp_path: Path, finished: Path) -> None:
+    """They had no hash of their own."""
+    run = RunFolder(tmp_path / "run")
+    shutil.copytree(finished, run.path)
+    *lines, comment = (run.path / "SHA256SUMS").read_text().splitlines(keepends=True)
+    assert comment.startswith("# SHA-256 of the lines above: ")
+    (run.path / "SHA256SUMS").write_text("".join(lines))
+    assert run.network()
+    alter_weights(run.path)
+    with pytest.raises(
+        RunError, match=r"model\.safetensors: damaged, .* as in .*/SHA256SUMS; one of the two is damaged"
+    ):
+        run.network()
+
+
+def test_the_sums_are_what_sha256sum_checks(finished: Path) -> None:
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=finished, check=True, timeout=60)

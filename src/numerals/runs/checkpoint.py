@@ -214,10 +214,11 @@ class CheckpointStore:
 
     def _damaged_files(self, written: list[dict[str, str]], mentioned: str) -> list[str]:
         """A line about each file that differs from what the training wrote at its end or at one of its checkpoints."""
-        final, lines = RunFolder(self._run).sums(), list[str]()
-        if (self._run / SUMS).exists() and not final:
-            sha256 = (files.sha256(self._run / SUMS) or "")[:12]
-            lines.append(f"{self._run / SUMS}: damaged, its SHA-256 is {sha256}...; writing it again")
+        final, lines = dict[str, str](), list[str]()
+        try:
+            final, _ = RunFolder(self._run).read_sums()
+        except RunError as error:
+            lines.append(f"{error}; writing it again")
         for name in sorted(set(final).union(*written) if written else final):
             expected = [final[name]] if name in final else [each[name] for each in written if name in each]
             sha = files.sha256(self._run / name)

@@ -19,6 +19,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import shutil
 import stat
 from collections.abc import Iterator, Mapping, Sequence
@@ -36,7 +37,7 @@ from torch import nn
 
 from numerals.article import model
 from numerals.article.recipe import Recipe, network_of, parse
-from numerals.article.state import StateDict
+from numerals.article.state import StateDict, snapshot
 from numerals.errors import RunError
 from numerals.files import (
     MAX_HASHED_BYTES,
@@ -49,7 +50,8 @@ from numerals.files import (
 )
 
 START = "checkpoint/start.json"  # the TrainingSpec, written with the folder
-SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`
+SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`, which skips the comment
+SUMS_COMMENT = b"# SHA-256 of the lines above: "  # in its last line, so that its own damage shows
 MAX_TEXT_BYTES = 2**26  # of a file of JSON, CSV or lines
 MAX_TENSOR_BYTES = 2**31  # of a file of tensors or arrays, unpacked
 
@@ -174,23 +176,52 @@ class RunFolder:
         """Write SHA256SUMS, which marks the training as ended."""
         names = sorted(str(path.relative_to(self.path)) for path in self.path.rglob("*") if path.is_file())
         hashes = {name: hash_ for name in names if name != SUMS and (hash_ := sha256(self.path / name))}
-        lines = [f"{hash_}  {name}\n" for name, hash_ in hashes.items()]
-        self.write(SUMS, "".join(lines))
+        lines = "".join(f"{hash_}  {name}\n" for name, hash_ in hashes.items()).encode()
+        self.write(SUMS, lines + SUMS_COMMENT + hashlib.sha256(lines).hexdigest().encode() + b"\n")
+
+    def read_sums(self) -> tuple[dict[str, str], bool]:
+        """Read SHA256SUMS.
+
+        Returns:
+            The SHA-256 of each file when the training ended, empty if it has not ended; and whether the list has a hash
+            of its own, which earlier versions did not write.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        path = self.path / SUMS
+        try:
+            content = read_plain(path, MAX_TEXT_BYTES)
+        except FileNotFoundError:
+            return {}, False
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+        lines, comment, own = content.partition(SUMS_COMMENT)
+        found = hashlib.sha256(lines).hexdigest()
+        entries = [re.fullmatch(rb"([0-9a-f]{64})  ([^\0-\x1f]+)", line) for line in lines.splitlines()]
+        if not entries or not all(entries) or not re.fullmatch(rb"[0-9a-f]{64}\n" if comment else b"", own):
+            raise RunError(f"{path}: damaged, its SHA-256 is {found[:12]}..., and it is not a list of hashes")
+        if comment and own.decode().strip() != found:
+            raise RunError(damage_message(path, found, own.decode()))
+        return {entry[2].decode(errors="replace"): entry[1].decode() for entry in entries if entry}, bool(comment)
 
     def sums(self) -> dict[str, str]:
-        """The SHA-256 of each file when the training ended; empty if it has not ended."""
-        with contextlib.suppress(OSError, ValueError):
-            lines = read_plain(self.path / SUMS, MAX_TEXT_BYTES).decode().splitlines()
-            return {name: hash_ for hash_, name in (line.split("  ", 1) for line in lines)}
+        """The SHA-256 of each file when the training ended; empty if it has not ended, or SHA256SUMS is damaged."""
+        with contextlib.suppress(RunError):
+            return self.read_sums()[0]
         return {}
 
     def check(self, name: str) -> None:
-        """Raise RunError if a file has changed since the training ended."""
-        expected = self.sums().get(name)
-        found = sha256(self.path / name)
+        """Raise RunError if a file, or SHA256SUMS itself, has changed since the training ended."""
+        try:
+            sums, has_own_hash = self.read_sums()
+        except RunError as error:
+            raise RunError(f"{error}; repair it with numerals train --resume, or delete it") from error
+        expected, found = sums.get(name), sha256(self.path / name)
         if expected is not None and found != expected:
             damage = damage_message(self.path / name, found, expected)
-            raise RunError(f"{damage}; repair it with numerals train --resume, or train again")
+            source = "" if has_own_hash else f" as in {self.path / SUMS}; one of the two is damaged"
+            raise RunError(f"{damage}{source}; repair it with numerals train --resume, or train again")
 
     def data_source(self) -> str | None:
         """The data that the run was trained on, as `datasets.load` takes it; None for MNIST, or if unknown."""
@@ -254,6 +285,20 @@ class RunFolder:
         except (OSError, RuntimeError, safetensors.SafetensorError, ValueError, KeyError) as error:
             reason = str(getattr(error, "strerror", None) or error).splitlines()[0][:150]
             raise RunError(f"{path}: damaged, or not the weights of its recipe.toml ({reason})") from error
+        self._check_weights(network)
+
+    def _check_weights(self, network: nn.Module) -> None:
+        """Raise RunError unless the weights are those that metrics.json names."""
+        path = self.path / "metrics.json"
+        if not path.exists():  # the training has not ended
+            return
+        self.check("metrics.json")
+        try:
+            expected = json.loads(read_plain(path, MAX_TEXT_BYTES))["weights_sha256"]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise RunError(f"{path}: damaged, it does not name the SHA-256 of the weights; train again") from error
+        if weights_sha256(snapshot(network)) != expected:
+            raise RunError(f"{self.path}: model.safetensors has other weights than metrics.json names; train again")
 
 
 def damage_message(path: Path, found: str | None, expected: str) -> str:

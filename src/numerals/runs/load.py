@@ -17,10 +17,9 @@ from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset, LabelledImages, split_indices
 from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
-from numerals.article.state import snapshot
 from numerals.errors import InputError, RunError
 from numerals.files import read_plain
-from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, RunFolder, weights_sha256
+from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, RunFolder
 from numerals.runs.train import training_parts
 
 REQUIRED_METRICS = {  # keys of metrics.json that a report shows, and their types
@@ -96,8 +95,6 @@ def load_run(path: Path) -> SavedRun:
             f"{path}: metrics.json says epoch {metrics['best_epoch']} was best, history.csv has {len(history)} epochs"
         )
     network = folder.network()
-    if weights_sha256(snapshot(network)) != metrics["weights_sha256"]:
-        raise RunError(f"{path}: model.safetensors has other weights than metrics.json names; train again")
     dataset = datasets.load(folder.data_source())
     if dataset.sha256() != metrics["data"].get("sha256") or not np.array_equal(labels, dataset.test[1]):
         raise RunError(f"{path}: {dataset.name} has other digits than this run was trained and tested on")
