@@ -1,5 +1,6 @@
 """A stopped training resumes exactly; anything that differs from before is listed and refused."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,33 @@ def test_it_uses_as_many_threads_as_before(tmp_path: Path) -> None:
     try:
         resumed = resume(run, data=DATA)
         assert resumed.metrics["threads"] == 1 and torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+
+
+def test_it_uses_no_more_threads_than_the_machine_has(tmp_path: Path) -> None:
+    run = stopped_run(tmp_path / "run", 2, 1)
+    (path,) = run.glob("checkpoint/0*.json")
+    content = unsealed(path)
+    path.write_bytes(sealed(content | {"about": content["about"] | {"threads": 4096}}))
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
+    with pytest.raises(RunError, match=r"trained with 4096 threads, .*; pass --force to continue with \d+, ") as caught:
+        resume(run, data=DATA)
+    assert "\n" not in str(caught.value) and torch.get_num_threads() == 1
+    assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
+    used: list[int] = []
+    watch = Recorder(2, 1, lambda: used.append(torch.get_num_threads()))
+    resumed = resume(run, data=DATA, force=True, callbacks=[watch])
+    most = max(len(os.sched_getaffinity(0)), 1)
+    assert used == [most] and resumed.metrics["threads"] == most and torch.get_num_threads() == 1
+
+
+def test_more_threads_than_cores_are_used_if_the_user_asks_for_them(tmp_path: Path) -> None:
+    threads = len(os.sched_getaffinity(0)) + 1
+    torch.set_num_threads(threads)  # as OMP_NUM_THREADS does
+    try:
+        run = stopped_run(tmp_path / "run", 2, 1)
+        assert resume(run, data=DATA).metrics["threads"] == threads
     finally:
         torch.set_num_threads(1)
 

@@ -5,6 +5,7 @@ weights depend on has changed, it lists the differences and stops.
 """
 
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -50,7 +51,8 @@ def resume(
         run: the folder of a training of the article's kind, ended or not.
         epochs: a higher number extends the run, as if it had been given from the start.
         recipe, data, seed, device: must be what the run has; "auto" is the run's device.
-        force: continue although something differs, or although early stopping had ended the run.
+        force: continue although something differs, although the run had more threads than there are cores, or although
+            early stopping had ended it.
         every_steps, callbacks: as for `train`.
 
     Raises:
@@ -67,7 +69,7 @@ def resume(
         before = checkpoint.spec
         with session.profile("load"):
             dataset = data if isinstance(data, Dataset) else datasets.load(data or before.data.source)
-        with _threads(before.threads):
+        with _threads(_allowed_threads(folder, before, force)):
             chosen_device = choose_device(before.device if device == "auto" else device)
             wanted = _recipe(recipe, epochs, before.recipe)
             spec = TrainingSpec.of(wanted, before.seed if seed is None else seed, chosen_device, dataset)
@@ -150,6 +152,24 @@ def _finished_run(folder: RunFolder, checkpoint: Checkpoint, recipe: Recipe) -> 
     best_epoch = checkpoint.values["best_epoch"]
     predict = model.predictor(folder.network())
     return Run(folder.path, recipe, tuple(checkpoint.history), best_epoch, test, metrics, predict)
+
+
+def _allowed_threads(folder: RunFolder, before: TrainingSpec, force: bool) -> int:
+    """The run's number of threads, but with `force` no more than this process may use.
+
+    It may use one per core, as its affinity says, or as many as torch took: OMP_NUM_THREADS is the user's own choice.
+
+    Raises:
+        RunError: the run had more, and not `force`.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    most = max(cores, torch.get_num_threads())
+    if before.threads > most and not force:
+        raise RunError(
+            f"{folder.path}: trained with {before.threads} threads, and this process may use {most}; pass --force to "
+            f"continue with {most}, which rounds differently, or set OMP_NUM_THREADS to use more than one per core"
+        )
+    return min(before.threads, most)
 
 
 @contextmanager
