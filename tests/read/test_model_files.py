@@ -27,6 +27,7 @@ from numerals.article.state import snapshot
 from numerals.errors import MissingError, ModelError, NumeralsError, RunError
 from numerals.export import digit_model, onnx_graph
 from numerals.read import model_check, model_files
+from numerals.read.reader import Reader
 from numerals.read.recognise import Recogniser
 from numerals.runs import checkpoint
 from numerals.runs.folder import RunFolder
@@ -217,6 +218,19 @@ def sparse(proto: Any) -> None:
     proto.graph.sparse_initializer.append(helper.make_sparse_tensor(values, indices, [10]))
 
 
+def broadcast(proto: Any) -> None:
+    """Add a column to a row: a billion sums."""
+    for name, dims in (("column", (32_000, 1)), ("line", (1, 32_000))):
+        proto.graph.initializer.append(numpy_helper.from_array(np.zeros(dims, np.float32), name))
+    proto.graph.node.append(helper.make_node("Add", ["column", "line"], ["more"]))
+
+
+def padding(proto: Any) -> None:
+    """Surround each digit with zeros."""
+    first = next(each for each in proto.graph.node if each.op_type == "Conv")
+    next(each for each in first.attribute if each.name == "pads").ints[:] = [600] * 4
+
+
 ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "external data": (external_data("weights.bin"), "its data are in another file .'weights.bin'"),
     "a path upwards": (external_data("../../etc/passwd"), "another file .'../../etc/passwd'"),
@@ -227,6 +241,8 @@ ATTACKS: dict[str, tuple[Callable[[Any], object], str]] = {
     "graphs deep within": (nested(20), "the operator If"),
     "a loop": (node("Loop"), "the operator Loop"),
     "much out of little": (node("Expand"), "the operator Expand"),
+    "a broadcast": (broadcast, "it would compute tensors of 1,0.*; at most 500,000,000"),
+    "padding": (padding, "do not fit together|it would compute tensors"),
     "another domain": (node("Relu", domain="com.microsoft"), "the operator com.microsoft.Relu"),
     "an operator of Python": (node("PyOp", domain="ai.onnx.contrib"), "the operator ai.onnx.contrib.PyOp"),
     "a graph where none belongs": (node("Relu", body=helper.make_graph([], "g", [], [])), "Relu contains a graph"),
@@ -279,6 +295,23 @@ def test_links_and_large_files_are_refused(tmp_path: Path, small: bytes) -> None
         file.truncate(200_000_001)
     with pytest.raises(ModelError, match="200,000,001 bytes; at most 200,000,000 are read"):
         model_files.load(tmp_path / "large.onnx")
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-" + "9" * 310, "NaN", "1e999", "[" * 100_000, '"x"', "{}"])
+@pytest.mark.parametrize("key", ["threshold", "calibration", "opinion", "whole"])
+@pytest.mark.parametrize("name", ["reader.onnx", "rows.onnx"])
+def test_a_card_with_any_number_is_refused_in_a_line(tmp_path: Path, name: str, key: str, number: str) -> None:
+    shutil.copy(model_files.shipped_path(name), tmp_path)
+    card = json.loads(model_files.shipped_path(name).with_suffix(".json").read_text())
+    if key not in (*card, "whole"):
+        return
+    nested = {"calibration": '{"digit": [NUMBER, 1], "row": [1, 1]}', "opinion": '{"named": NUMBER, "being": 1}'}
+    value = nested.get(key, "NUMBER").replace("NUMBER", number)
+    text = value if key == "whole" else json.dumps(card | {key: "HERE"}).replace('"HERE"', value)
+    (tmp_path / name).with_suffix(".json").write_text(text)
+    with pytest.raises(ModelError) as refused:
+        Reader(tmp_path / name)
+    assert "\n" not in str(refused.value)
 
 
 def test_a_hash_unlike_its_cards_is_refused_before_it_is_parsed(

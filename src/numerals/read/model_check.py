@@ -4,6 +4,7 @@ onnxruntime follows file paths that a model names and runs any operator that it 
 numerals is first parsed with the package onnx, and refused unless it consists of what `numerals export` writes.
 """
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from numerals.errors import MissingError, ModelError
 
 MAX_FILE_BYTES = 200_000_000
 MAX_TENSOR_ELEMENTS = 100_000_000
-OPERATORS = {  # that numerals export writes; none contains a graph, or makes large tensors out of small ones
+MAX_COMPUTED_ELEMENTS = 500_000_000  # of all tensors that a model computes from one batch: 2 GB of float32
+BATCHES = {1: (256,), 2: (8, 1600)}  # sizes to compute with, by the number of open dimensions: digits; strips and width
+OPERATORS = {  # that numerals export writes; none contains a graph
     "Add", "BatchNormalization", "Cast", "Constant", "Conv", "Div", "Flatten", "Gather", "Gemm", "Identity", "MatMul",
     "MaxPool", "Mul", "ReduceLogSumExp", "Relu", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "TopK", "Transpose",
     "Unsqueeze",
@@ -56,7 +59,7 @@ def check_content(content: bytes, name: str) -> None:
 
     Raises:
         ModelError: the content is not ONNX; or it has data in other files, functions, operators that numerals export
-            does not write, or impossible tensors.
+            does not write, impossible tensors, or tensors whose size is not known or too large.
         MissingError: the package onnx is not installed.
     """
     for start, description in OTHER_FORMATS.items():
@@ -91,7 +94,37 @@ def _objection(model: Any) -> str | None:
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.ref_attr_name:
                 return f"its operator {node.op_type} contains a graph"
-    return next(filter(None, map(_tensor_objection, _tensors(model.graph))), None)
+    return next(filter(None, map(_tensor_objection, _tensors(model.graph))), None) or _size_objection(model)
+
+
+def _size_objection(model: Any) -> str | None:
+    """Return why the tensors that the model would compute are refused; changes the model.
+
+    A broadcast, or padding, makes gigabytes out of a file of a few hundred bytes.
+    """
+    from onnx import shape_inference
+
+    opened = [side for each in model.graph.input for side in each.type.tensor_type.shape.dim if not side.dim_value]
+    if len(opened) not in BATCHES:
+        return f"its inputs have {len(opened)} dimensions of any size"
+    for side, size in zip(opened, BATCHES[len(opened)], strict=True):
+        side.dim_value = size
+    del model.graph.value_info[:]  # what the file says of its tensors may be wrong
+    for output in model.graph.output:
+        output.type.tensor_type.ClearField("shape")
+    try:
+        graph = shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
+    except Exception as error:  # noqa: BLE001  onnx raises errors of several kinds
+        return f"its tensors do not fit together ({(str(error).splitlines() or [''])[0][:80]})"
+    shapes = {each.name: each.type.tensor_type.shape.dim for each in (*graph.value_info, *graph.output)}
+    elements = 0
+    for name in (name for node in graph.node for name in node.output if name):
+        if name not in shapes or not all(side.HasField("dim_value") for side in shapes[name]):
+            return f"the size of its tensor {name!r:.60} is not known beforehand"
+        elements += math.prod(side.dim_value for side in shapes[name])
+    if elements > MAX_COMPUTED_ELEMENTS:
+        return f"it would compute tensors of {elements:,} elements; at most {MAX_COMPUTED_ELEMENTS:,} are computed"
+    return None
 
 
 def _tensors(graph: Any) -> Iterator[Any]:

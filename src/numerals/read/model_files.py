@@ -65,7 +65,7 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
             f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx file and its .json card, "
             "as numerals export writes them"
         ) from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ModelError(f"{card_path}: not a model card ({error}); export the model again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")

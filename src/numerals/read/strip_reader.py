@@ -64,7 +64,7 @@ class StripReaderSettings:
             )
             digit_exponent, is_digit_exponent = (float(card["opinion"][name]) for name in ("named", "being"))
             threshold = float(card["threshold"])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"the row model's card: opinion, calibration or threshold is wrong ({error})") from error
         numbers = [digit_exponent, is_digit_exponent, digit_slope, digit_shift, row_slope, row_shift]
         if not np.isfinite(numbers).all() or min(digit_slope, row_slope) <= 0:
