@@ -20,12 +20,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from numerals.errors import InputError
+from numerals.errors import InputError, PictureError
 from numerals.read.reader import Reader
 from numerals.scale import cluster
 from numerals.scale.archive import Archive, Part, without_secrets
+from numerals.scale.attempts import Attempts
 from numerals.scale.job import Job, as_parquet, part_of
 from tests.conftest import NUMERALS, run_quietly
+from tests.helpers import picture_files
 from tests.helpers.clusters import cluster as simulated_cluster
 from tests.helpers.clusters import token_environment
 from tests.helpers.pictures import encoded, on_paper, some_digits
@@ -283,6 +285,68 @@ def test_several_nodes_read_what_one_reader_does(
     assert sum(done.pictures for done in read(str(scans), tmp_path / "out")) == PICTURES
     assert_complete(tmp_path / "out", serial)
     assert list(read(str(scans), tmp_path / "out")) == []  # nothing is missing
+
+
+@pytest.mark.slow
+def test_a_picture_that_ends_its_readers_gets_an_error_and_the_others_are_read(
+    nodes: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from numerals.scale import read_many
+
+    class Attacked(read_many.PartReader):
+        """What a bug in reading might do: no sandbox is around it."""
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            record = self._record
+
+            def attacked(name: str, content: Any) -> dict[str, Any]:
+                if name.endswith("2.png") and not isinstance(content, PictureError):
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return record(name, content)
+
+            self._record = attacked
+
+    monkeypatch.setattr(read_many, "PartReader", Attacked)
+    (tmp_path / "scans").mkdir()
+    for number in range(5):
+        (tmp_path / "scans" / f"{number}.png").write_bytes(a_picture(number))
+    assert sum(done.pictures for done in read(str(tmp_path / "scans"), tmp_path / "out", part=5)) == 5
+    saved = {Path(record["picture"]).name: record for record in records(tmp_path / "out")}
+    assert sorted(saved) == [f"{number}.png" for number in range(5)]
+    assert [name for name, record in saved.items() if record["error"]] == ["2.png"]
+    assert saved["2.png"]["error"].endswith("2.png: it ended 2 readers; left out")
+
+
+@pytest.mark.slow
+def test_a_pdf_that_needs_gigabytes_gets_an_error_and_the_others_are_read(nodes: Any, tmp_path: Path) -> None:
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans" / "forms.pdf").write_bytes(picture_files.pdf_of_nested_forms())
+    (tmp_path / "scans" / "good.png").write_bytes(a_picture(0))
+    assert sum(done.pictures for done in read(str(tmp_path / "scans"), tmp_path / "out")) == 2
+    errors = {Path(record["picture"]).name: record["error"] for record in records(tmp_path / "out")}
+    assert "decoding" in errors["forms.pdf"] and errors["good.png"] is None
+
+
+@pytest.mark.parametrize("kill", [(), (2,), (0, 4)])
+def test_attempts_find_the_pictures_that_end_readers(kill: tuple[int, ...]) -> None:
+    attempts, read = Attempts(), list[int]()
+    for _ in range(10):
+        read.clear()
+        left_out = attempts.begin(7)
+        for picture in range(5):
+            if left_out is not None and picture in left_out:
+                continue
+            if left_out is not None:
+                attempts.reading(7, picture)
+            if picture in kill:
+                break
+            read.append(picture)
+        else:
+            break
+    assert read == [picture for picture in range(5) if picture not in kill]
+    attempts.end(7)
+    assert attempts.begin(7) is None
 
 
 @pytest.mark.slow

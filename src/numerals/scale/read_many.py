@@ -1,9 +1,11 @@
 """Reads an archive of pictures on Ray: one actor per core, each with its own Reader.
 
 Ray Data hands parts of the archive to the actors, gives the part of a lost actor to another, and keeps no more results
-than this process fetches. Only this process writes, so a part that was read twice is written once.
+than this process fetches. Only this process writes, so a part that was read twice is written once. Each actor decodes
+in a sandbox; a picture that ends actors all the same gets a record with an error, see `attempts`.
 """
 
+import contextlib
 import json
 import logging
 import math
@@ -16,14 +18,17 @@ from typing import Any
 import cv2
 import numpy as np
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from numerals.errors import InputError, NumeralsError, PictureError, printable
 from numerals.files import write_atomically
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
-from numerals.read.pages import SUFFIXES, pages
+from numerals.read.pages import SUFFIXES
 from numerals.read.reader import Reader
+from numerals.read.sandbox import Sandbox
 from numerals.scale.archive import Archive, without_secrets
+from numerals.scale.attempts import MAX_DEATHS, Attempts
 from numerals.scale.cluster import cause_of
 from numerals.scale.job import PARTS_PER_FILE, Job, Listing, as_parquet, part_of
 
@@ -85,12 +90,13 @@ def read_parts(job: Job, listing: Listing, request: ReadRequest, workers: int) -
         StorageError: the records cannot be written.
     """
     _silence_ray_data()
+    attempts = _start_attempts()
     for batch in job.missing(listing, max(PARTS_PER_FILE, workers * PARTS_PER_WORKER)):
         items = [{"number": number, "part": json.dumps(part.to_dict())} for number, part in batch]
         data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             PartReader,
             batch_size=1,
-            fn_constructor_args=(request,),
+            fn_constructor_args=(request, attempts),
             compute=ray.data.ActorPoolStrategy(size=min(workers, len(items))),
             num_cpus=1,
         )
@@ -105,14 +111,25 @@ def read_parts(job: Job, listing: Listing, request: ReadRequest, workers: int) -
 class PartReader:
     """An actor of Ray Data; each of its batches is one part."""
 
-    def __init__(self, request: ReadRequest) -> None:
+    def __init__(self, request: ReadRequest, attempts: Any) -> None:
         cv2.setNumThreads(1)
         self._archive = Archive(request.source, request.column)
-        self._record = recorder(Reader(request.model, threads=1))
+        self._record = recorder(Reader(request.model, threads=1), Sandbox())
+        self._attempts = attempts  # the actor
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        part = part_of(batch["part"][0])
-        records = [self._record(name, content) for name, content in self._archive.contents(part)]
+        part, number = part_of(batch["part"][0]), int(batch["number"][0])
+        left_out = ray.get(self._attempts.begin.remote(number))
+        records = []
+        for index, (name, content) in enumerate(self._archive.contents(part)):
+            if left_out is None:
+                records.append(self._record(name, content))
+            elif index in left_out:
+                records.append(self._record(name, PictureError(f"{name}: it ended {MAX_DEATHS} readers; left out")))
+            else:
+                ray.get(self._attempts.reading.remote(number, index))
+                records.append(self._record(name, content))
+        ray.get(self._attempts.end.remote(number))
         unreadable = sum(record["error"] is not None for record in records)
         parquet = np.empty(1, object)
         parquet[0] = as_parquet(records)
@@ -124,7 +141,14 @@ class PartReader:
         }
 
 
-def recorder(reader: Reader) -> Callable[[str, str | bytes | PictureError], dict[str, Any]]:
+def _start_attempts() -> Any:
+    """Start the actor of Attempts, on this process's node: it ends with the job, and needs no core."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    counting: Any = ray.remote(Attempts)
+    return counting.options(num_cpus=0, max_restarts=-1, max_task_retries=-1, scheduling_strategy=here).remote()
+
+
+def recorder(reader: Reader, sandbox: Sandbox) -> Callable[[str, str | bytes | PictureError], dict[str, Any]]:
     """A function from a picture's name and content to its record; it never fails, whatever the picture is."""
 
     def record(name: str, content: str | bytes | PictureError) -> dict[str, Any]:
@@ -133,8 +157,9 @@ def recorder(reader: Reader) -> Callable[[str, str | bytes | PictureError], dict
         try:
             if isinstance(content, PictureError):
                 raise content
-            for number, page in enumerate(pages(content), 1):
-                rows += [{"page": number, **row.to_dict()} for row in reader.read(page).rows]
+            with contextlib.closing(sandbox.pages(content)) as pages:
+                for number, page in enumerate(pages, 1):
+                    rows += [{"page": number, **row.to_dict()} for row in reader.read(page).rows]
         except NumeralsError as error:
             message = str(error)
         except Exception as error:  # noqa: BLE001  one bug, ours or a decoder's, must not end a job of millions
