@@ -1,17 +1,22 @@
 """Run the exported models: digit images or strips to probabilities. The only user of onnxruntime."""
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from numerals.errors import ModelError
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.pixels import DigitImages
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT, SIDE
+
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: else it writes a device id and looks up Microsoft's host
+import onnxruntime
+
+onnxruntime.disable_telemetry_events()
 
 THREADS = 2  # batches run in parallel, one thread each; threads within a batch would wait for each other at every layer
 BATCH_SIZE = 256  # digits; their activations stay in the processor's cache
