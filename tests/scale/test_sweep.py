@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import pickle
 import statistics
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from numerals.article.recipe import Recipe
 from numerals.errors import InputError
 from numerals.runs.folder import RunFolder
 from numerals.scale import search_space
+from numerals.scale.trials import Plan, load_trials
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.clusters import interrupt, kill
 
@@ -147,6 +150,79 @@ def test_interrupted_seeds_continue_to_the_same_weights(tmp_path: Path, small: P
         assert train.returncode == 0, train.stderr
         expected = RunFolder.open(alone).metrics()["weights_sha256"]
         assert RunFolder.open(out / name).metrics()["weights_sha256"] == expected
+
+
+class Hostile:
+    """A pickle of it makes a folder when it is opened."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.marker),)
+
+
+def plant_pickles(out: Path, marker: Path) -> None:
+    """Write hostile pickles under all names from which Ray Tune restores."""
+    content = pickle.dumps(Hostile(marker))
+    in_json = json.dumps({"_type": "CLOUDPICKLE_FALLBACK", "value": content.hex()}).encode()
+    for folder in (out, out / "_tune", out / "tune"):
+        folder.mkdir(exist_ok=True)
+        for name in ("tuner.pkl", "trainable.pkl", "searcher-state-2026-01-01_00-00-00.pkl"):
+            (folder / name).write_bytes(content)
+        (folder / "search_gen_state-2026-01-01_00-00-00.json").write_bytes(content)
+        (folder / "experiment_state-2026-01-01_00-00-00.json").write_bytes(in_json)
+
+
+@pytest.mark.slow
+def test_seeds_open_no_pickle_in_the_folder(tmp_path: Path, small: Path, small_npz: Path) -> None:
+    out, marker = tmp_path / "out", tmp_path / "executed"
+    assert not Plan(Recipe.load(small), str(small_npz), "auto", 2, 5, None, out).folder().claim()
+    plant_pickles(out, marker)
+    options = ["--recipe", small, "--data", small_npz, "--seed", "5", "--seeds", "2"]
+    done = run_quietly([*NUMERALS, "train", *options, "--out", out, "--json"])
+    assert not marker.exists()
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["test"]["runs"] == 2
+    assert [RunFolder.open(out / f"seed-{seed}").metrics()["seed"] for seed in (5, 6)] == [5, 6]
+    assert {path.name for path in out.rglob("*.pkl")} == {
+        "tuner.pkl",
+        "trainable.pkl",
+        "searcher-state-2026-01-01_00-00-00.pkl",
+    }
+
+
+@pytest.mark.slow
+def test_a_sweep_opens_no_pickle_and_continues_a_folder_of_an_earlier_version(
+    tmp_path: Path, small: Path, small_npz: Path
+) -> None:
+    out, marker = tmp_path / "out", tmp_path / "executed"
+    file = written(tmp_path, f'recipe = "{small}"\ntrials = 3\n[space]\nmodel.dropout = {{low = 0.1, high = 0.2}}\n')
+    space = search_space.load(file)
+    plan = Plan(space.recipe, str(small_npz), "auto", 3, 0, space, out)
+    plan.folder().claim()
+    (out / "trial-0a1b2c3d.json").write_text('{"model.dropout": 0.125}')
+    plant_pickles(out, marker)
+    command = [*NUMERALS, "sweep", file, "--data", small_npz, "--out", out]
+    done = run_quietly(command)
+    assert not marker.exists()
+    assert done.returncode == 0, done.stderr
+    with open(out / "results.csv", newline="") as results:
+        rows = {row["run"]: float(row["model.dropout"]) for row in csv.DictReader(results)}
+    assert len(rows) == len(set(rows.values())) == 3 and rows["trial-0a1b2c3d"] == 0.125
+    assert RunFolder.open(out / "trial-0a1b2c3d").recipe().model.dropout == 0.125
+    before = {trial.name: trial for trial in load_trials(plan)}
+
+    lost = next(name for name in rows if name != "trial-0a1b2c3d")
+    (out / "results.csv").unlink()
+    (out / f"{lost}.json").unlink()
+    (out / lost).rename(tmp_path / "lost")
+    done = run_quietly(command)
+    assert done.returncode == 0, done.stderr
+    after = {trial.name: trial for trial in load_trials(plan)}
+    assert len(after) == 3 and before.keys() - {lost} <= after.keys()
+    assert len({trial.settings["model.dropout"] for trial in after.values()}) == 3, "new settings, not the same again"
+    assert all(after[name] == before[name] for name in before.keys() - {lost})
 
 
 @pytest.mark.slow

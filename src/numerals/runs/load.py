@@ -88,7 +88,7 @@ def load_run(path: Path) -> SavedRun:
         if (path / name).exists():
             folder.check(name)
     metrics = _read_metrics(path / "metrics.json")
-    history = _read_history(path / "history.csv")
+    history = read_history(path / "history.csv")
     probabilities, labels = read_probabilities(path / "test_probabilities.npz", metrics["ended"])
     if not 1 <= metrics["best_epoch"] <= len(history):
         raise RunError(
@@ -152,7 +152,12 @@ def _read_metrics(path: Path) -> dict[str, Any]:
     return metrics
 
 
-def _read_history(path: Path) -> tuple[Epoch, ...]:
+def read_history(path: Path) -> tuple[Epoch, ...]:
+    """Every epoch of a history.csv.
+
+    Raises:
+        RunError: the file is missing, cut off or damaged.
+    """
     try:
         rows = list(csv.DictReader(_read(path).decode().splitlines(), strict=True))
         types = {field.name: int if field.name == "epoch" else float for field in fields(Epoch)}

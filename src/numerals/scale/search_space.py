@@ -9,6 +9,7 @@ model.dropout = {low = 0.0, high = 0.5}
 optimizer.learning_rate = {low = 1e-4, high = 1e-2, log = true}
 """
 
+import json
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,8 +34,17 @@ class Range:
     def is_integer(self) -> bool:
         return isinstance(self.low, int) and isinstance(self.high, int)
 
+    def __contains__(self, value: object) -> bool:
+        kinds = int if self.is_integer else (int, float)
+        return isinstance(value, kinds) and not isinstance(value, bool) and self.low <= value <= self.high
+
 
 Choices = list[Any]
+
+
+def as_options(choices: Choices) -> list[Any]:
+    """Choices as Optuna takes them: a list, as for convolutions, is JSON text."""
+    return [json.dumps(value) if isinstance(value, list) else value for value in choices]
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,15 @@ class SearchSpace:
                 table = table.setdefault(table_name, {})
             table[name] = value
         return self.recipe.change(**changes)
+
+    def has(self, settings: dict[str, Any]) -> bool:
+        """Whether these settings, with lists as JSON text, are a point of the space."""
+        return settings.keys() == self.varied.keys() and all(
+            settings[key] in values
+            if isinstance(values, Range)
+            else (type(settings[key]), settings[key]) in [(type(option), option) for option in as_options(values)]
+            for key, values in self.varied.items()
+        )
 
 
 def load(path: Path) -> SearchSpace:

@@ -2,27 +2,46 @@
 
 Each trial is an ordinary run folder. The test digits decide nothing: the search, the early stopping of hopeless trials
 (ASHA, Li et al. 2020) and the choice of the best trial use val_loss alone.
+
+Tune's own state is pickles, and unpickling runs code. So it lives in a temporary folder that only this call uses; an
+interrupted sweep continues from its run folders and the JSON beside them (trials.py): Tune gets only the trials that
+are missing, and Optuna and ASHA are told how the others went.
 """
 
 import json
 import logging
+import math
+import os
 import queue
+import tempfile
 import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler
+from ray.tune.schedulers import ASHAScheduler
 from ray.tune.search import BasicVariantGenerator
 from ray.tune.search.optuna import OptunaSearch
 
+from numerals.errors import InputError, RunError
 from numerals.files import write_atomically
 from numerals.scale.cluster import cause_of
-from numerals.scale.search_space import Range
-from numerals.scale.trials import Plan, Progress, Trial, as_csv, load_trials
+from numerals.scale.search_space import Range, SearchSpace, as_options
+from numerals.scale.trials import (
+    Plan,
+    Progress,
+    Trial,
+    as_csv,
+    begun_settings,
+    load_stopped,
+    load_trials,
+    write_stopped,
+)
 
 LOG = logging.getLogger(__name__)
-TUNE_FOLDER = "_tune"  # Ray Tune's own state, from which an interrupted sweep continues
 MIN_EPOCHS = 2  # of each trial, before ASHA may stop it
 REDUCTION_FACTOR = 3  # ASHA lets one of this many trials continue
 
@@ -42,44 +61,89 @@ def run_all(plan: Plan, cores: int) -> list[Trial]:
         FailureError: a trial failed; the others are saved, and the same command continues.
         KeyboardInterrupt: interrupted; the message says how many trials have ended.
     """
-    continues = plan.folder().claim()
-    threads = max(1, cores // min(plan.trials, cores))
-    trainable = tune.with_resources(tune.with_parameters(TrialTraining, plan=plan, threads=threads), {"cpu": threads})
-    state = str(plan.out / TUNE_FOLDER)
-    if continues and tune.Tuner.can_restore(state):
-        tuner = tune.Tuner.restore(
-            state, trainable, resume_unfinished=True, restart_errored=True, param_space=_param_space(plan)
-        )
-    else:
-        tuner = tune.Tuner(
-            trainable,
-            param_space=_param_space(plan),
-            tune_config=tune.TuneConfig(
-                metric="val_loss",
-                mode="min",
-                num_samples=plan.trials if plan.space else 1,
-                search_alg=OptunaSearch(seed=plan.seed) if plan.space else BasicVariantGenerator(),
-                scheduler=_scheduler(plan),
-            ),
-            run_config=tune.RunConfig(
-                storage_path=str(plan.out),
-                name=TUNE_FOLDER,
-                verbose=0,
-                callbacks=[_LogTrials()],
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folders have their own
-            ),
-        )
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    results = tuner.fit()
-    if results.errors:
-        raise cause_of(results.errors[0], "a training failed")
-    reports = [results[number].metrics or {} for number in range(len(results))]
-    ended = [_progress(report) for report in reports if report.get("done")]
+    plan.folder().claim()
+    ended = load_trials(plan)
+    if len(ended) < plan.trials:
+        _run_missing(plan, cores, ended)
+        ended = load_trials(plan)
     if len(ended) < plan.trials:  # Tune returns after Ctrl-C as if nothing had happened
         raise KeyboardInterrupt(f"{len(ended)} of {plan.trials} trainings have ended")
-    trials = load_trials(plan.out, ended)
-    write_atomically(plan.out / "results.csv", as_csv(trials).encode())
-    return trials
+    write_atomically(plan.out / "results.csv", as_csv(ended).encode())
+    return ended
+
+
+def _run_missing(plan: Plan, cores: int, ended: Sequence[Trial]) -> None:
+    """Run the trials that have not ended, those first that have begun."""
+    threads = max(1, cores // min(plan.trials, cores))
+    trainable = tune.with_resources(tune.with_parameters(TrialTraining, plan=plan, threads=threads), {"cpu": threads})
+    names = {trial.name for trial in ended}
+    missing = {name: settings for name, settings in begun_settings(plan).items() if name not in names}
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    if plan.space is None:
+        param_space = {"seed": tune.grid_search([settings["seed"] for settings in missing.values()])}
+        config = tune.TuneConfig(search_alg=BasicVariantGenerator())
+    else:
+        histories = {trial.name: _val_losses(plan.out / trial.name) for trial in ended}
+        param_space = {}
+        config = tune.TuneConfig(
+            num_samples=plan.trials - len(ended),
+            search_alg=_Search(plan, plan.space, missing, ended, histories),
+            scheduler=_scheduler(plan, histories),
+        )
+    with tempfile.TemporaryDirectory(prefix="numerals-tune-", ignore_cleanup_errors=True) as state:
+        run_config = tune.RunConfig(
+            storage_path=state,
+            name="tune",
+            verbose=0,
+            callbacks=[_RecordTrials(plan.out, len(ended), load_stopped(plan.out))],
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # the run folders have their own
+        )
+        try:
+            results = tune.Tuner(trainable, param_space=param_space, tune_config=config, run_config=run_config).fit()
+        except tune.TuneError as error:
+            raise cause_of(error, "Ray Tune failed") from error
+    if results.errors:
+        raise cause_of(results.errors[0], "a training failed")
+
+
+class _Search(OptunaSearch):
+    """Suggests the settings of the trials that have begun, then new ones; each with the name of its run folder.
+
+    Args:
+        plan: of the sweep.
+        space: of the sweep too.
+        begun: settings of the trials to continue, by name.
+        ended: the trials that Optuna learns from.
+        histories: val_loss of each of their epochs, by name.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        space: SearchSpace,
+        begun: dict[str, dict[str, Any]],
+        ended: Sequence[Trial],
+        histories: dict[str, list[float]],
+    ) -> None:
+        known = len(begun) + len(ended)
+        super().__init__(
+            {key: _domain(values) for key, values in space.varied.items()},
+            metric="val_loss",
+            mode="min",
+            points_to_evaluate=list(begun.values()),
+            seed=(plan.seed + known) % 2**32,  # with the same seed again, it would draw the same settings again
+        )
+        for trial in ended:
+            self.add_evaluated_point(trial.settings, histories[trial.name][-1])
+        numbered = (f"trial-{number:04}" for number in range(known + plan.trials))
+        free = [
+            name for name in numbered if not any(map(os.path.lexists, (plan.out / name, plan.out / f"{name}.json")))
+        ]
+        self._names = [*begun, *free]
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | None:
+        settings = super().suggest(trial_id)
+        return None if settings is None else {"run": self._names.pop(0), **settings}
 
 
 class TrialTraining(tune.Trainable):
@@ -92,7 +156,7 @@ class TrialTraining(tune.Trainable):
         self._reports: queue.Queue[Any] = queue.Queue()  # dictionaries for Tune, or the exception of the thread
         self._continue: queue.Queue[bool] = queue.Queue()
         self._last_report: dict[str, Any] = {}
-        name = f"seed-{config['seed']}" if plan.space is None else f"trial-{self.trial_id.rpartition('_')[2]}"
+        name = config.pop("run") if plan.space else f"seed-{config['seed']}"
         self._thread = threading.Thread(target=self._train, args=(config, plan, threads, name), daemon=True)
         self._name, self._started = name, False
 
@@ -117,7 +181,7 @@ class TrialTraining(tune.Trainable):
     def _train(self, config: dict[str, Any], plan: Plan, threads: int, name: str) -> None:
         try:
             _train(config, plan, threads, name, self)
-            self._reports.put({"done": True})
+            self._reports.put({"done": True, "trained": True})
         except BaseException as error:  # noqa: BLE001  `step` raises it in Tune's thread
             self._reports.put(error)
 
@@ -131,14 +195,13 @@ class TrialTraining(tune.Trainable):
 
 
 def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training: TrialTraining) -> None:
-    """Train one trial, from its last checkpoint if it has one: Tune asks again for a trial that Ctrl-C stopped."""
+    """Train one trial, from its last checkpoint if an earlier call began it."""
     import torch
 
     from numerals.article.callbacks import Epoch
     from numerals.article.device import keep_freed_memory
     from numerals.article.fit import Callback
     from numerals.article.state import TrainingState
-    from numerals.runs.folder import RunFolder
     from numerals.runs.resume import resume
     from numerals.runs.train import train
 
@@ -150,65 +213,92 @@ def _train(config: dict[str, Any], plan: Plan, threads: int, name: str, training
             training.report(epoch.epoch, epoch.val_loss, epoch.val_accuracy)
             state.stop_training = not training.wait_for_decision()
 
-    run = plan.out / name
-    metrics = RunFolder(run).metrics()
-    if metrics.get("test"):  # it ended before the sweep was interrupted
-        training.report(metrics["epochs"], metrics["validation"]["loss"], metrics["validation"]["accuracy"])
-    elif (run / "checkpoint").is_dir():
-        resume(run, data=plan.data, device=plan.device, callbacks=[ReportToTune()])
+    run, callbacks = plan.out / name, [ReportToTune()]
+    if plan.space is None:
+        recipe, seed = plan.recipe, config["seed"]
     else:
-        settings = {key: json.loads(value) if _has_lists(plan, key) else value for key, value in config.items()}
-        seed = settings.pop("seed") if plan.space is None else plan.seed
         write_atomically(plan.out / f"{name}.json", json.dumps(config).encode())
-        recipe = plan.space.apply(settings) if plan.space else plan.recipe
-        train(recipe, plan.data, out=run, seed=seed, device=plan.device, callbacks=[ReportToTune()])
+        settings = {key: json.loads(value) if _has_lists(plan.space, key) else value for key, value in config.items()}
+        recipe, seed = plan.space.apply(settings), plan.seed
+    if (run / "checkpoint").is_dir():
+        resume(run, recipe=recipe, seed=seed, data=plan.data, device=plan.device, callbacks=callbacks)
+    else:
+        train(recipe, plan.data, out=run, seed=seed, device=plan.device, callbacks=callbacks)
 
 
-class _LogTrials(tune.Callback):
-    """Logs one line for each trial that ends. It has no attributes, because Tune pickles it."""
+class _RecordTrials(tune.Callback):
+    """Logs one line for each trial that ends, and records those that ASHA stopped. Tune does not call it after Ctrl-C.
+
+    Args:
+        out: the folder of the sweep.
+        ended: number of trials that have ended already.
+        stopped: those of them that ASHA stopped.
+    """
+
+    def __init__(self, out: Path, ended: int, stopped: dict[str, Progress]) -> None:
+        self._out, self._ended, self._stopped = out, ended, stopped
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         last = trial.last_result or {}
-        ended = sum(each.is_finished() for each in trials)
-        if "val_loss" in last:
-            settings = _format_settings(trial.config)
-            LOG.info("%d ended: epoch %d, val_loss %.4f, %s", ended, last["epoch"], last["val_loss"], settings)
+        if "val_loss" not in last:
+            return
+        self._ended += 1
+        if not last.get("trained"):
+            self._stopped[last["run"]] = Progress(last["run"], last["epoch"], last["val_loss"], last["val_accuracy"])
+            write_stopped(self._out, self._stopped)
+        settings = _format_settings(trial.config)
+        LOG.info("%d ended: epoch %d, val_loss %.4f, %s", self._ended, last["epoch"], last["val_loss"], settings)
 
 
-def _progress(report: dict[str, Any]) -> Progress:
-    return Progress(report["run"], report["epoch"], report["val_loss"], report["val_accuracy"])
+def _val_losses(run: Path) -> list[float]:
+    """The val_loss of each epoch of a trial that has ended."""
+    from numerals.runs.load import read_history
 
-
-def _param_space(plan: Plan) -> dict[str, Any]:
-    if plan.space is None:
-        return {"seed": tune.grid_search(list(range(plan.seed, plan.seed + plan.trials)))}
-    return {key: _domain(values) for key, values in plan.space.varied.items()}
+    try:
+        losses = [epoch.val_loss for epoch in read_history(run / "history.csv")]
+        if not all(map(math.isfinite, losses)):
+            raise RunError(f"{run / 'history.csv'}: damaged (a val_loss is not finite)")
+    except RunError as error:
+        raise InputError(f"{error}; delete the folder {run.name} to train it again") from error
+    return losses
 
 
 def _domain(values: Range | list[Any]) -> Any:
     if isinstance(values, list):
-        return tune.choice([json.dumps(value) if isinstance(value, list) else value for value in values])
+        return tune.choice(as_options(values))
     if values.is_integer:
         draw: Any = tune.lograndint if values.log else tune.randint
         return draw(int(values.low), int(values.high) + 1)
     return (tune.loguniform if values.log else tune.uniform)(values.low, values.high)
 
 
-def _has_lists(plan: Plan, key: str) -> bool:
-    """Whether the choices for a key are lists (as for convolutions). Optuna takes them only as text."""
-    values = plan.space.varied.get(key) if plan.space else None
+def _has_lists(space: SearchSpace, key: str) -> bool:
+    values = space.varied[key]
     return isinstance(values, list) and isinstance(values[0], list)
 
 
-def _scheduler(plan: Plan) -> Any:
-    if plan.space is None:
-        return FIFOScheduler()
-    return ASHAScheduler(
+def _scheduler(plan: Plan, histories: dict[str, list[float]]) -> Any:
+    """ASHA, which compares new trials with the ones that have ended too.
+
+    Args:
+        plan: what to train.
+        histories: val_loss of each epoch of the trials that have ended, by name.
+    """
+    asha = ASHAScheduler(
+        metric="val_loss",
+        mode="min",
         time_attr="epoch",
         max_t=max(plan.recipe.epochs, 2) + 1,
         grace_period=MIN_EPOCHS,
         reduction_factor=REDUCTION_FACTOR,
     )
+    controller: Any = None  # ASHA uses neither it nor more of a trial than its id
+    for name, losses in histories.items():
+        trial: Any = SimpleNamespace(trial_id=name)
+        asha.on_trial_add(controller, trial)
+        for epoch, loss in enumerate(losses, 1):
+            asha.on_trial_result(controller, trial, {"epoch": epoch, "val_loss": loss})
+    return asha
 
 
 def _format_settings(config: dict[str, Any]) -> str:
