@@ -1,4 +1,4 @@
-"""The files in a sweep's folder: which trials have begun and ended, and what is said about damaged files."""
+"""The files in a sweep's folder: which trials have begun and ended, and the errors about damaged ones."""
 
 import json
 import tempfile

@@ -33,7 +33,7 @@ RECIPE_ALIASES = {  # a key or a table of a recipe -> how other programs call it
     "tensorboard": ("logdir",),
 }
 READER_ALIASES = {"epochs": ("steps", "rounds"), "iterations": ("steps", "rounds")}
-OTHER_OPTIONS = {  # an option of ours -> how other programs call it; without "-" and "_"
+OTHER_OPTIONS = {  # numerals's option -> its names in other programs, without "-" and "_"
     "--device cuda": ("gpu", "cuda"),
     "--device cpu": ("cpu",),
     "--out": ("output", "outputdir", "save", "savedir"),

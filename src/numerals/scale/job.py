@@ -3,7 +3,7 @@
     DIR/
       part-0000000.parquet ...     one record per picture; a part's file is complete or missing
       _job/job.json                the request; another one cannot use the folder
-      _job/parts-0000.jsonl ...    the parts of the archive as it was listed, PARTS_PER_FILE to a file
+      _job/parts-0000.jsonl ...    the parts of the archive when it was listed, PARTS_PER_FILE per file
       _job/listed.json             their number; as long as it is missing, the archive is listed again
 
 pyarrow, pandas and Spark read DIR as one table, because they skip names that begin with an underscore or a dot.
