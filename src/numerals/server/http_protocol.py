@@ -3,6 +3,9 @@
 uvicorn's own protocol times out only connections that are idle. Here a timer runs from the first byte of a request (or
 from the connection) to the last byte of its body, so that a client that sends a byte now and then cannot hold a
 connection.
+
+The parser joins the parts of a header line or trailer before it passes them on, and never passes on the extensions of
+chunks. So bytes are counted as they arrive, and the parser gets a few at a time.
 """
 
 import asyncio
@@ -10,9 +13,11 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from numerals.server.settings import MAX_HEADER_BYTES, RECEIVE_TIMEOUT_SECONDS
+from numerals.server.settings import MAX_HEADER_BYTES, MAX_HEADER_LINES, RECEIVE_TIMEOUT_SECONDS
 
 SHUTDOWN_DELAY_SECONDS = 0.3
+SLICE_BYTES = 8192  # that the parser gets at a time
+MAX_PIPELINED = 8  # requests that wait behind another on their connection
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
@@ -23,7 +28,8 @@ class DeadlineProtocol(HttpToolsProtocol):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._timer: asyncio.TimerHandle | None = None
-        self._header_bytes = 0  # of the current request so far
+        self._header_bytes = 0  # received since the request began, less two for each byte of its body
+        self._in_headers = False  # not in the body, nor in trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,20 +41,33 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         self._start_timer()
-        super().data_received(data)
+        for start in range(0, len(data), SLICE_BYTES):
+            part = data[start : start + SLICE_BYTES]
+            self._header_bytes += len(part)
+            super().data_received(part)
+            if self._header_bytes > MAX_HEADER_BYTES or self._has_too_many_parts():
+                self._cut_off(HEADERS_TOO_LARGE)
+            if self.transport.is_closing():
+                return
 
     def on_message_begin(self) -> None:
         self._start_timer()
         self._header_bytes = 0
+        self._in_headers = True
         super().on_message_begin()
 
-    def on_url(self, url: bytes) -> None:
-        self._count_header(url)
-        super().on_url(url)
-
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._count_header(name + value)
-        super().on_header(name, value)
+        if self._in_headers:  # trailers must not look like headers, which proxies have checked
+            super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_headers = False
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        # Twice, so that the frames of small chunks are paid for by the chunks, unless those are of a few bytes only.
+        self._header_bytes = max(self._header_bytes - 2 * len(body), 0)
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._stop_timer()
@@ -73,14 +92,14 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._timer.cancel()
             self._timer = None
 
-    def _count_header(self, part: bytes) -> None:
-        self._header_bytes += len(part)
-        if self._header_bytes > MAX_HEADER_BYTES:
-            self._cut_off(HEADERS_TOO_LARGE)
+    def _has_too_many_parts(self) -> bool:
+        """Whether the headers or the requests that wait are so many that they take far more memory than their bytes."""
+        return len(self.headers or ()) > MAX_HEADER_LINES or len(self.pipeline) > MAX_PIPELINED
 
     def _cut_off(self, response: bytes) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
+        may_answer = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
+        if may_answer and not self.pipeline:
             self.transport.write(response)
         self.transport.close()

@@ -12,7 +12,8 @@ import platformdirs
 
 from numerals.errors import InputError
 
-MAX_HEADER_BYTES = 64_000  # request line and headers together
+MAX_HEADER_BYTES = 64_000  # request line and headers together; trailers; the frames of small chunks
+MAX_HEADER_LINES = 128
 MAX_BODY_BYTES = 10_000_000  # of one request
 MAX_BUFFERED_BYTES = 64_000_000  # bodies of all requests that one process holds in memory
 MAX_PICTURE_PIXELS = 25_000_000
