@@ -2,7 +2,9 @@
 
 import base64
 import json
+import socket
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPResponse
 from pathlib import Path
 
 import httpx
@@ -31,6 +33,28 @@ def test_a_picture_is_read_as_a_body_and_as_a_form(server: RunningServer) -> Non
 def test_a_blank_picture_has_no_rows(server: RunningServer) -> None:
     page = post_picture(server, encoded(np.full((200, 300), 255, np.uint8))).json()
     assert (page["text"], page["rows"]) == ("", [])
+
+
+def test_an_upgrade_is_ignored(server: RunningServer) -> None:
+    """curl --http2 offers HTTP/2 with each request, browsers may offer it too; the body belongs to HTTP/1.1."""
+    picture = drawing_png("2073")
+    head = (
+        b"POST /v1/read HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n"
+        b"HTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n"
+    )
+    with_length = head + b"Content-Length: %d\r\n\r\n" % len(picture) + picture
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n" % (len(picture), picture)
+    websocket = with_length.replace(b"h2c", b"websocket")
+    with socket.create_connection(("127.0.0.1", server.port)) as client:
+        client.settimeout(120)
+        for request in (with_length, chunked, websocket):
+            for part in (request[:200], request[200:]):
+                client.sendall(part)
+            with HTTPResponse(client) as response:
+                response.begin()
+                assert (response.status, json.load(response)["text"]) == (200, "2073")
+        client.sendall(b"CONNECT localhost:80 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert client.recv(1000).startswith(b"HTTP/1.1 400")
 
 
 def test_single_digits_are_recognised_as_by_the_reader(server: RunningServer) -> None:

@@ -11,6 +11,7 @@ chunks. So bytes are counted as they arrive, and the parser gets a few at a time
 import asyncio
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from numerals.server.settings import MAX_HEADER_BYTES, MAX_HEADER_LINES, RECEIVE_TIMEOUT_SECONDS
@@ -44,7 +45,7 @@ class DeadlineProtocol(HttpToolsProtocol):
         for start in range(0, len(data), SLICE_BYTES):
             part = data[start : start + SLICE_BYTES]
             self._header_bytes += len(part)
-            super().data_received(part)
+            self._parse(part)
             if self._header_bytes > MAX_HEADER_BYTES or self._has_too_many_parts():
                 self._cut_off(HEADERS_TOO_LARGE)
             if self.transport.is_closing():
@@ -62,7 +63,10 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_headers = False
-        super().on_headers_complete()
+        if self.parser.get_method() == b"CONNECT":
+            raise ValueError("CONNECT is for proxies")  # becomes status 400
+        if not self.parser.should_upgrade():  # else `_parse` sends the request through another parser
+            super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
         # Twice, so that the frames of small chunks are paid for by the chunks, unless those are of a few bytes only.
@@ -70,8 +74,9 @@ class DeadlineProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        self._stop_timer()
-        super().on_message_complete()
+        if not self.parser.should_upgrade():
+            self._stop_timer()
+            super().on_message_complete()
 
     def shutdown(self) -> None:
         """Close the connection because the server stops.
@@ -82,6 +87,26 @@ class DeadlineProtocol(HttpToolsProtocol):
             super().shutdown()
         else:
             self.loop.call_later(SHUTDOWN_DELAY_SECONDS, super().shutdown)
+
+    def _parse(self, data: bytes) -> None:
+        """Do what uvicorn's data_received does, but ignore an upgrade to another protocol, which the client offers.
+
+        The parser skips the body of such a request. So another parser gets the request without the header Upgrade.
+        """
+        self._unset_keepalive_if_required()
+        while data:
+            try:
+                self.parser.feed_data(data)
+                return
+            except httptools.HttpParserUpgrade as upgrade:
+                version = self.parser.get_http_version().encode()
+                lines = [b"%s %s HTTP/%s" % (self.parser.get_method(), self.url, version)]
+                lines += [b"%s: %s" % header for header in self.headers if header[0] != b"upgrade"]
+                data = b"\r\n".join([*lines, b"", b""]) + data[upgrade.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+                return
 
     def _start_timer(self) -> None:
         if self._timer is None:
