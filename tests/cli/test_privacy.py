@@ -1,7 +1,9 @@
 """No telemetry, ours or a dependency's: commands connect to this machine alone, and leave no device id."""
 
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.picture_files import page_of
 from tests.helpers.serving import drawing_png, post_picture, running_server
 
-TRACE = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o")
+TRACE = ("strace", "-f", "-qq", "-e", "trace=bind,connect,sendto,sendmsg,sendmmsg", "-o")
 LOCAL = re.compile(r"sa_family=AF_(UNIX|NETLINK|UNSPEC)|127\.0\.0\.1|\"::1\"|::ffff:127\.")
 
 
@@ -21,7 +23,7 @@ def strace_works(folder: Path) -> bool:
 
 
 def remote_addresses(trace: Path) -> list[str]:
-    """The lines of a trace that name an address of another machine."""
+    """The lines of a trace that name an address that is not on loopback, be it to send to or to listen on."""
     return [line for line in trace.read_text().splitlines() if "sa_family=" in line and not LOCAL.search(line)]
 
 
@@ -41,19 +43,29 @@ def test_reading_leaves_no_device_id(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", ["read", "train"])
+@pytest.mark.parametrize("command", ["read", "train", "train --seeds", "read-many", "serve"])
 def test_commands_connect_to_this_machine_alone(command: str, small_npz: Path, tmp_path: Path) -> None:
     if not strace_works(tmp_path):
         pytest.skip("strace is not installed (apt-get install strace), or not permitted here")
     (tmp_path / "scans").mkdir()
     Image.fromarray(page_of("0571")).save(tmp_path / "scans" / "a.png")
+    training = ("--data", small_npz, "--epochs", 1, "--device", "cpu", "--out", tmp_path / "run")
     arguments: dict[str, tuple[object, ...]] = {
-        "read": (tmp_path / "scans" / "a.png",),
-        "train": ("--data", small_npz, "--epochs", 1, "--device", "cpu", "--out", tmp_path / "run"),
+        "read": ("read", tmp_path / "scans" / "a.png"),
+        "train": ("train", *training),
+        "train --seeds": ("train", *training, "--seeds", 2),
+        "read-many": ("read-many", tmp_path / "scans", "--out", tmp_path / "records"),
     }
     (tmp_path / "home").mkdir()
     home = {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home" / ".cache")}
-    done = run_quietly((*TRACE, tmp_path / "trace", *NUMERALS, command, *arguments[command]), None, **home)
-    assert done.returncode == 0, done.stderr
-    assert remote_addresses(tmp_path / "trace") == []
+    trace = tmp_path / "trace"
+    if command == "serve":
+        with running_server(tmp_path, under=(*TRACE, trace), **home) as server:
+            assert post_picture(server, drawing_png("2")).json()["text"] == "2"
+            os.kill(server.pids()[1], signal.SIGTERM)  # the first is strace, which does not pass it on
+            assert server.process.wait(120) == 0
+    else:
+        done = run_quietly((*TRACE, trace, *NUMERALS, *arguments[command]), None, **home)
+        assert done.returncode == 0, done.stderr
+    assert remote_addresses(trace) == []
     assert device_ids(tmp_path / "home") == []

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,16 +59,17 @@ class RunningServer:
 
 
 @contextmanager
-def running_server(folder: Path, *options: object, **env: str) -> Iterator[RunningServer]:
+def running_server(folder: Path, *options: object, under: Sequence[object] = (), **env: str) -> Iterator[RunningServer]:
     """Run a server until the block ends; fail if there is a traceback on its stderr.
 
     Args:
         folder: gets the file of corrections.
         options: of `numerals serve`.
+        under: a command that starts it, such as strace.
         env: further environment variables.
     """
     corrections = folder / "corrections.sqlite"
-    command = [sys.executable, "-m", "numerals", "serve", "--port", "0", "--corrections", corrections, *options]
+    command = [*under, sys.executable, "-m", "numerals", "serve", "--port", "0", "--corrections", corrections, *options]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", **env}
     with subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stderr is not None

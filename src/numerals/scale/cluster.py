@@ -22,6 +22,9 @@ from numerals.errors import FailureError, InputError, NumeralsError
 TIMEOUT = 15  # seconds for a cluster to answer
 OBJECT_STORE_BYTES = 200 * 2**20  # on this machine; it holds a few parts or trials at a time
 MAX_ERROR_CHARACTERS = 200  # of an error of Ray's
+# Without its dashboard, Ray starts the dashboard's process for usage reports alone; and even if those are off, it asks
+# the cloud's metadata service, and a name server, where it runs. With a port that cannot exist, Ray does without it.
+NO_PORT = 2**16
 _checked: set[str] = set()  # addresses that answered; "" stands for this machine
 
 
@@ -40,7 +43,7 @@ def connected(address: str | None, workers: int | None = None) -> Iterator[int]:
     if address is None:
         cores = max(os.cpu_count() or 1, workers or 1)
         settings: dict[str, Any] = {"num_cpus": cores, "object_store_memory": OBJECT_STORE_BYTES}
-        settings |= {"include_dashboard": False, "_node_ip_address": "127.0.0.1"}  # other machines cannot connect
+        settings |= {"include_dashboard": False, "dashboard_port": NO_PORT}
     else:
         settings = {}
     import ray
@@ -67,13 +70,12 @@ def check(address: str | None) -> None:
     if missing:
         raise InputError(f"this command runs on Ray; {missing[0]} is not installed; pip install 'numerals[scale]'")
     _configure_ray()
-    needs_token = os.environ.setdefault("RAY_AUTH_MODE", "token") == "token"
-    if address is None and needs_token and "" not in _checked:
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)  # Ray reads it once, when it is imported
-        _checked.add("")
-    if address is not None and address not in _checked:
-        _check_address(address)
-        _checked.add(address)
+    if (address or "") not in _checked:
+        if address is None:
+            _configure_loopback()
+        else:
+            _check_address(address)
+        _checked.add(address or "")
     with _ray_output_hidden():
         import ray  # noqa: F401  so that later imports print nothing
 
@@ -81,6 +83,7 @@ def check(address: str | None) -> None:
 def _configure_ray() -> None:
     """Set Ray's environment variables. It reads them when it is imported, and its workers inherit them."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -89,6 +92,15 @@ def _configure_ray() -> None:
     for name in ("ray", "ray.data", "ray.tune", "ray.train"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # failures are raised too; we report those
     warnings.simplefilter("ignore")
+
+
+def _configure_loopback() -> None:
+    """Let Ray listen on loopback only, with a new token, so that no other machine or user can run code in it."""
+    # As on Windows and macOS. Otherwise Ray looks up this machine's own address, and listens on all of them, even if
+    # ray.init is given 127.0.0.1.
+    os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if os.environ["RAY_AUTH_MODE"] == "token":
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 @contextmanager
