@@ -93,6 +93,12 @@ def drawing_png(number: str, seed: int = 0, height: int = 60) -> bytes:
     return encoded(page.grey)
 
 
+def other_client(server: RunningServer, **options: object) -> httpx.Client:
+    """A client with another address than everybody else's; `options` are httpx's."""
+    transport = httpx.HTTPTransport(local_address="127.0.0.2")
+    return httpx.Client(base_url=server.url, transport=transport, timeout=120, **options)  # type: ignore[arg-type]
+
+
 def post_picture(server: RunningServer, picture: bytes, **options: object) -> httpx.Response:
     """POST a picture file to /v1/read; `options` are httpx's."""
     return httpx.post(f"{server.url}/v1/read", content=picture, timeout=120, **options)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.helpers.pictures import encoded, some_digits
-from tests.helpers.serving import RunningServer, drawing_png, post_picture, running_server
+from tests.helpers.serving import RunningServer, drawing_png, other_client, post_picture, running_server
 from tests.helpers.waiting import wait_until
 
 
@@ -39,7 +39,10 @@ def wait_for_queue(server: RunningServer, length: int) -> None:
 
 @pytest.mark.slow
 def test_a_full_queue_rejects_every_further_request(tmp_path: Path) -> None:
-    """Eight slots are taken; ten more requests all get 503 at once, as in Triton's test, and the eight are answered."""
+    """A client has its six of eight slots; ten more requests all get 503 at once, as in Triton's test.
+
+    Another client gets one of the two others, and all seven are answered.
+    """
     slow_picture = encoded(some_digits(25)[0].reshape(5, 5, 28, 28).swapaxes(1, 2).reshape(140, 140))
     with running_server(tmp_path, "--queue", 8) as server:
 
@@ -48,11 +51,13 @@ def test_a_full_queue_rejects_every_further_request(tmp_path: Path) -> None:
             return response.status_code, response.headers.get("retry-after", "")
 
         with ThreadPoolExecutor(18) as pool:
-            accepted = [pool.submit(post, index) for index in range(8)]
-            wait_for_queue(server, 8)
+            accepted = [pool.submit(post, index) for index in range(6)]
+            wait_for_queue(server, 6)
             rejected = list(pool.map(post, range(10)))
             assert rejected == [(503, "1")] * 10
-            assert [request.result()[0] for request in accepted] == [200] * 8
+            with other_client(server) as other:
+                assert other.post("/v1/read", content=slow_picture).status_code == 200
+            assert [request.result()[0] for request in accepted] == [200] * 6
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         assert server.stop() == 0
 

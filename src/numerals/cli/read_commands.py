@@ -175,6 +175,15 @@ def serve(
             rich_help_panel=ACCESS,
         ),
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Trust X-Forwarded-For of the proxy with this address or network, so that limits hold for each of its "
+            "clients. Can be repeated.",
+            rich_help_panel=ACCESS,
+        ),
+    ] = None,
     workers: Annotated[
         int, typer.Option(metavar="N", min=1, max=64, help="Number of processes that answer, each with its own models.")
     ] = 1,
@@ -184,9 +193,20 @@ def serve(
             metavar="N",
             min=1,
             max=100_000,
-            help="Maximum number of requests that wait in one process; further requests get status 503.",
+            help="Maximum number of requests that wait in one process; further requests get status 503. One client "
+            "gets at most three quarters, so that something is free for others.",
         ),
     ] = 256,
+    connections: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=1,
+            max=100_000,
+            help="Maximum number of connections to one process; fewer where the system lets it open few files. One "
+            "client gets at most three quarters.",
+        ),
+    ] = 1000,
     model: ModelOption = None,
     corrections: Annotated[
         Path | None,
@@ -217,6 +237,8 @@ def serve(
         port=port,
         workers=workers,
         queue_size=queue,
+        max_connections=connections,
+        proxies=tuple(proxy or ()),
         token=token,
         insecure=insecure,
         host_names=tuple(name or ()),

@@ -31,8 +31,10 @@ from numerals.server.settings import (
     MAX_BODY_BYTES,
     MAX_DIGITS_PER_REQUEST,
     MAX_PICTURE_PIXELS,
+    MIN_SEND_RATE,
     RECEIVE_TIMEOUT_SECONDS,
     RESPONSE_TIMEOUT_SECONDS,
+    SEND_TIMEOUT_SECONDS,
     ServerSettings,
 )
 
@@ -57,7 +59,8 @@ API_DESCRIPTION = (
     "Reads handwritten digits in pictures. "
     f"Limits: {MAX_BODY_BYTES // 10**6} MB and {MAX_PICTURE_PIXELS // 10**6} megapixels per picture; a request must "
     f"arrive within {RECEIVE_TIMEOUT_SECONDS:g} seconds (else 408) and is answered within "
-    f"{RESPONSE_TIMEOUT_SECONDS:g} seconds (else 503). "
+    f"{RESPONSE_TIMEOUT_SECONDS:g} seconds (else 503); take the answer within {SEND_TIMEOUT_SECONDS:g} seconds, a "
+    f"large one at {MIN_SEND_RATE // 1000} kB per second. "
     'Errors are JSON, `{"detail": "..."}`, in one line. '
     "If the server has a token, send `Authorization: Bearer TOKEN` with `/v1/` and `/metrics`."
 )
@@ -162,7 +165,7 @@ def _add_reading_routes(app: FastAPI) -> None:
         WebP, GIF, TIFF, BMP and PPM. You get the rows of digits, each digit with its bounding box and confidence."""
         engine = _engine(request)
         picture = await _uploaded_picture(request)
-        async with engine.queue.slot():
+        async with engine.queue.slot(request.scope):
             page = await engine.read(picture, drawn)
         return JSONResponse(_page_json(page, seen))
 
@@ -178,7 +181,7 @@ def _add_reading_routes(app: FastAPI) -> None:
     async def recognise(request: Request, body: schemas.RecogniseIn) -> Response:
         engine = _engine(request)
         digits = schemas.decode_digits(body.digits, body.n, "digits")
-        async with engine.queue.slot():
+        async with engine.queue.slot(request.scope):
             recognition = await engine.recognise(digits)
         return JSONResponse(recognition.to_dict())
 
@@ -194,7 +197,7 @@ def _add_reading_routes(app: FastAPI) -> None:
         which parts of the ink make the class more or less probable: each part is covered in turn."""
         engine = _engine(request)
         digit = schemas.decode_digits(body.seen, 1, "seen")[0]
-        async with engine.queue.slot():
+        async with engine.queue.slot(request.scope):
             explanation = await engine.explain(digit, body.digit)
         return JSONResponse(
             {
@@ -247,7 +250,7 @@ def _add_correction_routes(app: FastAPI) -> None:
         engine = _engine(request)
         picture = schemas.decode_base64(body.picture, "picture")
         seen = None if body.seen is None else schemas.decode_digits(body.seen, 1, "seen").tobytes()
-        async with engine.queue.slot():
+        async with engine.queue.slot(request.scope):
             png = await engine.reencode(picture)
             correction_id = await asyncio.to_thread(engine.corrections.add, body.digit, body.read, png, seen)
         return JSONResponse({"id": correction_id}, 201)

@@ -1,8 +1,9 @@
-"""HTTP/1.1 connections with a deadline: cuts off requests that arrive too slowly or have too large headers.
+"""HTTP/1.1 connections with deadlines: cuts off clients that send or take too slowly, or send too large headers.
 
 uvicorn's own protocol times out only connections that are idle. Here a timer runs from the first byte of a request (or
-from the connection) to the last byte of its body, so that a client that sends a byte now and then cannot hold a
-connection.
+from the connection) to the last byte of its body, and another while part of a response waits for the client, so that a
+client that sends or takes a byte now and then cannot hold a connection. Of the connections no client gets more than its
+`FairShare`.
 
 The parser joins the parts of a header line or trailer before it passes them on, and never passes on the extensions of
 chunks. So bytes are counted as they arrive, and the parser gets a few at a time.
@@ -14,30 +15,56 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from numerals.server.settings import MAX_HEADER_BYTES, MAX_HEADER_LINES, RECEIVE_TIMEOUT_SECONDS
+from numerals.server.clients import FairShare, client_of
+from numerals.server.settings import (
+    MAX_HEADER_BYTES,
+    MAX_HEADER_LINES,
+    MIN_SEND_RATE,
+    RECEIVE_TIMEOUT_SECONDS,
+    SEND_TIMEOUT_SECONDS,
+)
 
 SHUTDOWN_DELAY_SECONDS = 0.3
 SLICE_BYTES = 8192  # that the parser gets at a time
 MAX_PIPELINED = 8  # requests that wait behind another on their connection
 REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+TOO_MANY_CONNECTIONS = (
+    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
+)
 HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class DeadlineProtocol(HttpToolsProtocol):
-    """One connection, whose requests must arrive within RECEIVE_TIMEOUT_SECONDS."""
+    """One connection, whose requests must arrive within RECEIVE_TIMEOUT_SECONDS.
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    Args:
+        connections: the share of each client.
+        options: uvicorn's.
+    """
+
+    def __init__(self, *, connections: FairShare, **options: Any) -> None:
+        super().__init__(**options)
+        self._connections, self._client = connections, ""  # the client, if it has a share
         self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0  # received since the request began, less two for each byte of its body
         self._in_headers = False  # not in the body, nor in trailers
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._start_timer()
+        transport.set_write_buffer_limits(high=0)  # pause_writing is called whenever anything waits
+        client = client_of(self.client[0] if self.client else "unknown")
+        if self._connections.take(client):
+            self._client = client
+            self._start_timer()
+        else:
+            self._cut_off(TOO_MANY_CONNECTIONS)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if self._client:
+            self._connections.give_back(self._client)
         self._stop_timer()
+        self.resume_writing()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -77,6 +104,17 @@ class DeadlineProtocol(HttpToolsProtocol):
         if not self.parser.should_upgrade():
             self._stop_timer()
             super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        seconds = SEND_TIMEOUT_SECONDS + self.transport.get_write_buffer_size() / MIN_SEND_RATE
+        self._send_timer = self.loop.call_later(seconds, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+            self._send_timer = None
 
     def shutdown(self) -> None:
         """Close the connection because the server stops.

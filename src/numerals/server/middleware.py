@@ -1,7 +1,8 @@
 """ASGI middleware: Host, Origin and token checks, body size limits, security headers, metrics; and the request queue.
 
 Every request passes `RequestChecks` before it reaches a route in `app`. Routes that need a model take a slot in
-`RequestQueue`. Slow clients and large headers never get here: `http_protocol` cuts them off.
+`RequestQueue`. Of slots and memory no client gets more than its `FairShare`. Slow clients and large headers never get
+here: `http_protocol` cuts them off.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from numerals.server.clients import FairShare, client_of, host_of
 from numerals.server.metrics import ServerMetrics
 from numerals.server.settings import (
     MAX_BODY_BYTES,
@@ -30,6 +32,7 @@ SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}  # these change nothing, so any Origin
 TOKEN_PATHS = ("/v1/", "/metrics")  # these need the token; the page does not, since it asks for the token
 CLIENT_DISCONNECTED = 499  # nginx's status for a client that left before its response
 RETRY_AFTER = {"Retry-After": "1"}  # seconds
+SMALL_RESPONSE_BYTES = 64_000  # up to this, an answer takes no share of the memory, so that errors are always sent
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -44,6 +47,85 @@ SECURITY_HEADERS = [
 ]
 
 
+class Exchange:
+    """One request and its response, whose bytes in memory are bounded.
+
+    Args:
+        scope: the request's.
+        receive: receives the request's body.
+        send: sends the response.
+        buffers: bytes that all clients hold in memory.
+
+    Attributes:
+        status: of the response.
+        keeps_connection: whether the client may send another request on its connection.
+    """
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, buffers: FairShare) -> None:
+        self.status, self.keeps_connection = CLIENT_DISCONNECTED, False
+        self._receive, self._send, self._buffers = receive, send, buffers
+        self._client, self._expects_continue = client_of(host_of(scope)), "expect" in Headers(scope=scope)
+        self._body_bytes = self._buffered_bytes = 0
+        self._body_is_complete = self._response_is_large = False
+        self._started, self._answered = time.perf_counter(), 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds until the response began, or until now."""
+        return (self._answered or time.perf_counter()) - self._started
+
+    async def receive(self) -> Message:
+        message = await self._receive_any()
+        if self._body_bytes > MAX_BODY_BYTES:
+            raise _body_too_large()
+        if not self._take_buffer(len(message.get("body", b""))):
+            raise HTTPException(503, "too many large requests at once; try again in a second", RETRY_AFTER)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = Headers(raw=message.get("headers", []))
+            size = int(headers.get("content-length", "0"))
+            self._response_is_large = size > SMALL_RESPONSE_BYTES
+            if self._response_is_large and not self._take_buffer(size):
+                raise TooManyLargeResponsesError
+            close = [] if self.keeps_connection else [(b"connection", b"close")]
+            if close:
+                await self._drop_body()
+            self.status, self._answered = message["status"], time.perf_counter()
+            message["headers"] = [*headers.raw, *SECURITY_HEADERS, *close]
+        elif self._response_is_large and not message.get("more_body", False):
+            # The second message waits until the client has taken the first one, which is in memory until then.
+            await self._send({**message, "more_body": True})
+            message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    def close(self) -> None:
+        """Return what the exchange held."""
+        self._buffers.give_back(self._client, self._buffered_bytes)
+        self._buffered_bytes = 0
+
+    async def _receive_any(self) -> Message:
+        message = await self._receive()
+        self._body_bytes += len(message.get("body", b""))
+        self._body_is_complete = not message.get("more_body", False)
+        return message
+
+    async def _drop_body(self) -> None:
+        """Drop the rest of the body: when a connection is closed before it has arrived, the response may get lost."""
+        while not (self._body_is_complete or self._expects_continue) and self._body_bytes <= MAX_BODY_BYTES:
+            await self._receive_any()
+
+    def _take_buffer(self, size: int) -> bool:
+        has_taken = self._buffers.take(self._client, size)
+        self._buffered_bytes += size if has_taken else 0
+        return has_taken
+
+
+class TooManyLargeResponsesError(Exception):
+    """The client's share of the memory is too small for its response."""
+
+
 class RequestChecks:
     """Middleware that rejects requests that may not pass, limits bodies in memory, and counts responses.
 
@@ -54,47 +136,33 @@ class RequestChecks:
     def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self._app, self._settings, self._metrics = app, settings, metrics
         self.shutting_down = False
-        self._buffered_bytes = 0  # of the bodies of all requests in progress
+        self._buffers = FairShare(MAX_BUFFERED_BYTES)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started, status, body_bytes = time.perf_counter(), CLIENT_DISCONNECTED, 0
-
-        async def send_with_headers(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                close = [(b"connection", b"close")] if self.shutting_down else []
-                message["headers"] = [*message.get("headers", []), *SECURITY_HEADERS, *close]
-            await send(message)
-
-        async def receive_limited() -> Message:
-            nonlocal body_bytes
-            message = await receive()
-            body_bytes += len(message.get("body", b""))
-            self._buffered_bytes += len(message.get("body", b""))
-            if body_bytes > MAX_BODY_BYTES:
-                raise _body_too_large()
-            if self._buffered_bytes > MAX_BUFFERED_BYTES:
-                raise HTTPException(503, "too many large requests at once; try again in a second", RETRY_AFTER)
-            return message
-
+        exchange = Exchange(scope, receive, send, self._buffers)
         try:
             self._check_headers(scope)
-            await self._app(scope, receive_limited, send_with_headers)
+            has_token = self._settings.token is not None and scope["path"].startswith(TOKEN_PATHS)
+            exchange.keeps_connection = not self.shutting_down and (self._settings.token is None or has_token)
+            await self._app(scope, exchange.receive, exchange.send)
         except HTTPException as rejection:
             response = JSONResponse({"detail": rejection.detail}, rejection.status_code, rejection.headers)
-            await response(scope, receive, send_with_headers)
+            await response(scope, receive, exchange.send)
+        except TooManyLargeResponsesError:
+            detail = "too many large answers at once; take them faster, or try again in a second"
+            await JSONResponse({"detail": detail}, 503, RETRY_AFTER)(scope, receive, exchange.send)
         except ClientDisconnect:
             pass
         finally:
-            self._buffered_bytes -= body_bytes
+            exchange.close()
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count_response(scope["method"], route, status, time.perf_counter() - started)
-            if status >= 400:
-                self._metrics.count_rejection(HTTPStatus(status).phrase if status != CLIENT_DISCONNECTED else "Gone")
+            self._metrics.count_response(scope["method"], route, exchange.status, exchange.seconds)
+            if exchange.status >= 400:
+                is_known = exchange.status != CLIENT_DISCONNECTED
+                self._metrics.count_rejection(HTTPStatus(exchange.status).phrase if is_known else "Gone")
 
     def _check_headers(self, scope: Scope) -> None:
         """Raises HTTPException for a foreign Host or Origin, a missing token, or a body that is announced too large."""
@@ -146,19 +214,22 @@ class RequestQueue:
     """
 
     def __init__(self, size: int, metrics: ServerMetrics) -> None:
-        self._size, self._metrics, self._taken = size, metrics, 0
+        self._slots, self._metrics = FairShare(size), metrics
 
     @asynccontextmanager
-    async def slot(self) -> AsyncIterator[None]:
+    async def slot(self, scope: Scope) -> AsyncIterator[None]:
         """Hold a slot while the block runs, for at most RESPONSE_TIMEOUT_SECONDS.
 
+        Args:
+            scope: the request's.
+
         Raises:
-            HTTPException: status 503; all slots are taken, or the block took too long.
+            HTTPException: status 503; all slots that the client may have are taken, or the block took too long.
         """
-        if self._taken >= self._size:
+        client = client_of(host_of(scope))
+        if not self._slots.take(client):
             raise HTTPException(503, "too many requests at once; try again in a second", RETRY_AFTER)
-        self._taken += 1
-        self._metrics.set_queue_length(self._taken)
+        self._metrics.set_queue_length(self._slots.taken)
         try:
             async with asyncio.timeout(RESPONSE_TIMEOUT_SECONDS):
                 yield
@@ -166,5 +237,5 @@ class RequestQueue:
             detail = f"no answer within {RESPONSE_TIMEOUT_SECONDS:g} s; try again, or send a simpler picture"
             raise HTTPException(503, detail, RETRY_AFTER) from error
         finally:
-            self._taken -= 1
-            self._metrics.set_queue_length(self._taken)
+            self._slots.give_back(client)
+            self._metrics.set_queue_length(self._slots.taken)

@@ -10,10 +10,12 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from multiprocessing import connection, process
 from types import FrameType
 
@@ -21,6 +23,7 @@ import uvicorn
 
 from numerals.errors import FailureError, InputError
 from numerals.server.app import create_app
+from numerals.server.clients import FairShare
 from numerals.server.http_protocol import DeadlineProtocol
 from numerals.server.metrics import MULTIPROCESS_VARIABLE
 from numerals.server.settings import (
@@ -91,14 +94,15 @@ class GracefulServer(uvicorn.Server):
         self._signalled_at: float | None = None  # time.monotonic() of the first signal
         config = uvicorn.Config(
             self._app,
-            http=DeadlineProtocol,
+            http=partial(DeadlineProtocol, connections=FairShare(_max_connections(settings))),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_config=None,
             log_level="error",
             access_log=False,
             server_header=False,
-            proxy_headers=False,
+            proxy_headers=bool(settings.proxies),
+            forwarded_allow_ips=list(settings.proxies),
             backlog=SOCKET_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
@@ -134,8 +138,20 @@ class GracefulServer(uvicorn.Server):
                     await loop.connect_accepted_socket(self._create_protocol, client)
         await super().shutdown(sockets)
 
-    def _create_protocol(self) -> DeadlineProtocol:
-        return DeadlineProtocol(config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+    def _create_protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+
+def _max_connections(settings: ServerSettings) -> int:
+    """Return how many connections a process may keep open, of the files that the system lets it open."""
+    if sys.platform == "win32":
+        return settings.max_connections
+    import resource
+
+    max_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(settings.max_connections, max_files * 3 // 4) if max_files > 0 else settings.max_connections
 
 
 def run_worker(settings: ServerSettings, listener: socket.socket, on_ready: Callable[[], None] | None = None) -> None:

@@ -15,12 +15,14 @@ from numerals.errors import InputError
 MAX_HEADER_BYTES = 64_000  # request line and headers together; trailers; the frames of small chunks
 MAX_HEADER_LINES = 128
 MAX_BODY_BYTES = 10_000_000  # of one request
-MAX_BUFFERED_BYTES = 64_000_000  # bodies of all requests that one process holds in memory
+MAX_BUFFERED_BYTES = 64_000_000  # bodies of all requests, and large answers, that one process holds in memory
 MAX_PICTURE_PIXELS = 25_000_000
 MAX_DIGITS_PER_REQUEST = 1000  # to /v1/recognise: about two seconds where the model is unsure of all of them
 
 RECEIVE_TIMEOUT_SECONDS = 10.0  # from the first byte of a request to its last
 RESPONSE_TIMEOUT_SECONDS = 10.0  # from the last byte of a request to its response
+SEND_TIMEOUT_SECONDS = 10.0  # for the client to take the response; more for a large one, at MIN_SEND_RATE
+MIN_SEND_RATE = 250_000  # bytes per second
 DECODE_TIMEOUT_SECONDS = 1.5  # to decode a picture
 READ_TIMEOUT_SECONDS = 8.0  # to read a decoded picture; below the response's, or reading would outlive its request
 SHUTDOWN_GRACE_SECONDS = 1.0  # during which a stopping server still accepts connections: load balancers need to notice
@@ -38,6 +40,8 @@ class ServerSettings:
         port: TCP port to listen on; 0 takes a free one.
         workers: number of processes, each with its own models and queue.
         queue_size: requests of one process that may wait or be in progress; further ones get 503.
+        max_connections: connections that one process keeps open; further ones get 503.
+        proxies: addresses and networks of proxies, whose X-Forwarded-For names the client.
         token: bearer token that API requests must carry; None lets every request in.
         insecure: allow other machines without a token.
         host_names: further names under which clients reach the server, as behind a proxy.
@@ -49,6 +53,8 @@ class ServerSettings:
     port: int = 8000
     workers: int = 1
     queue_size: int = 256
+    max_connections: int = 1000
+    proxies: tuple[str, ...] = ()
     token: str | None = None
     insecure: bool = False
     host_names: tuple[str, ...] = ()
@@ -68,10 +74,16 @@ class ServerSettings:
         """Check the settings before anything listens.
 
         Raises:
-            InputError: the token cannot be sent in a header, or other machines could use the server without a token.
+            InputError: the token cannot be sent in a header, a proxy is no address, or other machines could use the
+                server without a token.
         """
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
             raise InputError("--token: must be printable ASCII characters and not blank; choose another token")
+        for proxy in self.proxies:
+            try:
+                ipaddress.ip_network(proxy)
+            except ValueError as error:
+                raise InputError(f"--proxy {proxy}: {error}; give an IP address or a network") from error
         if not self.is_local and self.token is None and not self.insecure:
             raise InputError(
                 f"--host {self.host}: other machines can reach this address; add --token TOKEN, or --insecure to "
