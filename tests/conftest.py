@@ -21,6 +21,9 @@ settings.load_profile("numerals")
 # command that a test interrupts would run on. With a handler here, children start with the default again.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# Output of the commands is buffered, as it is for users, whatever this shell has set.
+os.environ.pop("PYTHONUNBUFFERED", None)
+
 TIMEOUT = 300  # seconds for a command, on a busy machine too
 SLOW_TIMEOUT = 3600  # seconds for a test that is marked slow
 

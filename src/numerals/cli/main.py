@@ -98,16 +98,22 @@ def main() -> NoReturn:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # the terminal may not have the characters of a file's name
     try:
-        sys.exit(app(standalone_mode=False, prog_name="numerals") or 0)
+        try:
+            code = app(standalone_mode=False, prog_name="numerals") or 0
+        finally:
+            if sys.stdout is not None:  # it is None where it is closed
+                sys.stdout.flush()  # here, because a failure when Python ends is a traceback
+        sys.exit(code)
     except NumeralsError as error:
         _exit(str(error), error.exit_code, error)
     except ModuleNotFoundError as error:
         missing = MissingError(f"training needs {error.name}, which is not installed; pip install 'numerals[train]'")
         _exit(str(missing), missing.exit_code, error)
-    except BrokenPipeError:  # nobody reads our output any more; keep Python from failing again when it flushes
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # nobody reads our output any more
+        _discard_output()
         sys.exit(1)
     except OSError as error:  # errors of our own files are handled where they are written; this is stdout
+        _discard_output()
         failure = storage_error(error, Path(error.filename or "standard output"))
         _exit(str(failure), failure.exit_code, error)
     except Exception as error:
@@ -115,6 +121,12 @@ def main() -> NoReturn:
             _exit(_explain(error), getattr(error, "exit_code", 2), error)
         bug = f"bug: {type(error).__name__}: {error}; set NUMERALS_TRACEBACK=1 to see where, and please report it"
         _exit(bug, 1, error)
+
+
+def _discard_output() -> None:
+    """Keep Python from failing again when it flushes what could not be written."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _explain(error: Any) -> str:
