@@ -7,7 +7,7 @@ RUN ?= runs/article-1
 SCALE ?= memory --pictures 1000000
 READ ?=  # further options of the reading benchmark
 BIN := .venv/bin
-# processes that run tests: one per core that this process may use
+# processes that run tests: one per core that this process may use, each with one thread
 WORKERS = $(shell $(PYTHON) -c "import os; print(len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else 2)")
 export RAY_USAGE_STATS_ENABLED := 0
 
@@ -36,7 +36,7 @@ train: .venv/train
 	$(BIN)/numerals train
 
 test: .venv/dev
-	$(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow" --numprocesses $(WORKERS) --dist worksteal
 
 slow: .venv/dev
 	$(BIN)/pytest -m slow

@@ -23,7 +23,7 @@ UNEQUAL = AugmentSettings(rotation=30.0, zoom=0.4, width_shift=0.3, height_shift
 def keras_generator(recipe: AugmentSettings) -> Any:
     from keras.src.legacy.preprocessing.image import ImageDataGenerator
 
-    assert keras.config.image_data_format() == "channels_last"
+    assert keras().config.image_data_format() == "channels_last"
     return ImageDataGenerator(
         rotation_range=recipe.rotation,
         zoom_range=recipe.zoom,

@@ -50,7 +50,7 @@ def test_five_small_epochs_reach_the_accuracy_of_keras(tmp_path: Path) -> None:
     run = train(recipe, Dataset("6,000", (images, labels), test), out=tmp_path / "run", device="cpu")
     accuracy = run.history[-1].val_accuracy
 
-    keras.utils.set_random_seed(0)
+    keras().utils.set_random_seed(0)
     pixels, truth = images[..., None].astype(np.float32) / 255, np.eye(10, dtype=np.float32)[labels]
     training, validation = split_indices(6000, 0.2, 42)
     generator = ImageDataGenerator(rotation_range=10, zoom_range=0.1, width_shift_range=0.1, height_shift_range=0.1)

@@ -29,7 +29,7 @@ def random_predictions(seed: int, count: int, sharpness: float) -> tuple[Floats,
 
 
 def keras_loss(probabilities: Floats, labels: Labels) -> float:
-    losses = keras.losses.categorical_crossentropy(np.eye(10, dtype=np.float32)[labels], probabilities)
+    losses = keras().losses.categorical_crossentropy(np.eye(10, dtype=np.float32)[labels], probabilities)
     return float(losses.double().mean())
 
 

@@ -58,7 +58,7 @@ def test_layers_shapes_and_parameters() -> None:
 
 
 def test_keras_gives_the_same_probabilities_with_the_same_weights() -> None:
-    keras.utils.set_random_seed(0)
+    keras().utils.set_random_seed(0)
     generator, peer = np.random.default_rng(0), article_network()
     weights = []
     for variable in peer.weights:
@@ -226,7 +226,7 @@ class PlainBatchNorm(nn.BatchNorm2d):
 
 
 def test_batch_norm_has_the_defaults_of_keras() -> None:
-    peer = keras.layers.BatchNormalization()
+    peer = keras().layers.BatchNormalization()
     norms = [layer for layer in network_of() if isinstance(layer, nn.BatchNorm2d)]
     assert len(norms) == 2
     for norm in norms:
@@ -234,7 +234,7 @@ def test_batch_norm_has_the_defaults_of_keras() -> None:
 
 
 def test_initial_weights_are_distributed_as_in_keras() -> None:
-    keras.utils.set_random_seed(0)
+    keras().utils.set_random_seed(0)
     network, peer = network_of(), article_network()
     peer_weights = as_state_dict(peer.get_weights(), network)
     for name, values in network.state_dict().items():

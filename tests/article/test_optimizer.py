@@ -53,7 +53,7 @@ def test_epsilon_is_where_keras_has_it(size: float) -> None:
     network, plain = OneTensor(), OneTensor()
     take_steps(KerasAdam(network, ARTICLE.optimizer), network.weight, slopes)
     take_steps(torch.optim.Adam(plain.parameters(), lr=1e-3, eps=1e-7), plain.weight, slopes)
-    variable, peer = keras.Variable(np.zeros(40, np.float32)), keras.optimizers.Adam()
+    variable, peer = keras().Variable(np.zeros(40, np.float32)), keras().optimizers.Adam()
     assert float(peer.learning_rate.value) == pytest.approx(1e-3) and peer.epsilon == 1e-7
     for slope in slopes:
         peer.apply([torch.from_numpy(slope)], [variable])
@@ -68,7 +68,7 @@ def test_learning_rate_can_be_changed_between_steps() -> None:
     slopes = gradients(1e-6)
     network = OneTensor()
     optimizer = KerasAdam(network, ARTICLE.optimizer)
-    variable, peer = keras.Variable(np.zeros(40, np.float32)), keras.optimizers.Adam()
+    variable, peer = keras().Variable(np.zeros(40, np.float32)), keras().optimizers.Adam()
     for step, slope in enumerate(slopes):
         rate = 1e-3 if step < 2 else 1e-4
         optimizer.learning_rate, peer.learning_rate = rate, rate

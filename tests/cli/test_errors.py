@@ -90,7 +90,10 @@ def test_a_full_disk_leaves_no_partial_files(kibibytes: int, small_npz: Path, tm
     assert list(copy.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plain: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_a_disk_that_fills_up_later_keeps_whole_files_only(
+    small_npz: Path, plain: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     """The disk has room for the first epoch's checkpoint and model, but not for a second checkpoint."""
     if not mounts():
         assert "CI" not in os.environ, "CI can mount"
@@ -103,9 +106,9 @@ def test_a_disk_that_fills_up_later_keeps_whole_files_only(small_npz: Path, plai
     names = {"recipe.toml", "model.safetensors", "history.csv", "checkpoint"}
     assert {path.name for path in (copy / "run").iterdir()} == names
     assert len(safetensors.numpy.load_file(copy / "run" / "model.safetensors")) > 10
-    resumed = run_quietly((*NUMERALS, "train", "--quiet", "--json", "--resume", copy / "run", "--epochs", 2))
+    resumed = call(capfd, "train", "--quiet", "--json", "--resume", copy / "run", "--epochs", 2)[1]
     whole = ("--quiet", "--json", "--data", small_npz, "--recipe", plain, "--epochs", 2, "--out", tmp_path / "whole")
-    uninterrupted = json.loads(run_quietly((*NUMERALS, "train", *whole)).stdout)
-    assert json.loads(resumed.stdout)["weights_sha256"] == uninterrupted["weights_sha256"], (
+    uninterrupted = call(capfd, "train", *whole)[1]
+    assert json.loads(resumed)["weights_sha256"] == json.loads(uninterrupted)["weights_sha256"], (
         "it continues when there is room again"
     )

@@ -25,7 +25,7 @@ from numerals.readers import recipes
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.evaluate import load_model
 from numerals.readers.row_network import RowNetwork
-from numerals.runs.folder import RunFolder
+from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.spec import CLASSES, MODEL_INPUT, MODEL_OUTPUTS
 from tests.helpers.pictures import some_digits
 
@@ -39,17 +39,18 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-def save_run(folder: Path, name: str, network: nn.Module) -> Path:
+def save_run(folder: Path, name: str, network: nn.Module, data: Path) -> Path:
     """Make a run folder of the built-in recipe `name` with the weights of an untrained network."""
     run = RunFolder.create(folder / name, name)
     run.write("recipe.toml", recipes.load(name).to_toml())
     run.write_model(snapshot(network))
+    run.write_metrics({"data": {"source": str(data)}, "weights_sha256": weights_sha256(snapshot(network))})
     return run.path
 
 
-def test_the_network_of_the_article(tmp_path: Path) -> None:
+def test_the_network_of_the_article(small_npz: Path, tmp_path: Path) -> None:
     network = model.build(recipes.Recipe.load("article").model)
-    path, card = export(save_run(tmp_path, "article", network))
+    path, card = export(save_run(tmp_path, "article", network, small_npz))
     assert path == tmp_path / "article" / "model.onnx"
     onnx.checker.check_model(onnx.load(path))
     written = json.loads(path.with_suffix(".json").read_text())
@@ -64,10 +65,10 @@ def test_the_network_of_the_article(tmp_path: Path) -> None:
     assert np.allclose(is_digit, uncalibrated_confidence, atol=1e-4)
 
 
-def test_the_digit_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_digit_network(small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
     network = DigitNetwork().eval()
-    path, card = export(save_run(tmp_path, "digits", network), tmp_path / "own.onnx")
+    path, card = export(save_run(tmp_path, "digits", network, small_npz), tmp_path / "own.onnx")
     assert path == tmp_path / "own.onnx"
     onnx.checker.check_model(onnx.load(path))
     images, _ = some_digits()
@@ -79,22 +80,22 @@ def test_the_digit_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_run_of_an_earlier_version_that_calls_the_digit_network_reader(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 200)
-    run = save_run(tmp_path, "digits", DigitNetwork())
+    run = save_run(tmp_path, "digits", DigitNetwork(), small_npz)
     recipe = (run / "recipe.toml").read_text()
     assert 'network = "digits"' in recipe
     (run / "recipe.toml").write_text(recipe.replace('network = "digits"', 'network = "reader"'))
     path, card = export(run)
     assert card.to_dict()["recipe"]["network"] == "digits"
-    assert load_model(path, None).evaluate().count == 10_000
+    assert load_model(path, str(small_npz)).evaluate().count == 100
 
 
-def test_the_row_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_row_network(small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
-    path, card = export(save_run(tmp_path, "rows", RowNetwork()))
+    path, card = export(save_run(tmp_path, "rows", RowNetwork(), small_npz))
     assert card.model.reads == "rows"
     assert json.loads(path.with_suffix(".json").read_text()) == card.to_dict()
     probabilities = RowRecogniser(model_files.load(path))(np.zeros((2, 1, STRIP_HEIGHT, 51), np.uint8))
@@ -151,10 +152,10 @@ def test_a_model_of_another_shape_is_refused(
         load_model(path, None)
 
 
-def test_invalid_runs_and_file_names_are_refused(tmp_path: Path) -> None:
+def test_invalid_runs_and_file_names_are_refused(small_npz: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"recipe\.toml"):
         export(tmp_path)
-    run = save_run(tmp_path, "article", model.build(recipes.Recipe.load("article").model))
+    run = save_run(tmp_path, "article", model.build(recipes.Recipe.load("article").model), small_npz)
     with pytest.raises(InputError, match=r"\.onnx"):
         export(run, tmp_path / "model.pt")
     assert not (tmp_path / "model.pt").exists()

@@ -12,6 +12,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def small_files() -> Iterator[bytes]:
                 yield encoded(picture, form, **options)
 
 
+@cache
 def small_pdfs() -> list[bytes]:
     """Return PDFs with lines, pictures, patterns, text, forms within forms, passwords and no pages."""
     scanned = io.BytesIO()
@@ -86,13 +88,13 @@ def small_pdfs() -> list[bytes]:
     return [scanned.getvalue(), drawn, *odd]
 
 
+@cache
 def undamaged_files() -> list[bytes]:
     """Return files of every format but PDF."""
     larger = [*picture_files.readable().values(), *picture_files.refused().values()]
     return [*small_files(), *(file for file in larger if len(file) < 60_000 and not file.startswith(PDF))]
 
 
-UNDAMAGED, PDFS = undamaged_files(), small_pdfs()
 position = st.one_of(st.integers(0, 64), st.integers(0, 400), st.integers(0, 60_000))
 edit = st.tuples(
     st.sampled_from(["over", "over", "over", "insert", "remove", "repeat", "cut"]),
@@ -176,4 +178,8 @@ def main(count: int, first_seed: int, files: list[bytes]) -> None:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), int(sys.argv[2]) if len(sys.argv) > 2 else 0, PDFS if "pdf" in sys.argv[3:] else UNDAMAGED)
+    main(
+        int(sys.argv[1]),
+        int(sys.argv[2]) if len(sys.argv) > 2 else 0,
+        small_pdfs() if "pdf" in sys.argv[3:] else undamaged_files(),
+    )

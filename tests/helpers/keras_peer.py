@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-import keras as keras
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -20,11 +19,18 @@ from torch import nn
 from numerals.article.data import Dataset, load_mnist
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings, Recipe
 
-assert keras.backend.backend() == "torch", "Keras is already imported with another backend"
-
 # For pytest.mark.filterwarnings: NumPy 2.4 warns about Keras's Variable.numpy()
 KERAS_WARNS = "ignore:__array__ implementation doesn't accept a copy keyword:DeprecationWarning"
 ARTICLE = Recipe.load("article")
+
+
+@cache
+def keras() -> Any:
+    """Keras, imported at the first use: that takes seconds, which a process without tests of Keras saves."""
+    import keras
+
+    assert keras.backend.backend() == "torch", "Keras is already imported with another backend"
+    return keras
 
 
 @cache
@@ -53,8 +59,8 @@ def small(**tables: Any) -> Recipe:
 
 def article_network(dropout: float = 0.2) -> Any:
     """The article's section 4, in its own code."""
-    layers = keras.layers
-    return keras.Sequential(
+    layers = keras().layers
+    return keras().Sequential(
         [
             layers.Input((28, 28, 1)),
             layers.Conv2D(32, (3, 3), activation="relu"),
@@ -93,8 +99,8 @@ def as_keras_weights(network: nn.Module) -> list[npt.NDArray[np.float32]]:
 
 @cache
 def _tiny_model() -> Any:
-    model = keras.Sequential([keras.layers.Input((1,)), keras.layers.Dense(1)])
-    model.compile(optimizer=keras.optimizers.Adam(), loss="mse")
+    model = keras().Sequential([keras().layers.Input((1,)), keras().layers.Dense(1)])
+    model.compile(optimizer=keras().optimizers.Adam(), loss="mse")
     return model
 
 
@@ -111,8 +117,8 @@ def keras_callbacks(
     model.optimizer.learning_rate = rate
     model.stop_training = False
     callbacks = [
-        keras.callbacks.EarlyStopping(monitor="val_loss", patience=stopping.patience, restore_best_weights=True),
-        keras.callbacks.ReduceLROnPlateau(
+        keras().callbacks.EarlyStopping(monitor="val_loss", patience=stopping.patience, restore_best_weights=True),
+        keras().callbacks.ReduceLROnPlateau(
             monitor="val_loss",
             factor=plateau.factor,
             patience=plateau.patience,
@@ -129,7 +135,7 @@ def keras_callbacks(
         model.set_weights([np.full(value.shape, last, np.float32) for value in model.get_weights()])
         for callback in callbacks:
             callback.on_epoch_end(last - 1, {"val_loss": loss})
-        rates.append(np.float32(keras.ops.convert_to_numpy(model.optimizer.learning_rate)))
+        rates.append(np.float32(keras().ops.convert_to_numpy(model.optimizer.learning_rate)))
         if model.stop_training:
             break
     for callback in callbacks:

@@ -239,7 +239,7 @@ def pdf_page(box: bytes = b"0 0 400 200", resources: bytes = b"", contents: byte
 
 def pdf_bomb(width: int, height: int) -> bytes:
     """A PDF of one page with a black RGB picture of this size."""
-    pack = zlib.compressobj(9)
+    pack = zlib.compressobj(9, strategy=zlib.Z_RLE)  # as small, in half the time
     line = bytes(3 * width)
     packed = b"".join(pack.compress(line) for _ in range(height)) + pack.flush()
     head = b"<< /Type /XObject /Subtype /Image /Width %d /Height %d /ColorSpace /DeviceRGB /BitsPerComponent 8 "
@@ -264,7 +264,7 @@ def pdf_of_nested_forms(depth: int = 12, branches: int = 12) -> bytes:
 
 def pdf_with_soft_mask(width: int, height: int) -> bytes:
     """A PDF of one page with a picture of one pixel whose soft mask has this size."""
-    pack = zlib.compressobj(9)
+    pack = zlib.compressobj(9, strategy=zlib.Z_RLE)  # as small, in half the time
     packed = b"".join(pack.compress(bytes(width)) for _ in range(height)) + pack.flush()
     picture = (
         b"<< /Type /XObject /Subtype /Image /Width 1 /Height 1 /ColorSpace /DeviceGray /BitsPerComponent 8 "

@@ -15,8 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_undamaged_file_passes_the_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert len(fuzz.UNDAMAGED) > 80
-    for content in [*fuzz.UNDAMAGED, *fuzz.PDFS]:
+    assert len(fuzz.undamaged_files()) > 80
+    for content in [*fuzz.undamaged_files(), *fuzz.small_pdfs()]:
         fuzz.check(content)
 
 
@@ -42,11 +42,11 @@ def test_the_check_bites(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(fuzz, "load_picture", broken)
     with pytest.raises(OSError, match="a decoder's own error"):
-        fuzz.check(fuzz.UNDAMAGED[0])
-    assert Path("last-input").read_bytes() == fuzz.UNDAMAGED[0]
+        fuzz.check(fuzz.undamaged_files()[0])
+    assert Path("last-input").read_bytes() == fuzz.undamaged_files()[0]
     monkeypatch.setattr(fuzz, "pages", broken)
     with pytest.raises(OSError, match="a decoder's own error"):
-        fuzz.check(fuzz.PDFS[0])
+        fuzz.check(fuzz.small_pdfs()[0])
 
 
 @pytest.mark.slow

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +40,21 @@ rows = 24
 batch_size = 8
 validation_rows = 6
 """
+OFTEN_REPORTED = """
+from numerals.cli.main import main
+from numerals.readers import train_digits
+train_digits.PROGRESS_STEPS = 2
+main()
+"""
 BOTH = pytest.mark.parametrize(("name", "text"), [("digits", DIGITS), ("rows", ROWS)])
 
 
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Evaluate and calibrate on fewer samples, and report progress more often."""
+    """Evaluate and calibrate on fewer samples, report progress more often, and start one worker: it imports PyTorch."""
     monkeypatch.setattr(evaluate, "TEST_ROWS", 8)
     monkeypatch.setattr(train_digits, "PROGRESS_STEPS", 2)
+    monkeypatch.setattr(train_digits, "WORKERS", 1)
     monkeypatch.setattr(digit_model, "SYNTHETIC_SAMPLES", 60)
     monkeypatch.setattr(row_model, "VALIDATION_ROWS", 12)
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
@@ -114,11 +120,13 @@ def test_progress_gives_the_columns_of_history_csv(
 
 
 def test_the_same_seed_gives_the_same_weights(
-    small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With any number of workers."""
     for name, text in (("digits", DIGITS), ("rows", ROWS)):
         recipe, hashes = write_recipe(tmp_path, name, text), []
-        for seed, out in ((1, "a"), (1, "b"), (2, "c")):
+        for seed, out, workers in ((1, "a", 1), (1, "b", 2), (2, "c", 1)):
+            monkeypatch.setattr(train_digits, "WORKERS", workers)
             folder = tmp_path / f"{name}-{out}"
             options = ("--data", small_npz, "--out", folder, "--seed", seed, "--quiet")
             assert call(capfd, "train-reader", recipe, *options)[2] == ""
@@ -213,29 +221,28 @@ def test_a_training_starts_from_the_weights_of_another_run(
         assert code == 2 and message in stderr and not (tmp_path / "c").exists()
 
 
-@BOTH
-@pytest.mark.parametrize("delay", [0.0, 2.0])  # seconds after the run folder appears
-def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, delay: float, small_npz: Path, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def endless_training(name: str, text: str, small_npz: Path, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """The command line in a process group of its own; it reports progress after every second step."""
     recipe = write_recipe(
-        tmp_path, name, text.replace("steps = 4", "steps = 4000").replace("rounds = 2", "rounds = 2000")
+        folder, name, text.replace("steps = 4", "steps = 40000").replace("rounds = 2", "rounds = 2000")
     )
-    command = [
-        sys.executable,
-        "-m",
-        "numerals",
-        "train-reader",
-        recipe,
-        "--data",
-        small_npz,
-        "--out",
-        tmp_path / "run",
-        "--quiet",
-    ]
-    process = subprocess.Popen(list(map(str, command)), stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_until(lambda: (tmp_path / "run").exists() or process.poll() is not None, "the training starts")
-    time.sleep(delay)
-    os.killpg(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=PATIENCE)
+    arguments = ("train-reader", recipe, "--data", small_npz, "--out", folder / "run", "--quiet")
+    command = [sys.executable, "-c", OFTEN_REPORTED, *map(str, arguments)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+@BOTH
+@pytest.mark.parametrize("made", ["run", "run/history.csv"])  # at the start, and after the first report
+def test_ctrl_c_is_one_line(name: str, text: str, made: str, small_npz: Path, tmp_path: Path) -> None:
+    with endless_training(name, text, small_npz, tmp_path) as process:
+        wait_until(lambda: (tmp_path / made).exists() or process.poll() is not None, "the training starts")
+        os.killpg(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130, stderr
     assert stderr.startswith("numerals: interrupted; ") and stderr.count("\n") == 1
 
@@ -243,18 +250,11 @@ def test_ctrl_c_at_the_start_is_one_line(name: str, text: str, delay: float, sma
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="no process groups here")
 @BOTH
 def test_a_killed_training_leaves_no_process(name: str, text: str, small_npz: Path, tmp_path: Path) -> None:
-    recipe = write_recipe(
-        tmp_path, name, text.replace("steps = 4", "steps = 40000").replace("rounds = 2", "rounds = 2000")
-    )
-    command = [sys.executable, "-m", "numerals", "train-reader", recipe, "--data", small_npz]
-    command += ["--out", tmp_path / "run", "--quiet"]
-    process = subprocess.Popen(list(map(str, command)), start_new_session=True)
     history = tmp_path / "run" / "history.csv"
-    wait_until(lambda: history.exists() or process.poll() is not None, "the first round ends")
-    os.killpg(process.pid, 0)  # its process group exists
-    process.kill()
-    process.wait()
-    with pytest.raises(ProcessLookupError):  # and then it is empty
+    with endless_training(name, text, small_npz, tmp_path) as process:
+        wait_until(lambda: history.exists() or process.poll() is not None, "the first report")
+        os.killpg(process.pid, 0)  # its process group exists
+    with pytest.raises(ProcessLookupError):  # killed, and then it is empty
         wait_until(lambda: os.killpg(process.pid, 0), "its process group is empty")
 
 

@@ -21,6 +21,7 @@ from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.runs.resume import resume
 from numerals.runs.train import Run, train
 from tests.conftest import NUMERALS, run_quietly
+from tests.helpers.commands import call
 from tests.helpers.keras_peer import KERAS_WARNS, digits, small
 from tests.helpers.trainings import (
     DATA,
@@ -137,34 +138,37 @@ def test_out_of_memory_is_one_clear_line(small_npz: Path, tmp_path: Path) -> Non
     assert not (tmp_path / "run").exists()
 
 
-def test_the_command_killed_and_resumed(small_npz: Path, tmp_path: Path) -> None:
+def test_the_command_killed_and_resumed(
+    small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGKILL from outside, TensorBoard on, another folder to start it in; a second training beside it is refused."""
     (tmp_path / "tiny.toml").write_text(
         "epochs = 12\n[model]\nconvolutions = [4, 4]\ndense = 8\n[early_stopping]\npatience = 12\n"
     )
-    train_ = (*NUMERALS, "train", "--data", small_npz, "--recipe", tmp_path / "tiny.toml", "--out")
+    train_ = ("train", "--data", small_npz, "--recipe", tmp_path / "tiny.toml", "--out")
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(
-        list(map(str, (*train_, tmp_path / "run"))), stderr=subprocess.PIPE, text=True, env=environment
+        [*NUMERALS, *map(str, train_), tmp_path / "run"], stderr=subprocess.PIPE, text=True, env=environment
     ) as process:
         assert process.stderr
         while "epoch  3/12" not in (line := process.stderr.readline()):
             assert line
         process.send_signal(signal.SIGSTOP)
-        second = run_quietly((*NUMERALS, "train", "--resume", tmp_path / "run", "--quiet"))
+        code, stdout, stderr = call(capfd, "train", "--resume", tmp_path / "run", "--quiet")
         process.kill()
-    assert (second.returncode, second.stdout) == (2, "") and "is in use by another training" in second.stderr
-    done = run_quietly((*NUMERALS, "train", "--resume", "run"), cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert "Resumes from the checkpoint in epoch" in done.stderr
-    uninterrupted = run_quietly((*train_, tmp_path / "whole"))
+    assert (code, stdout) == (2, "") and "is in use by another training" in stderr
+    monkeypatch.chdir(tmp_path)
+    code, resumed, stderr = call(capfd, "train", "--resume", "run")
+    assert code == 0, stderr
+    assert "Resumes from the checkpoint in epoch" in stderr
+    uninterrupted = call(capfd, *train_, tmp_path / "whole")[1]
     hashes = [json.loads((tmp_path / name / "metrics.json").read_text())["weights_sha256"] for name in ("run", "whole")]
-    assert hashes[0] == hashes[1] and done.stdout == uninterrupted.stdout
+    assert hashes[0] == hashes[1] and resumed == uninterrupted
     assert steps_of(tmp_path / "run") == steps_of(tmp_path / "whole")
     flip_byte(tmp_path / "run" / "history.csv")
-    quiet = run_quietly((*NUMERALS, "train", "--quiet", "--resume", tmp_path / "run"))
-    assert (quiet.returncode, quiet.stdout) == (0, uninterrupted.stdout), "mended"
-    assert quiet.stderr.count("\n") == 1 and "history.csv: damaged, its SHA-256 is" in quiet.stderr, quiet.stderr
+    code, stdout, stderr = call(capfd, "train", "--quiet", "--resume", tmp_path / "run")
+    assert (code, stdout) == (0, uninterrupted), "mended"
+    assert stderr.count("\n") == 1 and "history.csv: damaged, its SHA-256 is" in stderr, stderr
 
 
 def steps_of(run: Path) -> dict[str, list[int]]:

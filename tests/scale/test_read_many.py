@@ -30,6 +30,7 @@ from tests.conftest import NUMERALS, run_quietly
 from tests.helpers import picture_files
 from tests.helpers.clusters import cluster as simulated_cluster
 from tests.helpers.clusters import token_environment
+from tests.helpers.commands import assert_one_line, call
 from tests.helpers.pictures import encoded, on_paper, some_digits
 from tests.scale.test_folder import DAMAGES, damage
 
@@ -208,12 +209,18 @@ def test_the_keys_of_a_bucket_are_removed() -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_makes_nothing(
-    scans: Path, table: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+    scans: Path,
+    table: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    arguments: tuple[str, ...],
+    words: str,
 ) -> None:
     given = [each.format(scans=scans, table=table) for each in arguments]
-    done = run_quietly((*NUMERALS, "read-many", *given, "--out", "out"), cwd=tmp_path)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-    assert words in done.stderr and not (tmp_path / "out").exists()
+    code, stdout, stderr = call(capfd, "read-many", *given, "--out", tmp_path / "out")
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_without_ray_it_says_what_to_install(tmp_path: Path) -> None:

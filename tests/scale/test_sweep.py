@@ -19,6 +19,7 @@ from numerals.scale import search_space
 from numerals.scale.trials import Plan, load_trials
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.clusters import interrupt, kill
+from tests.helpers.commands import assert_one_line, call
 
 SMALL = """epochs = 4
 [model]
@@ -102,9 +103,17 @@ def test_a_mistake_in_a_space_is_one_line(tmp_path: Path, text: str, words: str)
         (("--seeds", "2", "--data", "nowhere"), "nowhere"),
     ],
 )
-def test_options_that_do_not_go_together_are_one_line(tmp_path: Path, options: tuple[str, ...], words: str) -> None:
-    done = run_quietly([*NUMERALS, "train", *options], cwd=tmp_path)
-    assert done.returncode == 2 and words in done.stderr and len(done.stderr.splitlines()) == 1
+def test_options_that_do_not_go_together_are_one_line(
+    options: tuple[str, ...],
+    words: str,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = call(capfd, "train", *options)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, words)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -51,7 +51,7 @@ def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> None:
         threads.append(threading.Thread(target=watch_readiness))
         for thread in threads:
             thread.start()
-        time.sleep(1.5)
+        wait_until(lambda: len(statuses) > len(threads), "the server has work")
         with ThreadPoolExecutor(1) as pool:
             late = pool.submit(httpx.post, f"{server.url}/v1/read", content=late_body(), timeout=PATIENCE)
             assert half_sent.wait(PATIENCE)
