@@ -216,6 +216,15 @@ def serve(
             show_default="in your data folder",
         ),
     ] = None,
+    corrections_size: Annotated[
+        int,
+        typer.Option(
+            metavar="MB",
+            min=1,
+            max=1_000_000,
+            help="Maximum size of that file; when it is full, corrections get status 507.",
+        ),
+    ] = 1000,
 ) -> None:
     """Serve a web page to draw on and an HTTP API (documented at /docs), at http://127.0.0.1:8000.
 
@@ -244,5 +253,6 @@ def serve(
         host_names=tuple(name or ()),
         model=model,
         corrections=corrections,
+        corrections_megabytes=corrections_size,
     )
     run_server(settings, lambda line: print(f"numerals: {line}", file=sys.stderr, flush=True))

@@ -4,7 +4,6 @@ To add a route, define it in one of the `_add_..._routes` functions and describe
 threads behind the routes are in `engine`, the checks that every request passes first in `middleware`.
 """
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +21,7 @@ import numerals
 from numerals.errors import InputError, StorageError
 from numerals.results import Page
 from numerals.server import schemas
-from numerals.server.corrections import MAX_ID
+from numerals.server.corrections import MAX_ID, CorrectionStore, DamagedError, FullError
 from numerals.server.docs_page import docs_page
 from numerals.server.engine import ReadingEngine
 from numerals.server.metrics import ServerMetrics
@@ -30,6 +29,7 @@ from numerals.server.middleware import RETRY_AFTER, RequestChecks
 from numerals.server.settings import (
     MAX_BODY_BYTES,
     MAX_DIGITS_PER_REQUEST,
+    MAX_LISTED_BYTES,
     MAX_PICTURE_PIXELS,
     MIN_SEND_RATE,
     RECEIVE_TIMEOUT_SECONDS,
@@ -71,7 +71,9 @@ ERROR_DESCRIPTIONS = {
     404: "There is no correction with this id.",
     413: f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
     422: "The picture or a field cannot be used; `detail` says why.",
+    500: "The file of corrections is damaged, or not one.",
     503: "The server is overloaded, stopping, or cannot access the corrections. Wait as `Retry-After` says.",
+    507: "The file of corrections is full: delete some.",
 }
 
 
@@ -124,6 +126,10 @@ def _add_error_handlers(app: FastAPI) -> None:
         if isinstance(error, RequestValidationError):
             first = error.errors()[0]
             return _error(422, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+        if isinstance(error, DamagedError):
+            return _error(500, str(error))
+        if isinstance(error, FullError):
+            return _error(507, str(error))
         if isinstance(error, StorageError):
             return _error(503, str(error), RETRY_AFTER)
         return _error(422, str(error))
@@ -242,7 +248,7 @@ def _add_correction_routes(app: FastAPI) -> None:
         summary="Save a correction",
         response_model=schemas.CorrectionIdOut,
         response_description="The correction is saved.",
-        responses=_error_responses(400, 401, 403, 413, 422, 503),
+        responses=_error_responses(400, 401, 403, 413, 422, 500, 503, 507),
     )
     async def create_correction(request: Request, body: schemas.CorrectionIn) -> Response:
         """Send the picture of a misread digit and the correct digit. To train the model on saved corrections, run
@@ -252,7 +258,7 @@ def _add_correction_routes(app: FastAPI) -> None:
         seen = None if body.seen is None else schemas.decode_digits(body.seen, 1, "seen").tobytes()
         async with engine.queue.slot(request.scope):
             png = await engine.reencode(picture)
-            correction_id = await asyncio.to_thread(engine.corrections.add, body.digit, body.read, png, seen)
+            correction_id = await engine.use_corrections(lambda store: store.add(body.digit, body.read, png, seen))
         return JSONResponse({"id": correction_id}, 201)
 
     @app.get(
@@ -260,9 +266,9 @@ def _add_correction_routes(app: FastAPI) -> None:
         summary="List corrections",
         response_model=schemas.CorrectionsOut,
         response_description="One page of corrections.",
-        responses=_error_responses(401, 403, 422, 503),
+        responses=_error_responses(401, 403, 422, 500, 503),
     )
-    def list_corrections(
+    async def list_corrections(
         request: Request,
         limit: Annotated[int, Query(ge=1, le=200, description="Maximum number of corrections to return")] = 50,
         before: Annotated[
@@ -270,32 +276,41 @@ def _add_correction_routes(app: FastAPI) -> None:
             Query(ge=1, le=MAX_ID, description="Return only corrections with a smaller id: the next page of a list"),
         ] = None,
     ) -> Response:
-        """List saved corrections, newest first."""
-        store = _engine(request).corrections
-        corrections = [
-            {
-                "id": correction.id,
-                "at": correction.at,
-                "digit": correction.digit,
-                "read": correction.read,
-                "picture": schemas.encode_base64(correction.picture),
-            }
-            for correction in store.latest(limit, before)
-        ]
-        return JSONResponse({"count": store.count(), "file": str(store.path), "corrections": corrections})
+        """List saved corrections, newest first; fewer than `limit` if their pictures are large."""
+        engine = _engine(request)
+
+        def list_page(store: CorrectionStore) -> dict[str, Any]:
+            corrections = [
+                {
+                    "id": correction.id,
+                    "at": correction.at,
+                    "digit": correction.digit,
+                    "read": correction.read,
+                    "picture": schemas.encode_base64(correction.picture),
+                }
+                for correction in store.latest(limit, before, MAX_LISTED_BYTES)
+            ]
+            return {"count": store.count(), "file": str(store.path), "corrections": corrections}
+
+        async with engine.queue.slot(request.scope):
+            content = await engine.use_corrections(list_page)
+        return JSONResponse(content)
 
     @app.delete(
         "/v1/corrections/{number}",
         status_code=204,
         summary="Delete a correction",
         response_description="The correction is deleted.",
-        responses=_error_responses(401, 403, 404, 422, 503),
+        responses=_error_responses(401, 403, 404, 422, 500, 503),
     )
-    def delete_correction(
+    async def delete_correction(
         request: Request, number: Annotated[int, Path(ge=1, le=MAX_ID, description="Id of the correction")]
     ) -> Response:
         """Delete the correction with this id."""
-        if not _engine(request).corrections.delete(number):
+        engine = _engine(request)
+        async with engine.queue.slot(request.scope):
+            is_deleted = await engine.use_corrections(lambda store: store.delete(number))
+        if not is_deleted:
             return _error(404, f"no correction with id {number}; GET /v1/corrections lists them")
         return Response(status_code=204)
 
@@ -308,7 +323,7 @@ def _add_status_routes(app: FastAPI, checked_app: RequestChecks, metrics: Server
         response_description="The model cards.",
         responses=_error_responses(401, 403),
     )
-    def describe_models(request: Request) -> Response:
+    async def describe_models(request: Request) -> Response:
         """Get the cards of both models: accuracy, calibration, training data, versions."""
         return JSONResponse({"version": numerals.__version__, **_engine(request).reader.cards})
 

@@ -6,12 +6,15 @@ digits are recognised in one thread, in batches.
 
 import asyncio
 import io
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from numerals.errors import StorageError
 from numerals.read.normalise import MAX_SIDE
 from numerals.read.occlusion import DigitExplanation
 from numerals.read.pixels import shrink
@@ -26,10 +29,13 @@ from numerals.server.settings import (
     DECODE_TIMEOUT_SECONDS,
     MAX_DECODER_MEBIBYTES,
     MAX_PICTURE_PIXELS,
+    MAX_WAITING_CORRECTIONS,
     READ_TIMEOUT_SECONDS,
     READER_THREADS,
     ServerSettings,
 )
+
+T = TypeVar("T")
 
 
 class ReadingEngine:
@@ -37,14 +43,15 @@ class ReadingEngine:
 
     Attributes:
         reader: the models.
-        corrections: the file of corrections.
         queue: limits how many requests use the engine at the same time; take a slot before you call a method.
         recognise: coroutine function; uint8 (n, 28, 28) to a Recognition of n digits.
     """
 
     def __init__(self, settings: ServerSettings, metrics: ServerMetrics) -> None:
         self.reader = Reader(settings.model)
-        self.corrections = CorrectionStore(settings.corrections_file)
+        self._corrections = CorrectionStore(settings.corrections_file, settings.corrections_megabytes)
+        self._corrections_thread = ThreadPoolExecutor(1, thread_name_prefix="corrections")
+        self._waiting_corrections = 0  # requests
         self.queue = RequestQueue(settings.queue_size, metrics)
         self._sandbox = Sandbox(DECODE_TIMEOUT_SECONDS, MAX_DECODER_MEBIBYTES, max_pixels=MAX_PICTURE_PIXELS)
         self._page_threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
@@ -63,6 +70,24 @@ class ReadingEngine:
     async def reencode(self, picture: bytes) -> bytes:
         """Decode an uploaded picture of one digit and return it as a PNG of bounded size, without any metadata."""
         return await asyncio.get_running_loop().run_in_executor(self._page_threads, self._reencode, picture)
+
+    async def use_corrections(self, action: Callable[[CorrectionStore], T]) -> T:
+        """Run an action on the file of corrections.
+
+        It runs in a thread of its own, and few requests may wait for it, so that a file that another process has locked
+        delays nothing else.
+
+        Raises:
+            DamagedError, FullError, StorageError: as the store's methods; the last one also if too many requests wait.
+        """
+        if self._waiting_corrections >= MAX_WAITING_CORRECTIONS:
+            raise StorageError("too many requests for the corrections at once; try again in a second")
+        self._waiting_corrections += 1
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(self._corrections_thread, action, self._corrections)
+        finally:
+            self._waiting_corrections -= 1
 
     async def explain(self, digit: npt.NDArray[np.uint8], label: int) -> DigitExplanation:
         """Explain how much each part of a digit's ink supports a label.
@@ -84,5 +109,5 @@ class ReadingEngine:
     def close(self) -> None:
         """End the decoding process and the threads; drop what they have not begun."""
         self._sandbox.close()
-        for threads in (self._page_threads, self._digit_thread):
+        for threads in (self._page_threads, self._digit_thread, self._corrections_thread):
             threads.shutdown(wait=False, cancel_futures=True)

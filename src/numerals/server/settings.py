@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from numerals.errors import InputError
+from numerals.server.corrections import DEFAULT_MEGABYTES
 
 MAX_HEADER_BYTES = 64_000  # request line and headers together; trailers; the frames of small chunks
 MAX_HEADER_LINES = 128
@@ -28,6 +29,8 @@ READ_TIMEOUT_SECONDS = 8.0  # to read a decoded picture; below the response's, o
 SHUTDOWN_GRACE_SECONDS = 1.0  # during which a stopping server still accepts connections: load balancers need to notice
 
 MAX_DECODER_MEBIBYTES = 192  # memory for decoding a picture
+MAX_WAITING_CORRECTIONS = 8  # requests of one process for the corrections; each may wait a second for another process
+MAX_LISTED_BYTES = 8_000_000  # pictures of corrections in one answer
 READER_THREADS = 2  # pictures that one process reads at the same time
 
 
@@ -47,6 +50,7 @@ class ServerSettings:
         host_names: further names under which clients reach the server, as behind a proxy.
         model: an exported ONNX model to use instead of the built-in one.
         corrections: SQLite file of corrections; None means the default file in the user's data folder.
+        corrections_megabytes: maximum size of that file.
     """
 
     host: str = "127.0.0.1"
@@ -60,6 +64,7 @@ class ServerSettings:
     host_names: tuple[str, ...] = ()
     model: Path | None = None
     corrections: Path | None = None
+    corrections_megabytes: int = DEFAULT_MEGABYTES
 
     @property
     def corrections_file(self) -> Path:

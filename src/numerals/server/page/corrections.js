@@ -17,7 +17,7 @@ async function loadPage() {
   if (isFirst) element("correction-list").replaceChildren();
   element("correction-list").append(...page.corrections.map(listItem));
   oldestId = page.corrections.at(-1)?.id ?? oldestId;
-  element("show-more").hidden = page.corrections.length < PAGE_SIZE;
+  element("show-more").hidden = element("correction-list").children.length >= page.count;
   element("no-corrections").hidden = page.count > 0;
   element("train-hint").hidden = page.count === 0;
   element("train-command").textContent = `numerals adapt ${page.file}`;
