@@ -1,6 +1,5 @@
 """The checks of `numerals doctor`: installed packages, training device, training data, shipped models."""
 
-import hashlib
 import os
 import platform
 import re
@@ -10,6 +9,7 @@ from importlib import metadata, util
 import numerals
 from numerals.article import data
 from numerals.errors import DataError, ModelError
+from numerals.files import sha256
 from numerals.read import model_files
 
 
@@ -91,7 +91,7 @@ def _cache() -> Finding:
     """Count the intact files in the cache; a damaged one is no fault, because the next start replaces it."""
     folder = data.cache_folder()
     cached = [name for name in data.SHA256 if (folder / name).is_file()]
-    intact = [name for name in cached if hashlib.sha256((folder / name).read_bytes()).hexdigest() == data.SHA256[name]]
+    intact = [name for name in cached if sha256(folder / name) == data.SHA256[name]]
     result = f"{folder}: {len(intact)} of {len(data.SHA256)} files unpacked and verified"
     if len(intact) < len(cached):
         result += f"; {len(cached) - len(intact)} damaged, to be replaced at the next start"

@@ -64,29 +64,27 @@ class Picture:
     height: int
 
 
-def load_pixels(source: Any, max_side: int = MAX_SIDE) -> Pixels:
+def load_pixels(source: Any) -> Pixels:
     """Load the upright pixels of a picture, uint8 grey (h, w) or RGB (h, w, 3) in [0, 255].
 
     Args:
         source: a path; the bytes of a picture file; or an array (h, w), (h, w, 1), RGB (h, w, 3) or RGBA (h, w, 4) of
             integers of 8 to 16 bits, booleans, or floats in [0, 1] or [0, 255]. Of a file with several pages or an
             animation, the first picture.
-        max_side: larger pictures are downscaled, so that no side has more pixels.
 
     Raises:
         PictureError: not a picture, damaged, of a format or shape that is not supported, or over 100 megapixels.
     """
-    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 2 and 1 < source.size < max_side:
+    if isinstance(source, np.ndarray) and source.dtype == np.uint8 and source.ndim == 2 and 1 < source.size < MAX_SIDE:
         return source if source.max() > 1 else source * np.uint8(WHITE)  # the shortest way for single digits
-    return load_picture(source, max_side).pixels
+    return load_picture(source).pixels
 
 
-def load_picture(source: Any, max_side: int = MAX_SIDE, max_pixels: int = MAX_PIXELS) -> Picture:
+def load_picture(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     """Load a picture as `load_pixels` does, together with its original size.
 
     Args:
         source: as `load_pixels`; a loaded `Picture` is returned as it is.
-        max_side: larger pictures are downscaled, so that no side has more pixels.
         max_pixels: larger files are refused before they are decoded.
 
     Raises:
@@ -96,9 +94,9 @@ def load_picture(source: Any, max_side: int = MAX_SIDE, max_pixels: int = MAX_PI
         return source
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         with open_source(source) as (file, name):
-            return load_file(file, name, max_side, max_pixels=max_pixels)
+            return load_file(file, name, max_pixels=max_pixels)
     pixels = pixels_from_array(np.asarray(source))
-    return Picture(pixels_from_image(Image.fromarray(pixels), max_side), pixels.shape[1], pixels.shape[0])
+    return Picture(pixels_from_image(Image.fromarray(pixels), MAX_SIDE), pixels.shape[1], pixels.shape[0])
 
 
 @contextmanager
@@ -126,15 +124,12 @@ def open_source(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         yield file, name
 
 
-def load_file(
-    file: BinaryIO, name: str, max_side: int = MAX_SIDE, page: int = 0, max_pixels: int = MAX_PIXELS
-) -> Picture:
+def load_file(file: BinaryIO, name: str, page: int = 0, max_pixels: int = MAX_PIXELS) -> Picture:
     """Load the picture in an open file.
 
     Args:
         file: in binary mode.
         name: what error messages call it.
-        max_side: larger pictures are downscaled, so that no side has more pixels.
         page: of a TIFF with several, counted from 0.
         max_pixels: larger files are refused before they are decoded.
 
@@ -149,7 +144,7 @@ def load_file(
     if (scans := _count_scans(file)) > MAX_SCANS:
         raise PictureError(f"{name}: a JPEG of {scans:,} scans; at most {MAX_SCANS:,} are read")
     file.seek(0)
-    return _decode(file, name, max_side, page, max_pixels)
+    return _decode(file, name, page, max_pixels)
 
 
 def check_size(file: BinaryIO, name: str) -> None:
@@ -221,7 +216,7 @@ def _number(file: BinaryIO, code: str) -> int | None:
     return int(struct.unpack(code, content)[0]) if len(content) == struct.calcsize(code) else None
 
 
-def _decode(file: BinaryIO, name: str, max_side: int, page: int, max_pixels: int) -> Picture:
+def _decode(file: BinaryIO, name: str, page: int, max_pixels: int) -> Picture:
     """Decode a picture; Pillow's formats raise errors of every kind, so all unknown ones mean that it is damaged."""
     try:
         with _open_image(file) as image:
@@ -232,8 +227,8 @@ def _decode(file: BinaryIO, name: str, max_side: int, page: int, max_pixels: int
                 raise PictureError(f"{image.width}x{image.height} pixels; at most {maximum:,} are read")
             deep_colours = has_16_bit_colours(image)
             orientation, (width, height) = _orientation(image), image.size
-            image.draft(None, _draft_size(width, height, max_side))
-            pixels = _upright(pixels_from_image(image, max_side, deep_colours), orientation)
+            image.draft(None, _draft_size(width, height))
+            pixels = _upright(pixels_from_image(image, MAX_SIDE, deep_colours), orientation)
             return Picture(pixels, *((height, width) if orientation in SIDEWAYS else (width, height)))
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
@@ -262,9 +257,9 @@ def _open_image(file: BinaryIO) -> Image.Image:
         return Image.open(file, formats=FORMATS)
 
 
-def _draft_size(width: int, height: int, max_side: int) -> tuple[int, int]:
-    """Return the size at which to decode a JPEG: divided by 8, 4 or 2 if nearly `max_side` pixels are left."""
-    divisor = next((n for n in (8, 4, 2) if max(width, height) >= n * MIN_DRAFT_SIZE * max_side), 1)
+def _draft_size(width: int, height: int) -> tuple[int, int]:
+    """Return the size at which to decode a JPEG: divided by 8, 4 or 2 if nearly MAX_SIDE pixels are left."""
+    divisor = next((n for n in (8, 4, 2) if max(width, height) >= n * MIN_DRAFT_SIZE * MAX_SIDE), 1)
     return max(1, width // divisor), max(1, height // divisor)
 
 
