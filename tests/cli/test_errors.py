@@ -64,6 +64,13 @@ def test_output_to_a_full_disk_is_one_line() -> None:
     assert_one_line(done.stderr, "standard output: the disk is full")
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes streams")
+@pytest.mark.parametrize("closed", ["2>&-", "0<&- 2>&-"])
+def test_with_stderr_closed_an_error_goes_nowhere(closed: str, tmp_path: Path) -> None:
+    done = run_quietly(("sh", "-c", f'"$@" {closed}', "sh", *NUMERALS, "read", tmp_path / "absent.png"))
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", "")
+
+
 @pytest.mark.parametrize("command", [("--help",), ("--version",)])
 def test_a_closed_pipe_is_no_error_message(command: tuple[str, ...]) -> None:
     reader, writer = os.pipe()

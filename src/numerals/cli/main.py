@@ -93,6 +93,7 @@ for panel, commands in {
 
 def main() -> NoReturn:
     """Run the command line; end every failure with one line on stderr instead of a traceback."""
+    _open_closed_streams()
     if not os.environ.get("NUMERALS_TRACEBACK"):
         threading.excepthook = lambda _: None  # the main thread raises what fails in TensorBoard's thread again
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -101,8 +102,7 @@ def main() -> NoReturn:
         try:
             code = app(standalone_mode=False, prog_name="numerals") or 0
         finally:
-            if sys.stdout is not None:  # it is None where it is closed
-                sys.stdout.flush()  # here, because a failure when Python ends is a traceback
+            sys.stdout.flush()  # here, because a failure when Python ends is a traceback
         sys.exit(code)
     except NumeralsError as error:
         _exit(str(error), error.exit_code, error)
@@ -125,8 +125,20 @@ def main() -> NoReturn:
 
 def _discard_output() -> None:
     """Keep Python from failing again when it flushes what could not be written."""
-    if sys.stdout is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that the caller has closed, as with `2>&-`.
+
+    Python would print errors on stdout instead, and the next file to be opened would get the stream's number and with
+    it what libraries print.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            stream = open(os.devnull, mode)  # noqa: SIM115 (for the rest of the process)
+            os.set_inheritable(stream.fileno(), True)
+            setattr(sys, name, stream)
 
 
 def _explain(error: Any) -> str:
