@@ -3,12 +3,13 @@
 import contextlib
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,21 +17,29 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from numerals.errors import PictureError
+from numerals.errors import FailureError, PictureError
 from numerals.read.pages import pages
 from numerals.read.picture import load_picture
-from numerals.read.sandbox import Sandbox
+from numerals.read.sandbox import ENVIRONMENT, Sandbox
 from tests.helpers import picture_files
+from tests.helpers.descriptors import leave_descriptors
 from tests.helpers.waiting import PATIENCE, wait_until
 
 # Replaces the decoder in the process by what a malicious picture might make it do. Python itself imports
 # `sitecustomize` when it starts, so everything else in the process is the real code.
 HOSTILE_SITECUSTOMIZE = """
 import os, sys, time
+target = os.path.join(os.path.dirname(__file__), "written")
 if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
-    import ctypes
+    import ctypes, socket
+    kept = os.open(target, os.O_WRONLY | os.O_CREAT)
+    from numerals.errors import PictureError
     from numerals.read import picture
     real = picture.load_picture
+    def denied(action):
+        try: action()
+        except OSError as error: raise PictureError("denied: " + error.strerror)
+        raise PictureError("permitted")
     def load_picture(source, **numbers):
         match bytes(source):
             case b"crash": ctypes.string_at(0)
@@ -39,7 +48,11 @@ if "-m" in sys.orig_argv and "numerals.read.sandbox" in sys.orig_argv:
                 while True: pass
             case b"end": os._exit(0)
             case b"lie": os.write(1, b"\\xff" * 16); os._exit(0)
-            case b"write": open(os.environ["TARGET"], "wb").write(b"something"); return real(source)
+            case b"write": os.write(kept, b"something"); return real(source)
+            case b"open": denied(lambda: open("/etc/passwd"))
+            case b"create": denied(lambda: open(target, "wb"))
+            case b"connect": denied(socket.socket)
+            case b"pipe": denied(os.pipe)
             case b"eat":
                 memory = []
                 while True: memory.append(bytearray(2**24))
@@ -65,10 +78,23 @@ def attacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbo
     """A sandbox whose decoder does what the content of a file asks for."""
     (tmp_path / "sitecustomize.py").write_text(HOSTILE_SITECUSTOMIZE)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
-    monkeypatch.setenv("TARGET", str(tmp_path / "written"))
     sandbox = Sandbox(seconds=60.0, mebibytes=200)  # so long that a busy machine runs out of memory first
     yield sandbox
     sandbox.close()
+
+
+def children(pid: int) -> list[int]:
+    """The decoding processes that the process `pid` started."""
+    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
+    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "numerals.read.sandbox" in line]
+
+
+@contextlib.contextmanager
+def new_sandbox() -> Iterator[tuple[Sandbox, Callable[[], int]]]:
+    """A sandbox of one process, and a function that returns the process's id."""
+    others = children(os.getpid())
+    with contextlib.closing(Sandbox()) as sandbox:
+        yield sandbox, lambda: next(pid for pid in children(os.getpid()) if pid not in others)
 
 
 def test_it_decodes_as_load_picture_does(sandbox: Sandbox) -> None:
@@ -159,12 +185,80 @@ def test_it_refuses_pictures_with_the_messages_of_load_picture(sandbox: Sandbox)
         (b"write", "5 bytes: "),
     ],
 )
-def test_what_goes_wrong_costs_one_answer(attacked: Sandbox, picture: bytes, attack: bytes, message: str) -> None:
+def test_what_goes_wrong_costs_one_answer(
+    attacked: Sandbox, picture: bytes, attack: bytes, message: str, tmp_path: Path
+) -> None:
     assert attacked.decode(picture).width == 400
     with pytest.raises(PictureError, match=message):
         attacked.decode(attack)
     assert attacked.decode(picture).width == 400
-    assert not Path(os.environ["TARGET"]).exists() or Path(os.environ["TARGET"]).read_bytes() == b""
+    assert (tmp_path / "written").read_bytes() == b""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are Linux's")
+@pytest.mark.parametrize("attack", [b"open", b"create", b"connect", b"pipe"])
+def test_a_decoder_opens_neither_files_nor_connections(attacked: Sandbox, attack: bytes) -> None:
+    with pytest.raises(PictureError, match="denied: Too many open files"):
+        attacked.decode(attack)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limits are Linux's")
+def test_a_decoder_gets_no_secret_and_few_rights(picture: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NUMERALS_TOKEN", "a-secret")
+    with new_sandbox() as (sandbox, process):
+        sandbox.decode(picture)
+        pid = process()
+        names = {entry.partition("=")[0] for entry in Path(f"/proc/{pid}/environ").read_text().split("\0") if entry}
+        assert names <= {*ENVIRONMENT, "PYTHONPATH", "OMP_NUM_THREADS"}
+        limits = Path(f"/proc/{pid}/limits").read_text()
+    for name in ("Max file size", "Max core file size", "Max open files", "Max processes"):
+        assert re.search(rf"{name} +0 +0 ", limits), limits
+
+
+def test_an_idle_process_that_was_killed_costs_no_answer(picture: bytes) -> None:
+    with new_sandbox() as (sandbox, process):
+        for _ in range(5):
+            assert sandbox.decode(picture).width == 400
+            os.kill(process(), signal.SIGKILL)
+            assert [page.width for page in sandbox.pages(picture)] == [400]
+            os.kill(process(), signal.SIGKILL)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts in /proc")
+def test_a_process_that_cannot_be_started_is_started_later(picture: bytes) -> None:
+    """With all file descriptors in use, no pictures are decoded; afterwards they are again."""
+    resource = pytest.importorskip("resource")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with new_sandbox() as (sandbox, process):
+        assert sandbox.is_ready() and sandbox.decode(picture).width == 400
+        os.kill(process(), signal.SIGKILL)
+        used = len(os.listdir("/proc/self/fd"))
+        try:
+            for left in range(5):  # with none left, and with too few
+                leave_descriptors(os.getpid(), left)
+                with pytest.raises(FailureError, match=r"no process .* can be started \(Too many open files\)"):
+                    sandbox.decode(picture)
+                assert not sandbox.is_ready()
+                resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert len(os.listdir("/proc/self/fd")) == used - 2  # without those of the process that ended
+        assert sandbox.is_ready() and sandbox.decode(picture).width == 400
+    assert not sandbox.is_ready()
+
+
+def test_a_process_that_ends_at_once_is_a_failure_not_the_pictures_fault(
+    picture: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit(9)")
+    with new_sandbox() as (sandbox, process):
+        os.kill(process(), signal.SIGKILL)
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "path", [str(tmp_path), *sys.path])
+            with pytest.raises(FailureError, match="does not start; try again later"):
+                sandbox.decode(picture)
+            assert not sandbox.is_ready()
+        assert sandbox.decode(picture).width == 400
 
 
 @pytest.mark.parametrize("attack", [b"hang", b"spin"])
@@ -234,12 +328,6 @@ def test_the_largest_pictures_fit_in_its_memory_limit(form: str, size: tuple[int
             assert (picture.width, picture.height) == size
     finally:
         sandbox.close()
-
-
-def children(pid: int) -> list[int]:
-    """The decoding processes that the process `pid` started."""
-    listed = subprocess.run(["ps", "-o", "pid=,args=", "--ppid", str(pid)], capture_output=True, text=True, check=False)
-    return [int(line.split()[0]) for line in listed.stdout.splitlines() if "numerals.read.sandbox" in line]
 
 
 def test_the_process_ends_with_the_one_that_asks(picture: bytes, tmp_path: Path) -> None:

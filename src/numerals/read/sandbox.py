@@ -7,13 +7,16 @@ Limits of a decoding process, and why:
 - Memory: the address space may grow by `mebibytes` above what the idle process has, so a file that unpacks to gigabytes
   fails there and not in the caller. Linux only.
 - Pixels: larger pictures are refused before they are decoded.
-- Files: it can write none (RLIMIT_FSIZE is 0), and a crash leaves no picture in a core dump (RLIMIT_CORE is 0). Linux
-  only.
+- Files and network: once its modules are loaded, it can open nothing more, no file, socket or pipe (RLIMIT_NOFILE is
+  0), write nothing to a file (RLIMIT_FSIZE is 0) and, unless it runs as root, start no process or thread (RLIMIT_NPROC
+  is 0). A crash leaves no picture in a core dump (RLIMIT_CORE is 0). Linux only.
+- Environment: only the variables in ENVIRONMENT, so no token or password of the caller.
 - Messages: lengths and plain bytes over two pipes. Neither side unpickles anything, and the caller believes no message
   longer than the largest picture.
 
-The process keeps its user's rights to read files and to use the network: it guards against faulty decoders and
-excessive pictures, and is not a security boundary for arbitrary code.
+This guards against faulty decoders and excessive pictures, and takes from a decoder that is taken over what it needs
+most. It is no boundary against every attack: the process may still send signals to other processes of its user, and as
+root it may raise its limits. For such a boundary, run numerals as a user of its own, in a container.
 """
 
 import io
@@ -25,14 +28,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO
 
+import cv2
 import numpy as np
+from PIL import Image
 
-from numerals.errors import MissingError, PictureError
+from numerals.errors import FailureError, MissingError, PictureError
 from numerals.read.pages import load_pages
 from numerals.read.picture import MAX_SIDE, Picture, check_size, load_picture, open_source
 from numerals.read.pixels import MAX_PIXELS
@@ -42,8 +47,10 @@ SELF_DESTRUCT_FACTOR = 2.0  # times the seconds per picture after which a proces
 LENGTH = struct.Struct(">Q")  # before each message: how many bytes follow
 HEADER = struct.Struct(">5I")  # before pixels: width and height of the original; rows, columns, channels (0: grey)
 FIRST_PAGE, ALL_PAGES = b"1", b"*"  # first byte of a request; the name for errors follows, then the file
-READY, DECODED, END, REFUSED, MISSING = b"!", b"+", b".", b"-", b"?"  # first byte of a process's message
+READY, RECEIVED = b"!", b"r"  # whole messages of a process: when it starts, and when it has a request
+DECODED, END, REFUSED, MISSING = b"+", b".", b"-", b"?"  # first byte of an answer
 MAX_MESSAGE_BYTES = 1 + HEADER.size + 3 * MAX_SIDE**2
+ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")  # without which Python may not start
 
 
 @dataclass(frozen=True)
@@ -85,9 +92,13 @@ class Sandbox:
 
         Raises:
             PictureError: as `load_picture`; the decoder crashed, hung or ran out of memory; or the sandbox is closed.
+            FailureError: no process can be started.
         """
-        with self._borrowed() as decoder:
-            return decoder.decode(data)
+        name = f"{len(data)} bytes"
+        with self._asked(FIRST_PAGE, name, data) as decoder:
+            picture = decoder.result(name)
+            assert picture is not None  # END follows only pages
+            return picture
 
     def pages(self, source: str | Path | bytes) -> Generator[Picture, None, None]:
         """Load the pages of a file, one after the other, as `pages.pages` does.
@@ -100,6 +111,7 @@ class Sandbox:
         Raises:
             PictureError: as `pages.pages`; the file is over MAX_FILE_BYTES; or as `decode`.
             MissingError: the file is a PDF, and pypdfium2 is not installed.
+            FailureError: no process can be started.
         """
         with open_source(source) as (file, name):
             try:
@@ -107,23 +119,51 @@ class Sandbox:
                 data = file.read()
             except OSError as error:
                 raise PictureError(f"{name}: cannot be read ({error.strerror})") from error
-        with self._borrowed() as decoder:
-            yield from decoder.pages(data, name)
+        with self._asked(ALL_PAGES, name, data) as decoder:
+            yield from decoder.pages(name)
+
+    def is_ready(self) -> bool:
+        """Whether pictures can be decoded. Starts a process if the one for the next picture has ended."""
+        try:
+            index = self._free.get_nowait()
+        except queue.Empty:  # all are decoding
+            return True
+        try:
+            return self._living(index).is_ready()
+        except FailureError:
+            return False
+        finally:
+            self._put_back(index)
 
     @contextmanager
-    def _borrowed(self) -> Iterator["_Decoder"]:
-        """Yield a process that nobody else uses; one that has ended is replaced."""
+    def _asked(self, kind: bytes, name: str, data: bytes) -> Iterator["_Decoder"]:
+        """Yield a process that nobody else uses and that has received the request, if one does at all.
+
+        Of a process that ended while it was idle, the next request is lost; so a second process gets it.
+        """
         index = self._free.get()
         try:
-            with self._lock:
-                if not self._decoders[index].is_alive() and not self._closed:
-                    self._decoders[index].close()
-                    self._decoders[index] = _Decoder(self._limits)
-            yield self._decoders[index]
+            decoder = self._living(index)
+            if not decoder.ask(kind, name, data):
+                decoder = self._living(index)
+                if not decoder.ask(kind, name, data) and not decoder.has_started and not self._closed:
+                    raise FailureError("the process that decodes pictures does not start; try again later")
+            yield decoder
         finally:
-            if self._closed:
+            self._put_back(index)
+
+    def _living(self, index: int) -> "_Decoder":
+        """The process at a place; one that has ended is replaced first."""
+        with self._lock:
+            if not self._decoders[index].is_alive() and not self._closed:
                 self._decoders[index].close()
-            self._free.put(index)
+                self._decoders[index] = _Decoder(self._limits)
+            return self._decoders[index]
+
+    def _put_back(self, index: int) -> None:
+        if self._closed:
+            self._decoders[index].close()
+        self._free.put(index)
 
     def close(self) -> None:
         """End the processes; pictures that they are decoding fail."""
@@ -141,56 +181,74 @@ class Sandbox:
 
 
 class _Decoder:
-    """The caller's side of one decoding process, for one thread at a time."""
+    """The caller's side of one decoding process, for one thread at a time.
+
+    Attributes:
+        has_started: the process has imported its modules; it may have ended since.
+    """
 
     def __init__(self, limits: Limits) -> None:
         # The process imports from the caller's paths, and never from the folder that a service was started in.
         paths = os.pathsep.join(os.path.abspath(path) for path in sys.path)
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "numerals.read.sandbox", *map(str, astuple(limits))],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,  # decoders print about odd files
-            env=os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
-        )
-        self._limits, self._ready, self._timed_out = limits, False, False
+        kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        try:
+            with ExitStack() as pipes:  # Popen's own pipes stay open if there are descriptors for some of them only
+                requests, self._requests = _open_pipe(pipes)
+                self._answers, answers = _open_pipe(pipes)
+                self._process = subprocess.Popen(
+                    [sys.executable, "-P", "-m", "numerals.read.sandbox", *map(str, astuple(limits))],
+                    stdin=requests,
+                    stdout=answers,
+                    stderr=subprocess.DEVNULL,  # decoders print about odd files
+                    env=kept | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"},
+                )
+                requests.close()
+                answers.close()
+                pipes.pop_all()
+        except OSError as error:
+            reason = error.strerror or error
+            raise FailureError(
+                f"no process that decodes pictures can be started ({reason}); try again later"
+            ) from error
+        self.has_started = False
+        self._limits, self._timed_out = limits, False
+        self._answer: bytes | None = None  # the last one received
 
-    def decode(self, data: bytes) -> Picture:
-        """Decode a picture file; after a PictureError the process may have ended."""
-        name = f"{len(data)} bytes"
-        picture = self._result(self._ask(FIRST_PAGE, name, data), name)
-        assert picture is not None  # END follows only pages
-        return picture
+    def is_ready(self) -> bool:
+        """Whether the process accepts requests; waits until it has started."""
+        self.has_started = self.has_started or self._exchange((), START_SECONDS) == [READY]
+        return self.has_started and self.is_alive()
 
-    def pages(self, data: bytes, name: str) -> Iterator[Picture]:
-        """Load the pages of a file; after a PictureError, or if not all are loaded, the process may have ended.
+    def ask(self, kind: bytes, name: str, data: bytes) -> bool:
+        """Send a request and receive its first answer.
 
         Args:
+            kind: FIRST_PAGE or ALL_PAGES.
+            name: what error messages call the file.
             data: the bytes of the file.
-            name: what error messages call it.
+
+        Returns:
+            False if the process had ended before it received the request.
         """
-        picture = None
-        try:
-            picture = self._result(self._ask(ALL_PAGES, name, data), name)
-            while picture:
-                yield picture
-                picture = self._result(self._exchange((), self._limits.seconds), name)
-        except (PictureError, MissingError):  # the answer is complete
-            picture = None
-            raise
-        finally:
-            if picture:  # the caller left, and the process would send the other pages
-                self.kill()
-
-    def _ask(self, kind: bytes, name: str, data: bytes) -> bytes | None:
-        """Send a request, when the process is ready, and receive its first answer."""
-        self._ready = self._ready or self._exchange((), START_SECONDS) == READY
+        self._answer = None
+        if not self.is_ready():
+            self.kill()
+            return False
         request = (kind + name.encode(errors="surrogateescape"), data)
-        return self._exchange(request, self._limits.seconds) if self._ready else None
+        received, self._answer = [*self._exchange(request, self._limits.seconds, answers=2), None, None][:2]
+        if received == RECEIVED or self._timed_out:
+            return True
+        self.kill()
+        return False
 
-    def _result(self, answer: bytes | None, name: str) -> Picture | None:
-        """Return the picture in an answer; None after the last page."""
-        kind, content = (answer[:1], answer[1:]) if answer else (b"", b"")
+    def result(self, name: str) -> Picture | None:
+        """The picture in the answer, None after the last page; after an error the process may have ended.
+
+        Raises:
+            PictureError, MissingError: as `Sandbox.pages`.
+        """
+        kind, content = (self._answer[:1], self._answer[1:]) if self._answer else (b"", b"")
+        self._answer = None
         if kind == DECODED:
             return _unpack(content)
         if kind == END:
@@ -203,20 +261,42 @@ class _Decoder:
         reason = f"took over {self._limits.seconds:g} s" if self._timed_out else memory
         raise PictureError(f"{name}: decoding {reason}; give a simpler picture")
 
-    def _exchange(self, messages: tuple[bytes, ...], seconds: float) -> bytes | None:
-        """Send the messages, if any, and receive one; None if the process has ended or took too long."""
-        assert self._process.stdin is not None and self._process.stdout is not None
+    def pages(self, name: str) -> Iterator[Picture]:
+        """Load the pages of the file; after an error, or if not all are loaded, the process may have ended.
+
+        Args:
+            name: what error messages call the file.
+        """
+        picture = None
+        try:
+            picture = self.result(name)
+            while picture:
+                yield picture
+                self._answer = next(iter(self._exchange((), self._limits.seconds)), None)
+                picture = self.result(name)
+        except (PictureError, MissingError):  # the answer is complete
+            picture = None
+            raise
+        finally:
+            if picture:  # the caller left, and the process would send the other pages
+                self.kill()
+
+    def _exchange(self, messages: tuple[bytes, ...], seconds: float, answers: int = 1) -> list[bytes]:
+        """Send the messages, if any, and receive answers; fewer if the process ends or takes too long."""
+        received: list[bytes] = []
         timer = threading.Timer(seconds, self._time_out)
         timer.daemon = True
         timer.start()
         try:
             for message in messages:
-                _send(self._process.stdin, message)
-            return _receive(self._process.stdout, MAX_MESSAGE_BYTES)
+                _send(self._requests, message)
+            while len(received) < answers and (answer := _receive(self._answers, MAX_MESSAGE_BYTES)) is not None:
+                received.append(answer)
         except (OSError, ValueError):  # ValueError: the pipe was closed in the meantime
-            return None
+            pass
         finally:
             timer.cancel()
+        return received
 
     def _time_out(self) -> None:
         self._timed_out = True
@@ -231,10 +311,15 @@ class _Decoder:
 
     def close(self) -> None:
         """Close the pipes to a process that has ended."""
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._requests, self._answers):
             with suppress(OSError):  # data that could not be sent
-                if pipe is not None:
-                    pipe.close()
+                pipe.close()
+
+
+def _open_pipe(stack: ExitStack) -> tuple[IO[bytes], IO[bytes]]:
+    """Open the two ends of a pipe, for reading and for writing; the stack closes them."""
+    reading, writing = os.pipe()
+    return stack.enter_context(os.fdopen(reading, "rb")), stack.enter_context(os.fdopen(writing, "wb"))
 
 
 def _send(pipe: IO[bytes], *parts: bytes) -> None:
@@ -264,17 +349,26 @@ def _unpack(content: bytes) -> Picture:
 
 
 def _set_limits(mebibytes: int) -> None:
-    """Limit this process's memory to `mebibytes` more than it has now, and forbid it to write files or core dumps."""
+    """Limit this process's memory to `mebibytes` more than it has now; forbid it files, connections and processes."""
     if sys.platform != "linux":
         return
     import resource
 
+    _load_decoders()
     with open("/proc/self/statm") as statm:
         current = int(statm.read().split()[0]) * resource.getpagesize()
     maximum = current + mebibytes * 2**20
     resource.setrlimit(resource.RLIMIT_AS, (maximum, maximum))
-    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE):
+    for kind in (resource.RLIMIT_FSIZE, resource.RLIMIT_CORE, resource.RLIMIT_NPROC, resource.RLIMIT_NOFILE):
         resource.setrlimit(kind, (0, 0))
+
+
+def _load_decoders() -> None:
+    """Import now what decoding would import later, when no file can be opened."""
+    Image.init()
+    with suppress(ModuleNotFoundError):
+        import pypdfium2  # noqa: F401
+    cv2.setNumThreads(1)
 
 
 def _answers(request: bytes, data: bytes, limits: Limits) -> Iterator[tuple[bytes, bytes]]:
@@ -297,13 +391,16 @@ def _answers(request: bytes, data: bytes, limits: Limits) -> Iterator[tuple[byte
 
 def _run(limits: Limits) -> None:
     """Run in the decoding process: decode one picture after the other, until the caller closes the pipe."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the caller
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # sent to all processes of a terminal or a service: for the caller
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     _set_limits(limits.mebibytes)
     _send(sys.stdout.buffer, READY)
     while (request := _receive(sys.stdin.buffer, sys.maxsize)) is not None:
         data = _receive(sys.stdin.buffer, sys.maxsize)
         if data is None:
             return
+        _send(sys.stdout.buffer, RECEIVED)
         _self_destruct_after(SELF_DESTRUCT_FACTOR * limits.seconds)
         for answer in _answers(request, data, limits):
             _self_destruct_after(0)  # the caller may take any time to receive it

@@ -18,7 +18,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.routing import Route
 
 import numerals
-from numerals.errors import InputError, StorageError
+from numerals.errors import FailureError, InputError
 from numerals.results import Page
 from numerals.server import schemas
 from numerals.server.corrections import MAX_ID, CorrectionStore, DamagedError, FullError
@@ -72,21 +72,26 @@ ERROR_DESCRIPTIONS = {
     413: f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
     422: "The picture or a field cannot be used; `detail` says why.",
     500: "The file of corrections is damaged, or not one.",
-    503: "The server is overloaded, stopping, or cannot access the corrections. Wait as `Retry-After` says.",
+    503: "The server is overloaded, stopping, or out of a resource; `detail` says which. Wait as `Retry-After` says.",
     507: "The file of corrections is full: delete some.",
 }
 
 
 def create_app(settings: ServerSettings) -> RequestChecks:
-    """Create the ASGI application; it loads the models when it starts up."""
+    """Load the models and create the ASGI application.
+
+    Raises:
+        ModelError: the model cannot be used.
+        FailureError: no process that decodes pictures can be started.
+    """
     metrics = ServerMetrics()
+    engine = ReadingEngine(settings, metrics)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-        app.state.engine = ReadingEngine(settings, metrics)
         yield
-        app.state.engine.close()
+        engine.close()
 
     app = FastAPI(
         title="numerals",
@@ -96,6 +101,7 @@ def create_app(settings: ServerSettings) -> RequestChecks:
         redoc_url=None,
         lifespan=lifespan,
     )
+    app.state.engine = engine
     checked_app = RequestChecks(app, settings, metrics)
     _add_error_handlers(app)
     _add_reading_routes(app)
@@ -130,7 +136,7 @@ def _add_error_handlers(app: FastAPI) -> None:
             return _error(500, str(error))
         if isinstance(error, FullError):
             return _error(507, str(error))
-        if isinstance(error, StorageError):
+        if isinstance(error, FailureError):
             return _error(503, str(error), RETRY_AFTER)
         return _error(422, str(error))
 
@@ -144,7 +150,7 @@ def _add_error_handlers(app: FastAPI) -> None:
         return _error(405, f"{request.method} is not allowed here; use {names}", {"Allow": names})
 
     app.add_exception_handler(405, handle_wrong_method)
-    for error_type in (RequestValidationError, InputError, StorageError):
+    for error_type in (RequestValidationError, InputError, FailureError):
         app.add_exception_handler(error_type, handle_error)
 
 
@@ -219,7 +225,9 @@ async def _uploaded_picture(request: Request) -> bytes:
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await request.body()
     try:
-        form = await MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8).parse()
+        parser = MultiPartParser(request.headers, request.stream(), max_files=1, max_fields=8)
+        parser.spool_max_size = MAX_BODY_BYTES  # in memory, like every body: the disk may be full
+        form = await parser.parse()
     except (MultiPartException, KeyError) as error:
         reason = getattr(error, "message", "Content-Type has no boundary")
         raise HTTPException(400, f"request body: not a valid form ({reason}); send the picture as the body") from error
@@ -345,9 +353,14 @@ def _add_status_routes(app: FastAPI, checked_app: RequestChecks, metrics: Server
         response_description="The server accepts requests.",
         responses=_error_responses(403, 503),
     )
-    async def check_readiness() -> Response:
-        """Check whether to send requests; 503 as soon as the server begins to stop."""
-        return _error(503, "the server is stopping") if checked_app.shutting_down else JSONResponse({"status": "ready"})
+    async def check_readiness(request: Request) -> Response:
+        """Check whether to send requests; 503 as soon as the server begins to stop, and while it cannot decode
+        pictures."""
+        if checked_app.shutting_down:
+            return _error(503, "the server is stopping")
+        if not await _engine(request).is_ready():
+            return _error(503, "no process that decodes pictures can be started; see the server's limits", RETRY_AFTER)
+        return JSONResponse({"status": "ready"})
 
     @app.get(
         "/metrics",

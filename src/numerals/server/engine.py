@@ -58,6 +58,10 @@ class ReadingEngine:
         self._digit_thread = ThreadPoolExecutor(1, thread_name_prefix="single")
         self.recognise = MicroBatcher(self.reader.recognise, self._digit_thread)
 
+    async def is_ready(self) -> bool:
+        """Whether pictures can be decoded."""
+        return await asyncio.to_thread(self._sandbox.is_ready)
+
     async def read(self, picture: bytes, drawn: bool) -> Page:
         """Read the rows of digits in an encoded picture.
 
