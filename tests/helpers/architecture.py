@@ -8,12 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PACKAGES = [  # each may import only from those before it
-    *("spec", "errors", "files", "results", "seeds"),
+    *("spec", "errors", "files", "processes", "results", "seeds"),
     *("read", "ops", "article", "plots", "runs", "handwriting", "readers", "export", "report"),
     *("scale", "server", "__init__", "cli", "__main__"),
 ]
-SIBLINGS = {"spec", "errors", "files", "results", "seeds"}  # these may import each other
-NO_TORCH = {"spec", "errors", "files", "results", "read", "server"}  # not even indirectly
+SIBLINGS = {"spec", "errors", "files", "processes", "results", "seeds"}  # these may import each other
+NO_TORCH = {"spec", "errors", "files", "processes", "results", "read", "server"}  # not even indirectly
 OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
 TRAININGS = ("runs.train", "readers.train", "readers.adapt", "handwriting.digits", "handwriting.rows")
 ONLY_FOR_TESTING_MODELS = "report.corruptions"

@@ -1,13 +1,7 @@
-"""What the trainings of both reading networks share: weight averaging, progress, worker processes that make samples."""
+"""What the trainings of both reading networks share: weight averaging and progress."""
 
-import os
-import signal
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from multiprocessing import parent_process, resource_tracker
-from multiprocessing.process import BaseProcess
 from typing import Literal
 
 import torch
@@ -57,32 +51,3 @@ def moving_average(network: nn.Module, decay: float) -> AveragedModel:
         return average * share + new * (1 - share) if new.is_floating_point() else new
 
     return AveragedModel(network, avg_fn=update, use_buffers=True)
-
-
-@contextmanager
-def block_ctrl_c() -> Iterator[None]:
-    """Start worker processes in this context to keep Ctrl-C from them; the training process handles it and ends them.
-
-    In the training process, Ctrl-C is delivered when the context ends. Does nothing on Windows, where signals cannot
-    be blocked.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    resource_tracker.ensure_running()  # otherwise it starts inside the context, and unblocks Ctrl-C when it does
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def exit_with_parent() -> None:
-    """Call in a worker process: it exits as soon as its parent process ends, even by SIGKILL."""
-    threading.Thread(target=_wait_and_exit, args=(parent_process(),), daemon=True).start()
-
-
-def _wait_and_exit(parent: BaseProcess | None) -> None:
-    if parent is not None:
-        parent.join()
-        os._exit(1)

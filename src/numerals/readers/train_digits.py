@@ -4,6 +4,7 @@ It differs from the article's training in three ways: every sample is synthesise
 non-digits, and the result is a moving average of the weights.
 """
 
+import signal
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ from numerals import seeds
 from numerals.article.data import Dataset, LabelledImages
 from numerals.article.state import StateDict
 from numerals.handwriting.digits import NON_DIGIT, Synthesis
-from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
+from numerals.processes import blocked_signals, exit_with_parent
+from numerals.readers.common import Progress, ProgressCallback, moving_average
 from numerals.readers.digit_network import DigitNetwork
 from numerals.readers.recipes import AdaptRecipe, DigitRecipe
 
@@ -99,7 +101,7 @@ def batches(recipe: DigitRecipe, dataset: Dataset, seed: int) -> Iterator[tuple[
     """
     memory: deque[Samples] = deque(maxlen=max(recipe.memory // recipe.fresh, 1))
     training = dataset.split(recipe.split.validation, recipe.split.random_state)[0]
-    with block_ctrl_c():
+    with blocked_signals(signal.SIGINT):
         workers = get_context("spawn").Pool(WORKERS, _start_worker, (training, seed, recipe.fresh))
     with workers as pool:
         pending = deque(pool.apply_async(_fresh_samples, (step,)) for step in range(min(MAX_PREFETCHED, recipe.steps)))

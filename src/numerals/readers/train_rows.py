@@ -5,6 +5,7 @@ meanwhile. All random draws derive from (seed, row index) or (seed, round), so t
 """
 
 import math
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,15 +22,18 @@ from torch.nn import functional
 
 from numerals.article.data import Dataset, LabelledImages
 from numerals.article.state import StateDict
+from numerals.files import open_plain
 from numerals.handwriting.glyphs import Glyphs, prepare_glyphs
 from numerals.handwriting.rows import synthesise_row
+from numerals.processes import blocked_signals, exit_with_parent
 from numerals.read.ctc import BLANK
-from numerals.readers.common import Progress, ProgressCallback, block_ctrl_c, exit_with_parent, moving_average
+from numerals.readers.common import Progress, ProgressCallback, moving_average
 from numerals.readers.recipes import RowRecipe
 from numerals.readers.row_network import RowNetwork
 from numerals.seeds import SHUFFLE, generator, torch_seed
 
 LabelledStrip = tuple[npt.NDArray[np.uint8], list[int]]  # a strip (40, w), bright ink on black, and its digits
+MAX_GLYPH_BYTES = 2**32  # of the file for the worker process; MNIST's are 270 MB
 FIRST_VALIDATION_ROW, FIRST_TEST_ROW = 1 << 40, 1 << 41  # row indices, far from those of training
 
 
@@ -175,7 +179,7 @@ def _start_worker(path: str) -> None:
     global _glyphs
     exit_with_parent()
     cv2.setNumThreads(1)
-    with np.load(path) as file:
+    with open_plain(Path(path), MAX_GLYPH_BYTES) as plain, np.load(plain, allow_pickle=False) as file:
         _glyphs = Glyphs(file["images"], file["skeletons"], file["labels"])
 
 
@@ -192,7 +196,7 @@ def _rounds(recipe: RowRecipe, digits: LabelledImages, seed: int) -> Iterator[li
         np.savez(path, images=glyphs.images, skeletons=glyphs.skeletons, labels=glyphs.labels)
         del glyphs
         with ProcessPoolExecutor(1, get_context("spawn"), _start_worker, (path,)) as worker:
-            with block_ctrl_c():  # the process starts with its first task
+            with blocked_signals(signal.SIGINT):  # the process starts with its first task
                 next_rows: Future[list[LabelledStrip]] = worker.submit(_synthesise_in_worker, seed, 0, recipe.rows)
             for number in range(recipe.rounds):
                 rows = next_rows.result()

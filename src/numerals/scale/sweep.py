@@ -13,7 +13,6 @@ import logging
 import math
 import os
 import queue
-import tempfile
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +27,7 @@ from ray.tune.search.optuna import OptunaSearch
 
 from numerals.errors import InputError, RunError
 from numerals.files import write_atomically
+from numerals.processes import scratch_folder
 from numerals.scale.cluster import cause_of
 from numerals.scale.search_space import Range, SearchSpace, as_options
 from numerals.scale.trials import (
@@ -90,9 +90,9 @@ def _run_missing(plan: Plan, cores: int, ended: Sequence[Trial]) -> None:
             search_alg=_Search(plan, plan.space, missing, ended, histories),
             scheduler=_scheduler(plan, histories),
         )
-    with tempfile.TemporaryDirectory(prefix="numerals-tune-", ignore_cleanup_errors=True) as state:
+    with scratch_folder("numerals-tune-") as state:
         run_config = tune.RunConfig(
-            storage_path=state,
+            storage_path=str(state),
             name="tune",
             verbose=0,
             callbacks=[_RecordTrials(plan.out, len(ended), load_stopped(plan.out))],
