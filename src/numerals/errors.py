@@ -14,11 +14,16 @@ NumeralsError
 
 import unicodedata
 
-UNPRINTABLE_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}  # Unicode: control, surrogate, line and paragraph separators
+# Unicode: control and format characters, which include those that reverse or hide text; surrogates; line and paragraph
+# separators.
+UNPRINTABLE_CATEGORIES = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 
 
 def printable(text: str) -> str:
-    """Escape line breaks and control characters, which file names may contain, so that the text prints as one line."""
+    """Escape line breaks, control and invisible characters, so that a text such as a file name prints as one line.
+
+    What is printed looks like what it is: "gnp.exe" after a right-to-left override would look like "exe.png".
+    """
     return "".join(
         c.encode("unicode_escape").decode() if unicodedata.category(c) in UNPRINTABLE_CATEGORIES else c for c in text
     )

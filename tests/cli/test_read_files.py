@@ -144,6 +144,17 @@ def test_an_error_line_has_no_control_characters(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().err == "numerals: \\x1b[31mred\\x9b2J.png: cannot be read\n"
 
 
+def test_a_name_cannot_be_turned_around_or_hide_characters(picture: Path, tmp_path: Path) -> None:
+    marks = "\u061c\u200b\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff\U000e0041"
+    disguised = tmp_path / f"{marks}gnp.png"
+    disguised.write_bytes(picture.read_bytes())
+    for output_format in ("text", "csv"):
+        done = run_quietly((*NUMERALS, "read", "--format", output_format, disguised, tmp_path / f"{marks}.png"))
+        assert not set(marks) & set(done.stdout + done.stderr)
+        shown = marks.encode("unicode_escape").decode()
+        assert f"{shown}gnp.png" in done.stdout and f"{shown}.png" in done.stderr
+
+
 @pytest.mark.parametrize("character", ["n", "七"])
 def test_pictures_with_long_names_are_annotated(
     reader: numerals.Reader, picture: Path, tmp_path: Path, character: str

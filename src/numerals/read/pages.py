@@ -35,6 +35,8 @@ MAX_FORM_DEPTH = 15  # forms within forms in which a PDF's pictures are searched
 def pages(source: str | Path | bytes) -> Iterator[Picture]:
     """Load the pages of a file, one after the other.
 
+    This process decodes them. For files from strangers, use `Sandbox.pages`, which has limits on memory and time.
+
     Args:
         source: a path, or the bytes of a file.
 

@@ -61,6 +61,10 @@ class Reader:
     def read(self, picture: Any, drawn: bool = False, timeout: float = math.inf) -> Page:
         """Read all rows of digits in one picture.
 
+        This process decodes the file, without the limits on memory and time of the command line and the server. For
+        files from strangers, decode in a process of its own, and give the result: see `Sandbox` in
+        `numerals.read.sandbox`, and SECURITY.md.
+
         Args:
             picture: a path, the bytes of a picture file, an array, or a loaded `Picture`, as `pages` yields them; of
                 a file with several pages, the first. See `load_pixels` for the shapes and types of arrays.
@@ -78,7 +82,7 @@ class Reader:
         return read_page(loaded, replace(self._strip_reader, drawn=drawn, deadline=time.monotonic() + timeout))
 
     def recognise(self, pictures: Pictures) -> Recognition:
-        """Recognise pictures that show one digit each.
+        """Recognise pictures that show one digit each. For files from strangers, see `read`.
 
         Args:
             pictures: arrays, paths or bytes as `load_pixels` takes them, or one array (n, h, w) or (n, h, w, 3); any
