@@ -1,7 +1,10 @@
 """What one client may hold: connections, memory for requests and answers, places in the queue; all on a real server."""
 
+import asyncio
 import socket
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -12,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from numerals.errors import InputError
-from numerals.server.clients import FairShare, client_of
+from numerals.server.clients import FairShare, WrongTokens, client_of, delay_after
 from numerals.server.corrections import CorrectionStore
 from numerals.server.settings import ServerSettings
 from tests.helpers.pictures import encoded
@@ -43,7 +46,7 @@ def test_something_is_always_free_for_the_next_client(requests: list[tuple[str, 
         if share.take(client, amount):
             held.append((client, amount))
             of_client = sum(taken for name, taken in held if name == client)
-            assert amount <= free and of_client <= 3 * free
+            assert amount <= free and of_client <= 3 * (free - amount + 1)
     assert share.taken == sum(amount for _, amount in held) <= limit
     for client, amount in held:
         share.give_back(client, amount)
@@ -90,25 +93,73 @@ def reaches(server: RunningServer) -> bool:
         return False
 
 
+# Tokens
+
+
+@pytest.fixture(scope="module")
+def token_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with running_server(tmp_path_factory.mktemp("token"), NUMERALS_TOKEN="a-secret") as server:
+        yield server
+        assert server.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("request_line", "status"), [("GET /", 200), ("GET /healthz", 200), ("GET /v1/model", 401), ("POST /v1/read", 401)]
 )
-def test_a_connection_without_a_token_ends_with_its_answer(tmp_path: Path, request_line: str, status: int) -> None:
-    """The answer arrives although the body is large. With the token, a connection serves several requests."""
+def test_a_connection_without_a_token_ends_with_its_answer(
+    token_server: RunningServer, request_line: str, status: int
+) -> None:
+    """The answer arrives although the body is large."""
     body = bytes(3_000_000) if request_line.startswith("POST") else b""
     head = f"{request_line} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n"
-    with running_server(tmp_path, NUMERALS_TOKEN="a-secret") as server, connections(server, 2) as (client, known):
+    with connections(token_server, 1) as [client]:
         client.sendall(head.encode() + b"\r\n" + body)
         received = b""
         while part := client.recv(10_000):  # ends when the server closes the connection
             received += part
-        assert received.startswith(b"HTTP/1.1 %d" % status) and b"connection: close" in received
+    assert received.startswith(b"HTTP/1.1 %d" % status) and b"connection: close" in received
+
+
+def test_a_connection_with_the_token_serves_several_requests(token_server: RunningServer) -> None:
+    with connections(token_server, 1) as [known]:
         for _ in range(2):
             known.sendall(b"GET /v1/model HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer a-secret\r\n\r\n")
             received = b""
             while not received.endswith(b"}}"):
                 received += known.recv(10_000)
             assert received.startswith(b"HTTP/1.1 200") and b"connection: close" not in received
+
+
+def test_wrong_tokens_are_delayed_and_nobody_else_is(token_server: RunningServer) -> None:
+    """Of sixty guesses at once most are not looked at. A client with another address can send tokens."""
+
+    def status_of(token: str) -> int:
+        headers = {"Authorization": f"Bearer {token}"}
+        return httpx.get(f"{token_server.url}/v1/model", headers=headers, timeout=120).status_code
+
+    with ThreadPoolExecutor(60) as pool:
+        guesses = [pool.submit(status_of, f"guess {number}") for number in range(60)]
+        with other_client(token_server) as other:
+            for token, status in (("a-secret", 200), ("wrong", 401), ("a-secret", 200)):
+                assert other.get("/v1/model", headers={"Authorization": f"Bearer {token}"}).status_code == status
+        statuses = Counter(guess.result() for guess in guesses)
+    assert set(statuses) == {401, 429} and statuses[429] > 20
+    wait_until(lambda: status_of("a-secret") == 200, "tokens of the first client are looked at again")
+
+
+def test_the_delay_grows_and_is_bounded() -> None:
+    delays = [delay_after(count) for count in range(1, 10_000)]
+    assert delays == sorted(delays) and delays[0] < 0.2 and 4 < delays[9] == delays[-1] < 10
+
+
+def test_few_clients_are_remembered() -> None:
+    wrong_tokens = WrongTokens()
+
+    async def send_from_many() -> None:
+        await asyncio.gather(*(wrong_tokens.add(f"client {number}") for number in range(11_000)))
+
+    asyncio.run(send_from_many())
+    assert (wrong_tokens.count("client 0"), wrong_tokens.count("client 10999")) == (0, 1)
 
 
 # Memory
@@ -128,7 +179,7 @@ def test_slow_bodies_leave_room_for_others(tmp_path: Path) -> None:
 
 @pytest.fixture
 def large_corrections(tmp_path: Path) -> Path:
-    """A file of corrections whose list has 15 MB."""
+    """A file of corrections whose list has 10 MB."""
     rng, path = np.random.default_rng(0), tmp_path / "corrections.sqlite"
     picture = encoded(rng.integers(0, 255, (400, 400, 3), np.uint8))
     for _ in range(24):
@@ -137,7 +188,7 @@ def large_corrections(tmp_path: Path) -> Path:
 
 
 def test_slow_readers_do_not_fill_the_memory(large_corrections: Path) -> None:
-    """Twenty clients ask for 15 MB each and take nothing; a client with another address gets them."""
+    """Twenty clients ask for 10 MB each and take nothing; a client with another address gets them."""
     request = b"GET /v1/corrections?limit=24 HTTP/1.1\r\nHost: localhost\r\n\r\n"
     with running_server(large_corrections) as server:
         post_picture(server, drawing_png("571"))
@@ -147,9 +198,9 @@ def test_slow_readers_do_not_fill_the_memory(large_corrections: Path) -> None:
             for client in slow_clients:
                 client.sendall(request)
                 statuses.append(client.recv(12))
-            assert statuses == [b"HTTP/1.1 200"] * 3 + [b"HTTP/1.1 503"] * 17
+            assert statuses == [b"HTTP/1.1 200"] * 4 + [b"HTTP/1.1 503"] * 16
             with other_client(server) as other:
-                assert len(other.get("/v1/corrections?limit=24").content) > 15_000_000
+                assert len(other.get("/v1/corrections?limit=24").content) > 10_000_000
             assert server.memory_mebibytes() - before < 250
         assert server.stop() == 0
 

@@ -207,6 +207,14 @@ def serve(
             "client gets at most three quarters.",
         ),
     ] = 1000,
+    access_log: Annotated[
+        str,
+        typer.Option(
+            metavar="text|json|off",
+            help="Write a line on stderr for each request: time, client, method, path, status, seconds.",
+            autocompletion=lambda: ["text", "json", "off"],
+        ),
+    ] = "text",
     model: ModelOption = None,
     corrections: Annotated[
         Path | None,
@@ -248,6 +256,7 @@ def serve(
         queue_size=queue,
         max_connections=connections,
         proxies=tuple(proxy or ()),
+        access_log=access_log,
         token=token,
         insecure=insecure,
         host_names=tuple(name or ()),

@@ -21,6 +21,7 @@ import numerals
 from numerals.errors import FailureError, InputError
 from numerals.results import Page
 from numerals.server import schemas
+from numerals.server.access_log import AccessLog
 from numerals.server.corrections import MAX_ID, CorrectionStore, DamagedError, FullError
 from numerals.server.docs_page import docs_page
 from numerals.server.engine import ReadingEngine
@@ -71,13 +72,14 @@ ERROR_DESCRIPTIONS = {
     404: "There is no correction with this id.",
     413: f"The body is larger than {MAX_BODY_BYTES:,} bytes.",
     422: "The picture or a field cannot be used; `detail` says why.",
+    429: "This client has sent too many wrong tokens; wait as `Retry-After` says.",
     500: "The file of corrections is damaged, or not one.",
     503: "The server is overloaded, stopping, or out of a resource; `detail` says which. Wait as `Retry-After` says.",
     507: "The file of corrections is full: delete some.",
 }
 
 
-def create_app(settings: ServerSettings) -> RequestChecks:
+def create_app(settings: ServerSettings, access_log: AccessLog) -> RequestChecks:
     """Load the models and create the ASGI application.
 
     Raises:
@@ -102,7 +104,7 @@ def create_app(settings: ServerSettings) -> RequestChecks:
         lifespan=lifespan,
     )
     app.state.engine = engine
-    checked_app = RequestChecks(app, settings, metrics)
+    checked_app = RequestChecks(app, settings, metrics, access_log)
     _add_error_handlers(app)
     _add_reading_routes(app)
     _add_correction_routes(app)
@@ -113,7 +115,8 @@ def create_app(settings: ServerSettings) -> RequestChecks:
 
 def _error_responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Describe the error responses of a route for OpenAPI."""
-    return {status: {"model": schemas.ErrorOut, "description": ERROR_DESCRIPTIONS[status]} for status in statuses}
+    all_statuses = (*statuses, 429) if 401 in statuses else statuses
+    return {status: {"model": schemas.ErrorOut, "description": ERROR_DESCRIPTIONS[status]} for status in all_statuses}
 
 
 def _error(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:

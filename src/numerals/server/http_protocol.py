@@ -10,11 +10,14 @@ chunks. So bytes are counted as they arrive, and the parser gets a few at a time
 """
 
 import asyncio
+import json
+from http import HTTPStatus
 from typing import Any
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from numerals.server.access_log import CUT_OFF_STATUS, AccessLog
 from numerals.server.clients import FairShare, client_of
 from numerals.server.settings import (
     MAX_HEADER_BYTES,
@@ -27,11 +30,6 @@ from numerals.server.settings import (
 SHUTDOWN_DELAY_SECONDS = 0.3
 SLICE_BYTES = 8192  # that the parser gets at a time
 MAX_PIPELINED = 8  # requests that wait behind another on their connection
-REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
-TOO_MANY_CONNECTIONS = (
-    b"HTTP/1.1 503 Service Unavailable\r\nconnection: close\r\nretry-after: 1\r\ncontent-length: 0\r\n\r\n"
-)
-HEADERS_TOO_LARGE = b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
 
 class DeadlineProtocol(HttpToolsProtocol):
@@ -39,26 +37,30 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     Args:
         connections: the share of each client.
+        access_log: gets what is cut off before it is a request.
         options: uvicorn's.
     """
 
-    def __init__(self, *, connections: FairShare, **options: Any) -> None:
+    def __init__(self, *, connections: FairShare, access_log: AccessLog, **options: Any) -> None:
         super().__init__(**options)
-        self._connections, self._client = connections, ""  # the client, if it has a share
+        self._connections, self._access_log = connections, access_log
+        self._host, self._client = "unknown", ""  # the client, if it has a share
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
         self._header_bytes = 0  # received since the request began, less two for each byte of its body
-        self._in_headers = False  # not in the body, nor in trailers
+        self._part = ""  # of the request that arrives: headers, or body with trailers
+        self._began_at = self.loop.time()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         transport.set_write_buffer_limits(high=0)  # pause_writing is called whenever anything waits
-        client = client_of(self.client[0] if self.client else "unknown")
+        self._host = self.client[0] if self.client else self._host
+        client = client_of(self._host)
         if self._connections.take(client):
             self._client = client
             self._start_timer()
         else:
-            self._cut_off(TOO_MANY_CONNECTIONS)
+            self._cut_off(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections; close some, or try again in a second")
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._client:
@@ -74,26 +76,29 @@ class DeadlineProtocol(HttpToolsProtocol):
             self._header_bytes += len(part)
             self._parse(part)
             if self._header_bytes > MAX_HEADER_BYTES or self._has_too_many_parts():
-                self._cut_off(HEADERS_TOO_LARGE)
+                self._cut_off(
+                    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                    f"headers: over {MAX_HEADER_BYTES:,} bytes or {MAX_HEADER_LINES} lines; send fewer",
+                )
             if self.transport.is_closing():
                 return
 
     def on_message_begin(self) -> None:
         self._start_timer()
         self._header_bytes = 0
-        self._in_headers = True
+        self._part = "headers"
         super().on_message_begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self._in_headers:  # trailers must not look like headers, which proxies have checked
+        if self._part == "headers":  # trailers must not look like headers, which proxies have checked
             super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
-        self._in_headers = False
         if self.parser.get_method() == b"CONNECT":
             raise ValueError("CONNECT is for proxies")  # becomes status 400
         if not self.parser.should_upgrade():  # else `_parse` sends the request through another parser
             super().on_headers_complete()
+            self._part = "body"
 
     def on_body(self, body: bytes) -> None:
         # Twice, so that the frames of small chunks are paid for by the chunks, unless those are of a few bytes only.
@@ -103,6 +108,7 @@ class DeadlineProtocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         if not self.parser.should_upgrade():
             self._stop_timer()
+            self._part = ""
             super().on_message_complete()
 
     def pause_writing(self) -> None:
@@ -143,12 +149,16 @@ class DeadlineProtocol(HttpToolsProtocol):
                 data = b"\r\n".join([*lines, b"", b""]) + data[upgrade.args[0] :]
                 self.parser = httptools.HttpRequestParser(self)
             except httptools.HttpParserError:
-                self.send_400_response("Invalid HTTP request received.")
+                self._cut_off(HTTPStatus.BAD_REQUEST, "not a valid HTTP/1.1 request")
                 return
 
     def _start_timer(self) -> None:
         if self._timer is None:
-            self._timer = self.loop.call_later(RECEIVE_TIMEOUT_SECONDS, self._cut_off, REQUEST_TIMEOUT)
+            detail = f"the request did not arrive within {RECEIVE_TIMEOUT_SECONDS:g} s; send it faster"
+            self._began_at = self.loop.time()
+            self._timer = self.loop.call_later(
+                RECEIVE_TIMEOUT_SECONDS, self._cut_off, HTTPStatus.REQUEST_TIMEOUT, detail
+            )
 
     def _stop_timer(self) -> None:
         if self._timer is not None:
@@ -159,10 +169,23 @@ class DeadlineProtocol(HttpToolsProtocol):
         """Whether the headers or the requests that wait are so many that they take far more memory than their bytes."""
         return len(self.headers or ()) > MAX_HEADER_LINES or len(self.pipeline) > MAX_PIPELINED
 
-    def _cut_off(self, response: bytes) -> None:
+    def _cut_off(self, status: HTTPStatus, detail: str) -> None:
+        """Close the connection, with an answer if the request has none. Its exchange logs it, if there is one."""
         if self.transport.is_closing():
             return
-        may_answer = self.cycle is None or self.cycle.response_complete or not self.cycle.response_started
-        if may_answer and not self.pipeline:
-            self.transport.write(response)
+        is_open = self.cycle is not None and not self.cycle.response_complete
+        is_answered = self.cycle.response_started if is_open else self._part == "body"
+        if is_open:
+            self.cycle.scope["state"][CUT_OFF_STATUS] = status.value
+        elif not is_answered and (self._part or self._header_bytes or not self._client):  # it was not only idle
+            self._access_log.write(self._host, "-", "-", status, self.loop.time() - self._began_at)
+        if not is_answered and not self.pipeline:
+            body = json.dumps({"detail": detail})
+            lines = (
+                f"HTTP/1.1 {status.value} {status.phrase}",
+                "connection: close",
+                "content-type: application/json",
+                f"content-length: {len(body)}",
+            )
+            self.transport.write("\r\n".join((*lines, "", body)).encode())
         self.transport.close()

@@ -8,7 +8,7 @@ here: `http_protocol` cuts them off.
 import asyncio
 import hmac
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -19,7 +19,8 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from numerals.server.clients import FairShare, client_of, host_of
+from numerals.server.access_log import CUT_OFF_STATUS, AccessLog
+from numerals.server.clients import FairShare, WrongTokens, client_of, host_of
 from numerals.server.metrics import ServerMetrics
 from numerals.server.settings import (
     MAX_BODY_BYTES,
@@ -55,18 +56,20 @@ class Exchange:
         receive: receives the request's body.
         send: sends the response.
         buffers: bytes that all clients hold in memory.
+        keeps_connection: whether the client may send another request on its connection, asked with the response.
 
     Attributes:
         status: of the response.
-        keeps_connection: whether the client may send another request on its connection.
     """
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send, buffers: FairShare) -> None:
-        self.status, self.keeps_connection = CLIENT_DISCONNECTED, False
-        self._receive, self._send, self._buffers = receive, send, buffers
+    def __init__(
+        self, scope: Scope, receive: Receive, send: Send, buffers: FairShare, keeps_connection: Callable[[], bool]
+    ) -> None:
+        self.status = CLIENT_DISCONNECTED
+        self._receive, self._send, self._buffers, self._keeps_connection = receive, send, buffers, keeps_connection
         self._client, self._expects_continue = client_of(host_of(scope)), "expect" in Headers(scope=scope)
         self._body_bytes = self._buffered_bytes = 0
-        self._body_is_complete = self._response_is_large = False
+        self._body_is_complete = self._response_is_large = self._client_is_gone = False
         self._started, self._answered = time.perf_counter(), 0.0
 
     @property
@@ -83,13 +86,15 @@ class Exchange:
         return message
 
     async def send(self, message: Message) -> None:
+        if self._client_is_gone:
+            return
         if message["type"] == "http.response.start":
             headers = Headers(raw=message.get("headers", []))
             size = int(headers.get("content-length", "0"))
             self._response_is_large = size > SMALL_RESPONSE_BYTES
             if self._response_is_large and not self._take_buffer(size):
                 raise TooManyLargeResponsesError
-            close = [] if self.keeps_connection else [(b"connection", b"close")]
+            close = [] if self._keeps_connection() else [(b"connection", b"close")]
             if close:
                 await self._drop_body()
             self.status, self._answered = message["status"], time.perf_counter()
@@ -109,6 +114,7 @@ class Exchange:
         message = await self._receive()
         self._body_bytes += len(message.get("body", b""))
         self._body_is_complete = not message.get("more_body", False)
+        self._client_is_gone = message["type"] == "http.disconnect"
         return message
 
     async def _drop_body(self) -> None:
@@ -127,26 +133,31 @@ class TooManyLargeResponsesError(Exception):
 
 
 class RequestChecks:
-    """Middleware that rejects requests that may not pass, limits bodies in memory, and counts responses.
+    """Middleware that rejects requests that may not pass, limits bodies in memory, counts and logs responses.
 
     Attributes:
         shutting_down: set it when the server stops; each response then closes its connection.
     """
 
-    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: ServerMetrics) -> None:
-        self._app, self._settings, self._metrics = app, settings, metrics
+    def __init__(self, app: ASGIApp, settings: ServerSettings, metrics: ServerMetrics, access_log: AccessLog) -> None:
+        self._app, self._settings, self._metrics, self._access_log = app, settings, metrics, access_log
         self.shutting_down = False
-        self._buffers = FairShare(MAX_BUFFERED_BYTES)
+        self._buffers, self._wrong_tokens = FairShare(MAX_BUFFERED_BYTES), WrongTokens()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = Exchange(scope, receive, send, self._buffers)
+        has_token = self._settings.token is None
+
+        def keeps_connection() -> bool:
+            return has_token and not self.shutting_down
+
+        exchange = Exchange(scope, receive, send, self._buffers, keeps_connection)
         try:
-            self._check_headers(scope)
-            has_token = self._settings.token is not None and scope["path"].startswith(TOKEN_PATHS)
-            exchange.keeps_connection = not self.shutting_down and (self._settings.token is None or has_token)
+            self._check_sender(scope)
+            has_token = has_token or await self._check_token(scope)
+            self._check_length(scope)
             await self._app(scope, exchange.receive, exchange.send)
         except HTTPException as rejection:
             response = JSONResponse({"detail": rejection.detail}, rejection.status_code, rejection.headers)
@@ -158,14 +169,15 @@ class RequestChecks:
             pass
         finally:
             exchange.close()
+            status = scope.get("state", {}).get(CUT_OFF_STATUS, exchange.status)
             route = getattr(scope.get("route"), "path", "other")
-            self._metrics.count_response(scope["method"], route, exchange.status, exchange.seconds)
-            if exchange.status >= 400:
-                is_known = exchange.status != CLIENT_DISCONNECTED
-                self._metrics.count_rejection(HTTPStatus(exchange.status).phrase if is_known else "Gone")
+            self._metrics.count_response(scope["method"], route, status, exchange.seconds)
+            if status >= 400:
+                self._metrics.count_rejection(HTTPStatus(status).phrase if status != CLIENT_DISCONNECTED else "Gone")
+            self._access_log.write(host_of(scope), scope["method"], scope["path"], status, exchange.seconds)
 
-    def _check_headers(self, scope: Scope) -> None:
-        """Raises HTTPException for a foreign Host or Origin, a missing token, or a body that is announced too large."""
+    def _check_sender(self, scope: Scope) -> None:
+        """Raises HTTPException for a foreign Host or Origin."""
         headers = Headers(scope=scope)
         hosts, origins = headers.getlist("host"), headers.getlist("origin")
         if len(hosts) != 1 or not self._settings.accepts_host(hosts[0]):
@@ -176,14 +188,33 @@ class RequestChecks:
             raise HTTPException(
                 403, "Origin header: another site's page may not send this request; send it from this server's page"
             )
-        token = self._settings.token
-        if token is not None and scope["path"].startswith(TOKEN_PATHS) and not _has_token(headers, token):
-            raise HTTPException(
-                401,
-                "Authorization header: missing or wrong token; send Authorization: Bearer TOKEN",
-                {"WWW-Authenticate": "Bearer"},
-            )
-        length = headers.get("content-length", "0")
+
+    async def _check_token(self, scope: Scope) -> bool:
+        """Return whether the request needs the token and has it.
+
+        Raises:
+            HTTPException: it needs the token, but has none or, after a delay, a wrong one; or it was not looked at.
+        """
+        if not scope["path"].startswith(TOKEN_PATHS):
+            return False
+        client, authorization = client_of(host_of(scope)), Headers(scope=scope).get("authorization")
+        if authorization is not None:
+            if not self._wrong_tokens.may_try(client):
+                raise HTTPException(
+                    429, "Authorization header: too many wrong tokens; try again in a few seconds", {"Retry-After": "5"}
+                )
+            if _has_token(authorization, self._settings.token or ""):
+                return True
+            await self._wrong_tokens.add(client)
+        raise HTTPException(
+            401,
+            "Authorization header: missing or wrong token; send Authorization: Bearer TOKEN",
+            {"WWW-Authenticate": "Bearer"},
+        )
+
+    def _check_length(self, scope: Scope) -> None:
+        """Raises HTTPException for a body that is announced too large."""
+        length = Headers(scope=scope).get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             raise _body_too_large()
 
@@ -200,8 +231,8 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
-def _has_token(headers: Headers, token: str) -> bool:
-    scheme, _, credentials = headers.get("authorization", "").partition(" ")
+def _has_token(authorization: str, token: str) -> bool:
+    scheme, _, credentials = authorization.partition(" ")
     return scheme.lower() == "bearer" and hmac.compare_digest(credentials.strip().encode(), token.encode())
 
 

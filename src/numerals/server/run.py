@@ -28,6 +28,7 @@ from prometheus_client.multiprocess import mark_process_dead
 
 from numerals.errors import FailureError, InputError, NumeralsError
 from numerals.processes import blocked_signals, exit_with_parent, scratch_folder
+from numerals.server.access_log import AccessLog
 from numerals.server.app import create_app
 from numerals.server.clients import FairShare
 from numerals.server.http_protocol import DeadlineProtocol
@@ -107,11 +108,13 @@ class GracefulServer(uvicorn.Server):
     """
 
     def __init__(self, settings: ServerSettings, on_ready: Callable[[], None], supervised: bool = False) -> None:
-        self._app, self._on_ready, self._supervised = create_app(settings), on_ready, supervised
+        access_log = AccessLog(settings.access_log, settings.token)
+        self._app, self._on_ready, self._supervised = create_app(settings, access_log), on_ready, supervised
+        connections = FairShare(_max_connections(settings))
         self._signalled_at: float | None = None  # time.monotonic() of the first signal
         config = uvicorn.Config(
             self._app,
-            http=partial(DeadlineProtocol, connections=FairShare(_max_connections(settings))),  # type: ignore[arg-type]
+            http=partial(DeadlineProtocol, connections=connections, access_log=access_log),  # type: ignore[arg-type]
             ws="none",
             lifespan="on",
             log_config=None,

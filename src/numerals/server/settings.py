@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from numerals.errors import InputError
+from numerals.server.access_log import LOG_FORMATS
 from numerals.server.corrections import DEFAULT_MEGABYTES
 
 MAX_HEADER_BYTES = 64_000  # request line and headers together; trailers; the frames of small chunks
@@ -48,6 +49,7 @@ class ServerSettings:
         token: bearer token that API requests must carry; None lets every request in.
         insecure: allow other machines without a token.
         host_names: further names under which clients reach the server, as behind a proxy.
+        access_log: a line on stderr for each request: text, json or off.
         model: an exported ONNX model to use instead of the built-in one.
         corrections: SQLite file of corrections; None means the default file in the user's data folder.
         corrections_megabytes: maximum size of that file.
@@ -59,6 +61,7 @@ class ServerSettings:
     queue_size: int = 256
     max_connections: int = 1000
     proxies: tuple[str, ...] = ()
+    access_log: str = "text"
     token: str | None = None
     insecure: bool = False
     host_names: tuple[str, ...] = ()
@@ -79,11 +82,13 @@ class ServerSettings:
         """Check the settings before anything listens.
 
         Raises:
-            InputError: the token cannot be sent in a header, a proxy is no address, or other machines could use the
-                server without a token.
+            InputError: the token cannot be sent in a header, there is no such log, a proxy is no address, or other
+                machines could use the server without a token.
         """
         if self.token is not None and not (self.token.isascii() and self.token.isprintable() and self.token.strip()):
             raise InputError("--token: must be printable ASCII characters and not blank; choose another token")
+        if self.access_log not in LOG_FORMATS:
+            raise InputError(f"--access-log {self.access_log}: must be one of {', '.join(LOG_FORMATS)}")
         for proxy in self.proxies:
             try:
                 ipaddress.ip_network(proxy)
