@@ -237,7 +237,7 @@ def serve(
     """Serve a web page to draw on and an HTTP API (documented at /docs), at http://127.0.0.1:8000.
 
     Answers only this machine unless --host names an address that others can reach. Ctrl-C, SIGTERM or SIGHUP stops the
-    server after it has answered the requests it accepted; a second one stops it at once.
+    server after it has answered the requests it accepted; a second Ctrl-C or SIGTERM stops it at once.
 
     Needs the extra serve: pip install 'numerals[serve]'.
     """

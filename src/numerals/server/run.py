@@ -1,8 +1,9 @@
 """The sockets and processes of `numerals serve`: listening, starting workers, stopping on SIGTERM, Ctrl-C or SIGHUP.
 
 On a signal a process first answers 503 on /readyz, but accepts connections for SHUTDOWN_GRACE_SECONDS more, so that
-load balancers notice; then it answers every request that it has accepted, and exits with code 0. A second signal ends
-it at once. A closed terminal sends SIGHUP; started by `nohup`, which ignores it, a server runs on.
+load balancers notice; then it answers every request that it has accepted, and exits with code 0. A second SIGTERM or
+Ctrl-C ends it at once. A closed terminal sends SIGHUP, often twice; a server started by `nohup`, which ignores it, runs
+on.
 
 With several workers, this process supervises them: it starts another for each that ends, later and later if they end
 as soon as they start. If the supervisor itself is killed, its workers stop as on a signal.
@@ -49,6 +50,7 @@ TICK_SECONDS = 0.2  # between two looks at signals and workers
 RESTART_DELAYS = (0, 1, 2, 4, 8, 15, 30)  # seconds, after 0, 1, 2... ends in a row of workers that were not stable
 TERMINAL_SIGNALS = {signal.SIGINT, getattr(signal, "SIGHUP", signal.SIGINT)}  # a terminal sends them to all processes
 STOP_SIGNALS = {signal.SIGTERM, *TERMINAL_SIGNALS}
+FORCING_SIGNALS = {signal.SIGTERM, signal.SIGINT}  # the second signal, if one of these, ends the server at once
 
 
 def serve(settings: ServerSettings, log: Callable[[str], None]) -> None:
@@ -136,7 +138,7 @@ class GracefulServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self._signalled_at is None:
             self._signalled_at = time.monotonic()
-        elif not self._supervised:
+        elif sig in FORCING_SIGNALS and not self._supervised:
             self.should_exit = self.force_exit = True
         self._app.shutting_down = True
 
@@ -295,13 +297,13 @@ def _supervise_workers(
 
 
 def _stop_workers(processes: list[SpawnProcess], signals: list[int]) -> None:
-    """Stop the processes; kill those that take too long, or all on a second signal."""
+    """Stop the processes; kill those that take too long, or all if a further signal forces it."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + STOP_TIMEOUT_SECONDS
-    while (
-        (running := [p for p in processes if p.exitcode is None]) and time.monotonic() < deadline and len(signals) < 2
-    ):
+    while (running := [process for process in processes if process.exitcode is None]) and time.monotonic() < deadline:
+        if FORCING_SIGNALS.intersection(signals[1:]):
+            break
         connection.wait([process.sentinel for process in running], TICK_SECONDS)
     for process in processes:
         process.kill()
