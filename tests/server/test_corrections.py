@@ -356,7 +356,26 @@ def test_pages_that_refer_to_each_other_have_an_end(tmp_path: Path) -> None:
         CorrectionStore(path).add(1, None, b"png", None)
 
 
-def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["", "-journal", "-wal", "-shm"])
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / "c.sqlite"
-    os.mkfifo(path)
+    if suffix:
+        saved(path)
+    os.mkfifo(f"{path}{suffix}")
     assert outcomes(path) == {"DamagedError": len(operations(path))}
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_a_journal_does_not_delete_another_file(tmp_path: Path, is_link: bool) -> None:
+    """A rollback journal may name a second one, which SQLite deletes; this one names a file of the user."""
+    path, victim = saved(tmp_path / "c.sqlite"), tmp_path / "victim"
+    victim.write_text("precious")
+    magic, name = bytes.fromhex("d9d505f920a163d7"), bytes(victim)
+    head = struct.pack(">8s5I", magic, 0, 0, path.stat().st_size // 4096, 512, 4096)
+    tail = struct.pack(f">I{len(name)}sII8s", 2**30 // 4096 + 1, name, len(name), sum(name), magic)
+    (tmp_path / "c.sqlite-journal").write_bytes(head.ljust(512, b"\0") + tail)
+    if is_link:
+        (tmp_path / "link.sqlite").symlink_to(path)
+        path = tmp_path / "link.sqlite"
+    assert outcomes(path) == {"DamagedError": len(operations(path))}
+    assert victim.read_text() == "precious"

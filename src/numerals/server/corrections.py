@@ -4,11 +4,12 @@ Several processes may use a file at the same time. It may be damaged, or come fr
 operation returns valid corrections or raises an error of numerals, and takes bounded time and memory.
 """
 
+import os
 import re
 import sqlite3
 import stat
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +29,7 @@ MAX_ID = 2**63 - 1
 # each other so that there is no end.
 STEPS_PER_TICK, MAX_TICKS = 100_000, 200
 MAX_REASON_CHARACTERS = 200
+JOURNAL_END = bytes.fromhex("d9d505f920a163d7")  # of a rollback journal that names a second one
 CREATE_TABLE = """
 CREATE TABLE corrections (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -153,8 +155,7 @@ class CorrectionStore:
         try:
             if may_create:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists() and not stat.S_ISREG(self.path.stat().st_mode):
-                raise DamagedError(f"{printable(str(self.path))}: not a plain file; choose another --corrections")
+            self._check_files()
             with closing(sqlite3.connect(self.path, timeout=self._busy_seconds)) as connection, connection:
                 _restrict(connection)
                 self._prepare(connection)
@@ -163,6 +164,22 @@ class CorrectionStore:
             raise self._explained(error) from error
         except OSError as error:
             raise storage_error(error, self.path) from error
+
+    def _check_files(self) -> None:
+        """Refuse files for which SQLite would wait, and a journal that makes it delete another file.
+
+        A rollback journal can name a second one, of a transaction in several files, which SQLite deletes after reading
+        both. Ours names none.
+        """
+        path = os.path.realpath(self.path)  # SQLite looks for its other files next to that
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            with suppress(FileNotFoundError):
+                if not stat.S_ISREG(os.lstat(path + suffix).st_mode):
+                    raise self._damaged(f"{printable(os.path.basename(path + suffix))} is not a plain file")
+        with suppress(FileNotFoundError), open(f"{path}-journal", "rb") as journal:
+            journal.seek(-min(journal.seek(0, os.SEEK_END), len(JOURNAL_END)), os.SEEK_END)
+            if journal.read() == JOURNAL_END:
+                raise self._damaged("its journal names another file; delete the journal")
 
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Create the table in a new file; refuse a database that has anything else, as of another program."""
