@@ -2,6 +2,7 @@
 
 import io
 import json
+import sys
 from pathlib import Path
 
 import cv2
@@ -18,6 +19,7 @@ from numerals.server.corrections import CorrectionStore
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.commands import call
 from tests.helpers.pictures import some_digits
+from tests.read.test_sandbox import HOSTILE_SITECUSTOMIZE
 
 
 def test_the_pretrained_weights_answer_like_the_shipped_model() -> None:
@@ -74,6 +76,19 @@ def test_an_adapted_model_can_be_exported(corrections: Path, tmp_path: Path) -> 
     assert process.returncode == 0, process.stderr
     card = json.loads((run / "model.json").read_text())
     assert card["recipe"]["network"] == "adapted" and card["accuracy"]["test"] > 0.99
+
+
+def test_a_picture_that_crashes_its_decoder_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HOSTILE_SITECUSTOMIZE)
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    file = tmp_path / "corrections.sqlite"
+    CorrectionStore(file).add(1, None, b"", bytes(784))
+    CorrectionStore(file).add(1, None, b"crash", None)
+    code, stdout, stderr = call(capfd, "adapt", "--out", tmp_path / "run", file)
+    assert (code, stdout, stderr.count("\n")) == (2, "", 1), stderr
+    assert "correction 2: 5 bytes: decoding crashed" in stderr
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,16 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from numerals.errors import InputError, PictureError
+from numerals.errors import FailureError, InputError, PictureError
 from numerals.read.reader import Reader
+from numerals.read.sandbox import Sandbox
 from numerals.scale import cluster
 from numerals.scale.archive import Archive, Part, without_secrets
 from numerals.scale.attempts import Attempts
@@ -333,6 +334,17 @@ def test_a_pdf_that_needs_gigabytes_gets_an_error_and_the_others_are_read(nodes:
     assert sum(done.pictures for done in read(str(tmp_path / "scans"), tmp_path / "out")) == 2
     errors = {Path(record["picture"]).name: record["error"] for record in records(tmp_path / "out")}
     assert "decoding" in errors["forms.pdf"] and errors["good.png"] is None
+
+
+def test_a_failure_of_the_machine_is_no_error_of_the_picture(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from numerals.scale.read_many import recorder
+
+    (tmp_path / "sitecustomize.py").write_text("raise SystemExit(9)")
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    with closing(Sandbox()) as sandbox:
+        record = recorder(Reader(), sandbox)
+        with pytest.raises(FailureError, match="does not start"):
+            record("a.png", a_picture(0))
 
 
 @pytest.mark.parametrize("kill", [(), (2,), (0, 4)])

@@ -1,5 +1,6 @@
 """Runs the trainings behind `numerals train`, `train-reader` and `adapt`, and reports them in the terminal."""
 
+import contextlib
 import shlex
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,11 +13,12 @@ from numerals.article import datasets
 from numerals.article.recipe import Recipe
 from numerals.cli.options import TrainOptions
 from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
-from numerals.errors import DataError, InputError
+from numerals.errors import DataError, InputError, PictureError
 from numerals.spec import SIDE
 
 if TYPE_CHECKING:
     from numerals.article.metrics import Metrics
+    from numerals.read.pixels import Pixels
     from numerals.runs.train import Run
     from numerals.server.corrections import Correction
 
@@ -136,7 +138,7 @@ def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out
     """Run `numerals adapt`.
 
     Raises:
-        DataError: no file of corrections, or too few of them.
+        DataError: no file of corrections, too few of them, or one whose picture cannot be decoded.
         InputError: a mistake in another option.
     """
     from numerals.readers.recipes import AdaptRecipe
@@ -159,15 +161,20 @@ def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out
 def _images(corrections: "Sequence[Correction]") -> "np.ndarray[Any, np.dtype[np.uint8]]":
     """The corrected digits, uint8 (n, 28, 28): as the network saw them, else normalised from the stored picture."""
     from numerals.read.normalise import normalise
-    from numerals.read.picture import load_pixels
+    from numerals.read.sandbox import Sandbox
 
-    images = [
-        np.frombuffer(correction.seen, np.uint8).reshape(SIDE, SIDE)
-        if correction.seen
-        else load_pixels(correction.picture)
-        for correction in corrections
-    ]
-    return normalise(images)
+    images = np.zeros((len(corrections), SIDE, SIDE), np.uint8)
+    with contextlib.closing(Sandbox()) as sandbox:
+        for index, correction in enumerate(corrections):
+            if correction.seen:
+                picture: Pixels = np.frombuffer(correction.seen, np.uint8).reshape(SIDE, SIDE)
+            else:
+                try:
+                    picture = sandbox.decode(correction.picture).pixels
+                except PictureError as error:
+                    raise DataError(f"correction {correction.id}: {error}; delete it") from error
+            images[index] = normalise([picture])[0]
+    return images
 
 
 def _scored(test: "Metrics", metrics: dict[str, Any]) -> Result:

@@ -2,8 +2,11 @@
 
 Limits of a decoding process, and why:
 
-- Time per picture, and per page of a file with several: the caller kills a process that takes longer, so a decoder that
-  hangs blocks nobody. The process also ends itself after twice that time, in case its caller has died.
+- Processor time per picture, and per page of a file with several, so that a busy machine does not make a good picture
+  fail: the process is ended by a timer of its own. Not on Windows.
+- Time by the clock, WALL_FACTOR times as much: the caller kills a process that takes longer, so one that hangs or is
+  stopped blocks nobody. That is not the picture's fault. The process also ends itself after twice that time, in case
+  its caller has died.
 - Memory: the address space may grow by `mebibytes` above what the idle process has, so a file that unpacks to gigabytes
   fails there and not in the caller. Linux only.
 - Pixels: larger pictures are refused before they are decoded.
@@ -37,13 +40,15 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from numerals.errors import FailureError, MissingError, PictureError
+from numerals.errors import FailureError, MissingError, NumeralsError, PictureError, printable
 from numerals.read.pages import load_pages
 from numerals.read.picture import MAX_SIDE, Picture, check_size, load_picture, open_source
 from numerals.read.pixels import MAX_PIXELS
 
 START_SECONDS = 30.0  # within which a process must be ready, also on a busy machine
-SELF_DESTRUCT_FACTOR = 2.0  # times the seconds per picture after which a process ends itself
+WALL_FACTOR = 6.0  # times the processor time that a picture may take, for one that gets a sixth of a processor
+SELF_DESTRUCT_FACTOR = 2.0  # times the caller's patience, after which a process ends itself
+CPU_SIGNAL = getattr(signal, "SIGPROF", None)  # ends a process that has taken too much processor time
 LENGTH = struct.Struct(">Q")  # before each message: how many bytes follow
 HEADER = struct.Struct(">5I")  # before pixels: width and height of the original; rows, columns, channels (0: grey)
 FIRST_PAGE, ALL_PAGES = b"1", b"*"  # first byte of a request; the name for errors follows, then the file
@@ -57,9 +62,13 @@ ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT
 class Limits:
     """What decoding one picture may take."""
 
-    seconds: float
+    seconds: float  # of processor time
     mebibytes: int
     max_pixels: int
+
+    @property
+    def wall_seconds(self) -> float:
+        return WALL_FACTOR * self.seconds
 
 
 class Sandbox:
@@ -68,7 +77,7 @@ class Sandbox:
     Any number of threads may call it; each waits for a free process.
 
     Args:
-        seconds: that decoding one picture, or one page, may take. The default is for 100 megapixels on a busy machine.
+        seconds: of processor time that decoding one picture, or one page, may take. The default is for 100 megapixels.
         mebibytes: of memory that decoding one picture may take, on top of the 50 or so of an idle process.
         processes: how many, and so how many pictures are decoded at the same time.
         max_pixels: larger pictures are refused before they are decoded.
@@ -91,8 +100,8 @@ class Sandbox:
             data: the bytes of the file. Of several pages, the first is decoded.
 
         Raises:
-            PictureError: as `load_picture`; the decoder crashed, hung or ran out of memory; or the sandbox is closed.
-            FailureError: no process can be started.
+            PictureError: as `load_picture`; the decoder crashed or took too much; or the sandbox is closed.
+            FailureError: no process can be started, or it gets too little processor time.
         """
         name = f"{len(data)} bytes"
         with self._asked(FIRST_PAGE, name, data) as decoder:
@@ -111,7 +120,7 @@ class Sandbox:
         Raises:
             PictureError: as `pages.pages`; the file is over MAX_FILE_BYTES; or as `decode`.
             MissingError: the file is a PDF, and pypdfium2 is not installed.
-            FailureError: no process can be started.
+            FailureError: as `decode`.
         """
         with open_source(source) as (file, name):
             try:
@@ -235,7 +244,7 @@ class _Decoder:
             self.kill()
             return False
         request = (kind + name.encode(errors="surrogateescape"), data)
-        received, self._answer = [*self._exchange(request, self._limits.seconds, answers=2), None, None][:2]
+        received, self._answer = [*self._exchange(request, self._limits.wall_seconds, answers=2), None, None][:2]
         if received == RECEIVED or self._timed_out:
             return True
         self.kill()
@@ -245,7 +254,7 @@ class _Decoder:
         """The picture in the answer, None after the last page; after an error the process may have ended.
 
         Raises:
-            PictureError, MissingError: as `Sandbox.pages`.
+            PictureError, FailureError: as `Sandbox.pages`.
         """
         kind, content = (self._answer[:1], self._answer[1:]) if self._answer else (b"", b"")
         self._answer = None
@@ -257,8 +266,14 @@ class _Decoder:
             message = content.decode(errors="replace")
             raise PictureError(message) if kind == REFUSED else MissingError(message)
         self.kill()
+        if self._timed_out:
+            seconds = self._limits.wall_seconds
+            raise FailureError(
+                f"{printable(name)}: not decoded within {seconds:g} s; try again when the machine is less busy"
+            )
         memory = f"crashed or ran out of memory (at most {self._limits.mebibytes:,} MiB)"
-        reason = f"took over {self._limits.seconds:g} s" if self._timed_out else memory
+        took_too_long = CPU_SIGNAL is not None and self._process.returncode == -CPU_SIGNAL
+        reason = f"took over {self._limits.seconds:g} s of processor time" if took_too_long else memory
         raise PictureError(f"{name}: decoding {reason}; give a simpler picture")
 
     def pages(self, name: str) -> Iterator[Picture]:
@@ -272,9 +287,9 @@ class _Decoder:
             picture = self.result(name)
             while picture:
                 yield picture
-                self._answer = next(iter(self._exchange((), self._limits.seconds)), None)
+                self._answer = next(iter(self._exchange((), self._limits.wall_seconds)), None)
                 picture = self.result(name)
-        except (PictureError, MissingError):  # the answer is complete
+        except NumeralsError:  # the answer is complete
             picture = None
             raise
         finally:
@@ -401,18 +416,19 @@ def _run(limits: Limits) -> None:
         if data is None:
             return
         _send(sys.stdout.buffer, RECEIVED)
-        _self_destruct_after(SELF_DESTRUCT_FACTOR * limits.seconds)
+        _set_timers(limits)
         for answer in _answers(request, data, limits):
-            _self_destruct_after(0)  # the caller may take any time to receive it
+            _set_timers(None)  # the caller may take any time to receive it
             _send(sys.stdout.buffer, *answer)
-            _self_destruct_after(SELF_DESTRUCT_FACTOR * limits.seconds)
-        _self_destruct_after(0)
+            _set_timers(limits)
+        _set_timers(None)
 
 
-def _self_destruct_after(seconds: float) -> None:
-    """End this process in so many seconds; 0 cancels that."""
+def _set_timers(limits: Limits | None) -> None:
+    """End this process when it has taken as much time as it may, counted from now; None cancels that."""
     if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, seconds)
+        signal.setitimer(signal.ITIMER_PROF, limits.seconds if limits else 0)
+        signal.setitimer(signal.ITIMER_REAL, SELF_DESTRUCT_FACTOR * limits.wall_seconds if limits else 0)
 
 
 if __name__ == "__main__":

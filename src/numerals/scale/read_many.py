@@ -20,7 +20,7 @@ import numpy as np
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from numerals.errors import InputError, NumeralsError, PictureError, printable
+from numerals.errors import FailureError, InputError, MissingError, PictureError, printable
 from numerals.files import write_atomically
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
@@ -86,7 +86,7 @@ def read_parts(job: Job, listing: Listing, request: ReadRequest, workers: int) -
     """Read the missing parts on `workers` actors; each part is on disk when it is yielded.
 
     Raises:
-        FailureError: the bucket or the disk with the pictures failed.
+        FailureError: the bucket or the disk with the pictures failed, or a machine cannot decode.
         StorageError: the records cannot be written.
     """
     _silence_ray_data()
@@ -149,7 +149,11 @@ def _start_attempts() -> Any:
 
 
 def recorder(reader: Reader, sandbox: Sandbox) -> Callable[[str, str | bytes | PictureError], dict[str, Any]]:
-    """A function from a picture's name and content to its record; it never fails, whatever the picture is."""
+    """A function from a picture's name and content to its record, whatever the picture is.
+
+    It raises FailureError if the machine fails, such as when no process that decodes can be started: an error in the
+    records of all pictures that follow would stay there.
+    """
 
     def record(name: str, content: str | bytes | PictureError) -> dict[str, Any]:
         rows: list[dict[str, Any]] = []
@@ -160,8 +164,10 @@ def recorder(reader: Reader, sandbox: Sandbox) -> Callable[[str, str | bytes | P
             with contextlib.closing(sandbox.pages(content)) as pages:
                 for number, page in enumerate(pages, 1):
                     rows += [{"page": number, **row.to_dict()} for row in reader.read(page).rows]
-        except NumeralsError as error:
+        except (InputError, MissingError) as error:
             message = str(error)
+        except FailureError:
+            raise
         except Exception as error:  # noqa: BLE001  one bug, ours or a decoder's, must not end a job of millions
             message = f"bug: {type(error).__name__}: {error}"
         return {

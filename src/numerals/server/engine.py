@@ -6,6 +6,7 @@ digits are recognised in one thread, in batches.
 
 import asyncio
 import io
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
@@ -26,12 +27,13 @@ from numerals.server.corrections import CorrectionStore
 from numerals.server.metrics import ServerMetrics
 from numerals.server.middleware import RequestQueue
 from numerals.server.settings import (
-    DECODE_TIMEOUT_SECONDS,
+    DECODE_SECONDS,
     MAX_DECODER_MEBIBYTES,
     MAX_PICTURE_PIXELS,
     MAX_WAITING_CORRECTIONS,
     READ_TIMEOUT_SECONDS,
     READER_THREADS,
+    RESPONSE_TIMEOUT_SECONDS,
     ServerSettings,
 )
 
@@ -53,7 +55,7 @@ class ReadingEngine:
         self._corrections_thread = ThreadPoolExecutor(1, thread_name_prefix="corrections")
         self._waiting_corrections = 0  # requests
         self.queue = RequestQueue(settings.queue_size, metrics)
-        self._sandbox = Sandbox(DECODE_TIMEOUT_SECONDS, MAX_DECODER_MEBIBYTES, max_pixels=MAX_PICTURE_PIXELS)
+        self._sandbox = Sandbox(DECODE_SECONDS, MAX_DECODER_MEBIBYTES, max_pixels=MAX_PICTURE_PIXELS)
         self._page_threads = ThreadPoolExecutor(READER_THREADS, thread_name_prefix="read")
         self._digit_thread = ThreadPoolExecutor(1, thread_name_prefix="single")
         self.recognise = MicroBatcher(self.reader.recognise, self._digit_thread)
@@ -69,7 +71,9 @@ class ReadingEngine:
             picture: contents of a picture file.
             drawn: the picture is a drawing on an empty pad: upright, and a straight stroke is a 1.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._page_threads, self._read, picture, drawn)
+        deadline = time.monotonic() + RESPONSE_TIMEOUT_SECONDS  # after which nobody waits for the answer
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._page_threads, self._read, picture, drawn, deadline)
 
     async def reencode(self, picture: bytes) -> bytes:
         """Decode an uploaded picture of one digit and return it as a PNG of bounded size, without any metadata."""
@@ -102,8 +106,9 @@ class ReadingEngine:
         """
         return await asyncio.get_running_loop().run_in_executor(self._digit_thread, self.reader.explain, digit, label)
 
-    def _read(self, picture: bytes, drawn: bool) -> Page:
-        return self.reader.read(self._sandbox.decode(picture), drawn, timeout=READ_TIMEOUT_SECONDS)
+    def _read(self, picture: bytes, drawn: bool, deadline: float) -> Page:
+        decoded = self._sandbox.decode(picture)
+        return self.reader.read(decoded, drawn, timeout=min(READ_TIMEOUT_SECONDS, deadline - time.monotonic()))
 
     def _reencode(self, picture: bytes) -> bytes:
         file = io.BytesIO()

@@ -25,8 +25,8 @@ RECEIVE_TIMEOUT_SECONDS = 10.0  # from the first byte of a request to its last
 RESPONSE_TIMEOUT_SECONDS = 10.0  # from the last byte of a request to its response
 SEND_TIMEOUT_SECONDS = 10.0  # for the client to take the response; more for a large one, at MIN_SEND_RATE
 MIN_SEND_RATE = 250_000  # bytes per second
-DECODE_TIMEOUT_SECONDS = 1.5  # to decode a picture
-READ_TIMEOUT_SECONDS = 8.0  # to read a decoded picture; below the response's, or reading would outlive its request
+DECODE_SECONDS = 1.5  # of processor time, to decode a picture; six times as much by the clock
+READ_TIMEOUT_SECONDS = 8.0  # to read a decoded picture, if the response's time is not over before
 SHUTDOWN_GRACE_SECONDS = 1.0  # during which a stopping server still accepts connections: load balancers need to notice
 
 MAX_DECODER_MEBIBYTES = 192  # memory for decoding a picture
