@@ -49,6 +49,15 @@ class RunningServer:
         pages = [int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.pids()]
         return sum(pages) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
+    @contextmanager
+    def watched_memory(self) -> Iterator[list[float]]:
+        """Yield a list that gets the peak of the first process's resident memory, in mebibytes, during the block."""
+        peak: list[float] = []
+        Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        yield peak
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        peak.append(int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 2**10)
+
     def cpu_seconds(self) -> float:
         """Processor time of all its processes and of those that ended: unlike wall time, little of it is others'."""
         stats = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self.pids()]

@@ -64,6 +64,15 @@ def test_a_body_that_is_cut_off_is_a_line_too(tmp_path: Path) -> None:
         assert server.stop() == 0
 
 
+def test_a_damaged_form_is_one_line(tmp_path: Path) -> None:
+    headers = {"Content-Type": "multipart/form-data; boundary=B"}
+    with running_server(tmp_path, "--access-log", "json") as server:
+        for _ in range(2):
+            assert httpx.post(f"{server.url}/v1/read", content=b"--C", headers=headers).status_code == 400
+        assert [json.loads(line)["status"] for line in lines_of(server, 2)] == [400, 400]
+        assert server.stop() == 0
+
+
 def test_json_names_the_client_of_a_trusted_proxy_alone(tmp_path: Path) -> None:
     """The second address of X-Forwarded-For is the proxy's, the first one the client's own claim."""
     with (

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -202,6 +203,24 @@ def test_slow_readers_do_not_fill_the_memory(large_corrections: Path) -> None:
             with other_client(server) as other:
                 assert len(other.get("/v1/corrections?limit=24").content) > 10_000_000
             assert server.memory_mebibytes() - before < 250
+        assert server.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures in /proc")
+def test_answers_in_preparation_do_not_fill_the_memory(large_corrections: Path) -> None:
+    """Twenty clients ask at the same time, from as many addresses."""
+    with running_server(large_corrections) as server:
+        post_picture(server, drawing_png("571"))
+        before = server.memory_mebibytes()
+        with ExitStack() as stack, server.watched_memory() as peak:
+            clients = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 120, (f"127.0.0.{number}", 0)))
+                for number in range(1, 21)
+            ]
+            for client in clients:
+                client.sendall(b"GET /v1/corrections?limit=24 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert {client.recv(12) for client in clients} == {b"HTTP/1.1 200", b"HTTP/1.1 503"}
+        assert peak[0] - before < 150, (before, peak)
         assert server.stop() == 0
 
 

@@ -4,6 +4,7 @@ import contextlib
 import io
 import select
 import socket
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from PIL import Image
 
 from tests.helpers.pictures import encoded, some_digits
 from tests.helpers.serving import RunningServer, drawing_png, other_client, post_picture, running_server
-from tests.helpers.waiting import wait_until
+from tests.helpers.waiting import PATIENCE, wait_until
 
 
 def test_large_bodies_and_pictures_are_rejected(server: RunningServer) -> None:
@@ -60,6 +61,21 @@ def test_a_full_queue_rejects_every_further_request(tmp_path: Path) -> None:
             assert [request.result()[0] for request in accepted] == [200] * 6
         assert httpx.get(f"{server.url}/readyz").status_code == 200
         assert server.stop() == 0
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="measures in /proc")
+@pytest.mark.parametrize("path", ["recognise", "explain", "corrections"])
+def test_json_of_many_values_costs_little_memory(server: RunningServer, path: str) -> None:
+    """Ten million bytes of lists take 300 MiB when they are parsed, and unknown fields a gigabyte."""
+    fields = b"{" + b",".join(b'"%x":1' % number for number in range(900_000)) + b"}"
+    with server.watched_memory() as peak:
+        pass
+    with server.watched_memory() as attacked:
+        for body in (fields, b"[" + b",".join([b"[]"] * 3_300_000) + b"]"):
+            headers = {"Content-Type": "application/json"}
+            response = httpx.post(f"{server.url}/v1/{path}", content=body, headers=headers, timeout=PATIENCE)
+            assert response.status_code == 422 and "over 100 values" in response.json()["detail"]
+    assert attacked[0] - peak[0] < 100, (peak, attacked)
 
 
 @pytest.mark.slow

@@ -1,15 +1,21 @@
 """SIGTERM under load, with one process and with several."""
 
+import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
+from numerals.server.corrections import CorrectionStore
 from numerals.server.settings import SHUTDOWN_GRACE_SECONDS
+from tests.helpers.pictures import encoded
 from tests.helpers.serving import drawing_png, post_picture, running_server
 from tests.helpers.waiting import PATIENCE, wait_until
 
@@ -68,6 +74,23 @@ def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_clients_that_do_not_take_their_answers_do_not_keep_it_running(count: int, tmp_path: Path) -> None:
+    """Nor is there a traceback, whether it is stopped by one signal or, at once, by a second one."""
+    picture = encoded(np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8))
+    for _ in range(24):
+        CorrectionStore(tmp_path / "corrections.sqlite").add(1, None, picture, None)
+    with running_server(tmp_path) as server, ExitStack() as stack:
+        for _ in range(2):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", server.port), PATIENCE))
+            client.sendall(b"GET /v1/corrections?limit=24 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert client.recv(12) == b"HTTP/1.1 200"
+        if count == 2:
+            server.process.send_signal(signal.SIGTERM)
+            wait_until(lambda: httpx.get(f"{server.url}/readyz").status_code == 503, "it has noticed the first signal")
+        assert server.stop() == 0
+
+
 def test_several_processes_share_the_load_and_stop_together(tmp_path: Path) -> None:
     with running_server(tmp_path, "--workers", 2) as server:
         picture = drawing_png("20")

@@ -25,6 +25,7 @@ from numerals.server.access_log import AccessLog
 from numerals.server.corrections import MAX_ID, CorrectionStore, DamagedError, FullError
 from numerals.server.docs_page import docs_page
 from numerals.server.engine import ReadingEngine
+from numerals.server.json_body import JsonRoute
 from numerals.server.metrics import ServerMetrics
 from numerals.server.middleware import RETRY_AFTER, RequestChecks
 from numerals.server.settings import (
@@ -104,6 +105,7 @@ def create_app(settings: ServerSettings, access_log: AccessLog) -> RequestChecks
         lifespan=lifespan,
     )
     app.state.engine = engine
+    app.router.route_class = JsonRoute
     checked_app = RequestChecks(app, settings, metrics, access_log)
     _add_error_handlers(app)
     _add_reading_routes(app)
@@ -290,7 +292,8 @@ def _add_correction_routes(app: FastAPI) -> None:
         """List saved corrections, newest first; fewer than `limit` if their pictures are large."""
         engine = _engine(request)
 
-        def list_page(store: CorrectionStore) -> dict[str, Any]:
+        def list_page(store: CorrectionStore) -> Response:
+            """Also makes the JSON: in the corrections' thread, the answers are made one after the other."""
             corrections = [
                 {
                     "id": correction.id,
@@ -301,11 +304,10 @@ def _add_correction_routes(app: FastAPI) -> None:
                 }
                 for correction in store.latest(limit, before, MAX_LISTED_BYTES)
             ]
-            return {"count": store.count(), "file": str(store.path), "corrections": corrections}
+            return JSONResponse({"count": store.count(), "file": str(store.path), "corrections": corrections})
 
         async with engine.queue.slot(request.scope):
-            content = await engine.use_corrections(list_page)
-        return JSONResponse(content)
+            return await engine.use_corrections(list_page)
 
     @app.delete(
         "/v1/corrections/{number}",

@@ -167,6 +167,9 @@ class RequestChecks:
             await JSONResponse({"detail": detail}, 503, RETRY_AFTER)(scope, receive, exchange.send)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # after the time to stop, or a second signal; the connection has been cut off
+            if not self.shutting_down:
+                raise
         finally:
             exchange.close()
             status = scope.get("state", {}).get(CUT_OFF_STATUS, exchange.status)

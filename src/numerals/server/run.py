@@ -10,6 +10,7 @@ as soon as they start. If the supervisor itself is killed, its workers stop as o
 """
 
 import asyncio
+import logging
 import multiprocessing
 import os
 import signal
@@ -44,7 +45,8 @@ from numerals.server.settings import (
 SOCKET_BACKLOG = 2048  # connections that the system holds until a process accepts them
 KEEP_ALIVE_SECONDS = 20  # idle time allowed between two requests of a connection
 DRAIN_TIMEOUT_SECONDS = int(RECEIVE_TIMEOUT_SECONDS + RESPONSE_TIMEOUT_SECONDS)  # to answer what was accepted
-STOP_TIMEOUT_SECONDS = SHUTDOWN_GRACE_SECONDS + DRAIN_TIMEOUT_SECONDS + 5  # after which a worker is killed
+ABORT_SECONDS = 1  # for the requests whose connections are cut off then
+STOP_TIMEOUT_SECONDS = SHUTDOWN_GRACE_SECONDS + DRAIN_TIMEOUT_SECONDS + ABORT_SECONDS + 4  # then a worker is killed
 STABLE_SECONDS = 10.0  # a worker that serves for so long has not ended because of how it starts
 TICK_SECONDS = 0.2  # between two looks at signals and workers
 RESTART_DELAYS = (0, 1, 2, 4, 8, 15, 30)  # seconds, after 0, 1, 2... ends in a row of workers that were not stable
@@ -127,9 +129,11 @@ class GracefulServer(uvicorn.Server):
             forwarded_allow_ips=list(settings.proxies),
             backlog=SOCKET_BACKLOG,
             timeout_keep_alive=KEEP_ALIVE_SECONDS,
-            timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS,
+            timeout_graceful_shutdown=DRAIN_TIMEOUT_SECONDS + ABORT_SECONDS,
         )
         super().__init__(config)
+        # It would write a line for each damaged form between those of the access log; the answer has the reason.
+        logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -149,8 +153,12 @@ class GracefulServer(uvicorn.Server):
         return await super().on_tick(counter) or grace_is_over
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept the connections that wait in the system's backlog, so that none is dropped, then shut down."""
+        """Accept the connections that wait in the system's backlog, so that none is dropped, then shut down.
+
+        Connections are cut off that are still open after DRAIN_TIMEOUT_SECONDS, or after a second signal.
+        """
         loop = asyncio.get_running_loop()
+        loop.call_later(DRAIN_TIMEOUT_SECONDS, self._abort_connections)
         for listener in sockets or []:
             with suppress(OSError):  # the backlog is empty
                 for _ in range(SOCKET_BACKLOG):
@@ -158,6 +166,14 @@ class GracefulServer(uvicorn.Server):
                     client.setblocking(False)
                     await loop.connect_accepted_socket(self._create_protocol, client)
         await super().shutdown(sockets)
+        self._abort_connections()
+        if self.force_exit:  # uvicorn would leave it to a cancelled task, which prints a traceback
+            await self.lifespan.shutdown()
+
+    def _abort_connections(self) -> None:
+        """Cut off all connections, so that their requests end without an error."""
+        for open_connection in list(self.server_state.connections):
+            open_connection.transport.abort()
 
     def _create_protocol(self) -> asyncio.Protocol:
         return self.config.http_protocol_class(  # type: ignore[call-arg]
