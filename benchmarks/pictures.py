@@ -59,7 +59,7 @@ def draw_row(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str, 
     rng = generator(seed, STREAM[ROWS], index)
     style = replace(sample_writer(rng), template_share=0.0)  # only MNIST's digits, no drawn ones
     digits = _digits(rng)
-    return photograph(write_row(digits, glyphs, style, rng), style, rng), (_text(digits),)
+    return photograph(write_row(digits, glyphs, style, rng).ink, style, rng), (_text(digits),)
 
 
 def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str, ...]]:
@@ -76,7 +76,7 @@ def draw_page(glyphs: Glyphs, seed: int, index: int) -> tuple[Pixels, tuple[str,
     if rng.random() < 0.5:
         _rule(sheet, top + 2.05 * height, pitch, rng)
     for row, digits in enumerate(numbers):
-        _put(ink, write_row(digits, glyphs, style, rng), round(top + row * pitch), left)
+        _put(ink, write_row(digits, glyphs, style, rng).ink, round(top + row * pitch), left)
     return _photographed(sheet, ink, rng), tuple(map(_text, numbers))
 
 

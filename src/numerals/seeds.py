@@ -15,7 +15,8 @@ import numpy as np
     SYNTHETIC_ROWS,
     NON_DIGIT_ROWS,
     CORRUPTIONS,
-) = range(8)
+    SYNTHETIC_PAGES,
+) = range(9)
 
 
 def generator(seed: int, *key: int) -> np.random.Generator:

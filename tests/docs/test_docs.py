@@ -148,7 +148,7 @@ def test_every_recipe_is_documented() -> None:
         mention = "(`|--recipe |train-reader |runs/|recipes/)"
         assert [recipe for recipe in recipes if not re.search(rf"{mention}{recipe}\b", text)] == [], document
     in_help = ["adapt"]  # a command of its own
-    for command, names in [("train", r"recipe\(([a-z,]+)\)"), ("train-reader", r"\{([a-z|]+)\|FILE")]:
+    for command, names in [("train", r"recipe\(([a-z,]+)\)"), ("train-reader", r"\[([a-z|]+)\|FILE")]:
         help_text = subprocess.check_output([sys.executable, "-m", "numerals", command, "--help"], text=True)
         match = re.search(names, re.sub(r"[\s│]", "", help_text))
         assert match, f"numerals {command} --help does not list its recipes"

@@ -15,7 +15,12 @@ PACKAGES = [  # each may import only from those before it
 SIBLINGS = {"spec", "errors", "files", "processes", "results", "seeds"}  # these may import each other
 NO_TORCH = {"spec", "errors", "files", "processes", "results", "read", "server"}  # not even indirectly
 OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
-TRAININGS = ("runs.train", "readers.train", "readers.adapt", "handwriting.digits", "handwriting.rows")
+TRAININGS = (
+    "runs.train",
+    "readers.train",
+    "readers.adapt",
+    *(f"handwriting.{name}" for name in ("digits", "rows", "pages")),
+)
 ONLY_FOR_TESTING_MODELS = "report.corruptions"
 
 

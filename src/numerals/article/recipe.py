@@ -198,7 +198,7 @@ class Recipe(BaseRecipe):
 
 
 def network_of(values: dict[str, Any]) -> str | None:
-    """The network that a parsed recipe trains: "digits", "rows" or "adapted"; None for the article's.
+    """The network that a parsed recipe trains: "digits", "rows", "detector" or "adapted"; None for the article's.
 
     Earlier versions called "digits" "reader".
     """
@@ -208,11 +208,11 @@ def network_of(values: dict[str, Any]) -> str | None:
 
 def _command(values: dict[str, Any]) -> str:
     """A hint which command takes the parsed recipe."""
-    commands = {None: "numerals train", "digits": "numerals train-reader", "rows": "numerals train-reader"}
-    commands["adapted"] = "numerals adapt"
+    commands: dict[str | None, str] = {None: "numerals train", "adapted": "numerals adapt"}
+    commands |= dict.fromkeys(("digits", "rows", "detector"), "numerals train-reader")
     network = network_of(values)
     if not isinstance(network, str | None) or network not in commands:
-        return f"network = {network!r} must be digits, rows or adapted, or left out for the article's network"
+        return f"network = {network!r} must be digits, rows, detector or adapted, or left out for the article's network"
     return f"use {commands[network]}"
 
 

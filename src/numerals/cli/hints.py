@@ -103,11 +103,11 @@ def _matching_keys(name: str, command: str) -> Iterator[str]:
 def _keys(command: str) -> Iterator[tuple[str, list[str]]]:
     """Each dotted key of the command's recipes; for a table, with the keys in it."""
     try:
-        from numerals.readers.recipes import AdaptRecipe, DigitRecipe, Recipe, RowRecipe
+        from numerals.readers.recipes import AdaptRecipe, DetectorRecipe, DigitRecipe, Recipe, RowRecipe
     except ModuleNotFoundError:  # an installation that only reads
         return
     kinds: dict[str, tuple[type[Table], ...]]
-    kinds = {"train-reader": (DigitRecipe, RowRecipe), "adapt": (AdaptRecipe,)}
+    kinds = {"train-reader": (DigitRecipe, RowRecipe, DetectorRecipe), "adapt": (AdaptRecipe,)}
     found: dict[str, list[str]] = {}
     for kind in kinds.get(command, (Recipe,)):
         for key, field in kind.model_fields.items():

@@ -111,31 +111,44 @@ def train(
 
 def train_reader(
     recipe: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="digits|rows|FILE.toml",
+            metavar="digits|rows|detector|FILE.toml",
             help="The network to train: digits recognises one digit per picture and rejects non-digits; rows reads a "
-            "whole row, also where digits touch. Or a recipe file of your own.",
-            autocompletion=lambda: ["digits", "rows"],
+            "whole row, also where digits touch; detector finds the digits on a page. Or a recipe file of your own.",
+            autocompletion=lambda: ["digits", "rows", "detector"],
+            show_default=False,
         ),
-    ],
+    ] = None,
     seed: SeedOption = None,
     data: DataOption = None,
     initial: InitOption = None,
     out: OutOption = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="Continue an interrupted training of the detector.",
+            rich_help_panel=SAVING,
+        ),
+    ] = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one of the two networks that read pictures, on handwriting synthesised from MNIST.
+    """Train one of the networks that read pictures, on handwriting synthesised from MNIST.
 
-    Trains on the CPU, within an hour on two cores. Then numerals export writes the model, and numerals read --model
-    uses it.
+    Digits and rows train on the CPU, within an hour on two cores; the detector takes hours, or a GPU. Then numerals
+    export writes the model.
 
-    Ctrl-C stops the training and keeps the last weights; there are no checkpoints to resume from.
+    Ctrl-C stops the training and keeps the last weights. The detector's continues with --resume RUN.
     """
     from numerals.cli import training
 
-    result = training.train_reader(recipe, seed=seed or 0, data=data, initial=initial, out=out, quiet=quiet)
+    options = {"--seed": seed, "--data": data, "--init": initial, "--out": out, "RECIPE": recipe}
+    if resume is not None:
+        result = training.resume_reader(resume, [name for name, value in options.items() if value is not None], quiet)
+    else:
+        result = training.train_reader(recipe, seed=seed or 0, data=data, initial=initial, out=out, quiet=quiet)
     result.print(as_json)
 
 

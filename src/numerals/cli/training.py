@@ -2,7 +2,7 @@
 
 import contextlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ from numerals.spec import SIDE
 if TYPE_CHECKING:
     from numerals.article.metrics import Metrics
     from numerals.read.pixels import Pixels
+    from numerals.readers.train import ReaderRun
     from numerals.runs.train import Run
     from numerals.server.corrections import Correction
 
@@ -109,8 +110,23 @@ def _result(run: "Run") -> Result:
     return _scored(run.test, run.metrics)
 
 
+def resume_reader(run: Path, other_options: Sequence[str], quiet: bool) -> Result:
+    """Run `numerals train-reader --resume`.
+
+    Raises:
+        InputError: given with options that the run decides.
+        KeyboardInterrupt: interrupted; the message says what was saved.
+    """
+    if other_options:
+        raise InputError(f"--resume {run}: leave out {', '.join(other_options)}; the run keeps its own")
+    from numerals.readers import train as reader_training
+
+    print_status = status_printer(quiet)
+    return _trained(reader_training.resume(run, report=print_status), print_status)
+
+
 def train_reader(
-    recipe: str, *, seed: int, data: str | None, initial: str | None, out: Path | None, quiet: bool
+    recipe: str | None, *, seed: int, data: str | None, initial: str | None, out: Path | None, quiet: bool
 ) -> Result:
     """Run `numerals train-reader`.
 
@@ -121,6 +137,8 @@ def train_reader(
     from numerals.readers.recipes import AdaptRecipe
     from numerals.readers.recipes import load as load_recipe
 
+    if recipe is None:
+        raise InputError("name the network to train: digits, rows, detector or a recipe file; or give --resume RUN")
     loaded = load_recipe(recipe)
     if isinstance(loaded, Recipe):
         raise InputError(f"recipe {recipe} trains the article's network; use numerals train --recipe {recipe}")
@@ -130,6 +148,10 @@ def train_reader(
 
     print_status = status_printer(quiet)
     run = reader_training.train(loaded, data, out=out, seed=seed, initial=initial, report=print_status)
+    return _trained(run, print_status)
+
+
+def _trained(run: "ReaderRun", print_status: Callable[[str], None]) -> Result:
     print_status(f"Saved in {run.folder}. To read with it: numerals export {shlex.quote(str(run.folder))}")
     return _scored(run.test, run.metrics)
 

@@ -1,6 +1,7 @@
 """Export a run: write its network as an ONNX file, `model.onnx`, with a model card, `model.json`.
 
-`digit_model` and `row_model` turn their kind of network into ONNX, check it against PyTorch and calibrate it.
+`digit_model`, `row_model` and `detector_model` turn their kind of network into ONNX, check it against PyTorch and
+calibrate it.
 """
 
 import json
@@ -8,10 +9,12 @@ from pathlib import Path
 
 from numerals.article import datasets
 from numerals.errors import InputError
+from numerals.export.detector_model import export_detector
 from numerals.export.digit_model import export_digit_model
 from numerals.export.model_card import ModelCard
 from numerals.export.row_model import export_row_model
 from numerals.files import storage_error, write_atomically
+from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.evaluate import open_run
 from numerals.readers.row_network import RowNetwork
 from numerals.runs.folder import RunFolder
@@ -25,7 +28,7 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
     digits are only used to compare ONNX with PyTorch and to measure the accuracy.
 
     Args:
-        run: a run folder of any kind: the article's network, the digit network or the row network.
+        run: a run folder of any kind: the article's network, or one of those that read.
         out: the model file, ending in .onnx; `model.onnx` in the run folder by default. The card has the same name
             with the suffix .json. Existing files are replaced.
 
@@ -44,7 +47,9 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
     _check_writable(path)
     (recipe, network), dataset = open_run(folder), datasets.load(folder.data_source())
     validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
-    if isinstance(network, RowNetwork):
+    if isinstance(network, DetectorNetwork):
+        model = export_detector(network, validation)
+    elif isinstance(network, RowNetwork):
         model = export_row_model(network, validation)
     else:
         model = export_digit_model(network, validation, dataset.test)

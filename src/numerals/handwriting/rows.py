@@ -30,7 +30,7 @@ def synthesise_row(glyphs: Glyphs, seed: int, index: int) -> tuple[GreyPixels, l
     """
     rng = generator(seed, SYNTHETIC_ROWS, index)
     writer, digits = sample_writer(rng), sample_number(rng)
-    picture = photograph(write_row(digits, glyphs, writer, rng), writer, rng)
+    picture = photograph(write_row(digits, glyphs, writer, rng).ink, writer, rng)
     return strip_from_picture(picture, float(np.exp(rng.normal(0, 0.1))))[0], digits
 
 
@@ -56,7 +56,7 @@ def photograph(ink: Ink, writer: Writer, rng: np.random.Generator) -> GreyPixels
     """Photograph or scan a row on a random background, cropped more or less tightly.
 
     Args:
-        ink: float32 (h, w) in [0, 1], as `write_row` returns it.
+        ink: float32 (h, w) in [0, 1], as `write_row` draws it.
         writer: who wrote it.
         rng: decides about background, contrast, crop and camera.
 

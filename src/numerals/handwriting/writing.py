@@ -1,5 +1,7 @@
 """Handwriting of one row: digits, punctuation and flourishes as ink without a background."""
 
+from typing import NamedTuple
+
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,7 @@ from numerals.handwriting.glyphs import GLYPH_HEIGHT, GLYPH_SIDE, Glyphs, Writer
 from numerals.handwriting.stroke_templates import Stroke
 from numerals.handwriting.variants import add_glyph_variant
 from numerals.read.digit_ink import Ink
+from numerals.results import Box
 
 # Strokes in units of the digits' height, y downwards from their top. No slash: it may be a 1.
 PUNCTUATION: dict[str, list[Stroke]] = {
@@ -25,6 +28,13 @@ PUNCTUATION: dict[str, list[Stroke]] = {
 }
 ENDINGS = (".-", "-", "=", ".=", ",-", ".", ",", "--", ".~", "_", ":")  # punctuation after the last digit
 NOWHERE = -1e6  # column of the rightmost ink where a pixel row has none
+
+
+class WrittenRow(NamedTuple):
+    """A row of handwriting, and where its digits are."""
+
+    ink: Ink  # float32 (h, w) in [0, 1], 1 full ink
+    digits: tuple[tuple[int, Box], ...]  # from left to right: 0 to 9, and the box of its ink in pixels
 
 
 class RowCanvas:
@@ -46,7 +56,7 @@ class RowCanvas:
         self._edge = np.full(len(self.ink), NOWHERE)  # column of the rightmost ink in each pixel row
         self._last_point: tuple[int, int] | None = None  # x and y of the rightmost ink of the last patch
 
-    def paste(self, patch: Ink, gap: float, top: float, join: bool = False) -> None:
+    def paste(self, patch: Ink, gap: float, top: float, join: bool = False) -> Box | None:
         """Add ink to the right of what is there.
 
         Args:
@@ -54,12 +64,15 @@ class RowCanvas:
             gap: pixels between the ink before and the patch's, measured as the writer's kerning says.
             top: row of the patch's upper edge.
             join: whether a stroke connects it to the patch before.
+
+        Returns:
+            The box of the patch's ink on the canvas; None if the patch has no ink.
         """
         excess = max(len(patch) - len(self.ink), 0)  # a large, strongly rotated digit has tall margins
         patch = patch[excess // 2 : len(patch) - (excess + 1) // 2]
         dark = patch > 0.4
         if not dark.any():
-            return
+            return None
         row = int(np.clip(round(top), 0, len(self.ink) - len(patch)))
         x = self._column_for(dark, gap, row)
         ends = np.where(dark.any(axis=1), patch.shape[1] - 1 - dark[:, ::-1].argmax(axis=1), NOWHERE)
@@ -72,6 +85,10 @@ class RowCanvas:
             self._join(self._last_point, (x + int(columns[0]), row + int(dark[:, columns[0]].argmax())))
         self.right = float(max(self.right, x + columns[-1]))
         self._last_point = x + int(columns[-1]), row + int(dark[:, columns[-1]].argmax())
+        lines = np.flatnonzero(dark.any(axis=1))
+        return Box.from_sides(
+            x + int(columns[0]), row + int(lines[0]), x + int(columns[-1]) + 1, row + int(lines[-1]) + 1
+        )
 
     def cropped(self) -> Ink:
         """The canvas up to 0.8 digit heights to the right of the ink."""
@@ -97,7 +114,7 @@ class RowCanvas:
         draw_path(self.ink, curve, 1.0, pen_width, antialias=False)
 
 
-def write_row(digits: list[int], glyphs: Glyphs, writer: Writer, rng: np.random.Generator) -> Ink:
+def write_row(digits: list[int], glyphs: Glyphs, writer: Writer, rng: np.random.Generator) -> WrittenRow:
     """Write a row of digits.
 
     Args:
@@ -107,9 +124,9 @@ def write_row(digits: list[int], glyphs: Glyphs, writer: Writer, rng: np.random.
         rng: decides everything else.
 
     Returns:
-        float32 (h, w) in [0, 1], 1 full ink, with margins of about 0.7 digit heights around the ink.
+        The row, with margins of about 0.7 digit heights around the ink.
     """
-    canvas = RowCanvas(writer, len(digits))
+    canvas, boxes = RowCanvas(writer, len(digits)), []
     punctuation = _sample_punctuation(len(digits), rng)
     small_from = int(rng.integers(1, len(digits))) if len(digits) > 1 and rng.random() < 0.15 else len(digits)
     form_seed = int(rng.integers(1 << 30)) if rng.random() < 0.2 else None  # equal digits get equal forms
@@ -120,21 +137,23 @@ def write_row(digits: list[int], glyphs: Glyphs, writer: Writer, rng: np.random.
         size *= rng.uniform(1.1, 1.9) if position == 0 and rng.random() < 0.12 else 1
         size *= 0.62 if position >= small_from else 1
         size *= writer.zero_size if digit == 0 else 1
-        patch = _render_digit(digit, glyphs, writer, float(np.clip(size, 0.45, 1.9)), form_rng, rng)
+        patch = render_digit(digit, glyphs, writer, float(np.clip(size, 0.45, 1.9)), form_rng, rng)
         shift = writer.height * (rng.normal(0, writer.baseline_spread) + (0.19 if position >= small_from else 0))
         descent = writer.descent * (digit in (4, 7, 9)) + 0.5 * (1 - writer.zero_size) * (digit == 0)
         shift += writer.slope * canvas.right + writer.height * descent
         middle = canvas.top + 0.5 * writer.height + shift
         gap = writer.height * rng.normal(writer.gap, writer.gap_spread)
-        canvas.paste(patch, gap, middle - len(patch) / 2, rng.random() < writer.joined_share)
+        box = canvas.paste(patch, gap, middle - len(patch) / 2, rng.random() < writer.joined_share)
+        if box is not None:
+            boxes.append((digit, box))
     if not digits and rng.random() < 0.7:
         _scribble(canvas, rng)
     for mark in punctuation[len(digits) :]:
         _draw_punctuation(canvas, mark, rng)
-    return _distort_row(canvas.cropped(), writer, rng)
+    return WrittenRow(_distort_row(canvas.cropped(), writer, rng), tuple(boxes))
 
 
-def _render_digit(
+def render_digit(
     digit: int,
     glyphs: Glyphs,
     writer: Writer,
@@ -142,7 +161,19 @@ def _render_digit(
     form_rng: np.random.Generator,
     rng: np.random.Generator,
 ) -> Ink:
-    """One digit as ink. `form_rng` chooses its form, `rng` how it varies this time."""
+    """Render one digit as ink, `size` times as high as the writer's digits.
+
+    Args:
+        digit: 0 to 9.
+        glyphs: to write with.
+        writer: the style.
+        size: factor of `writer.height`.
+        form_rng: chooses the form.
+        rng: decides how the form varies this time.
+
+    Returns:
+        float32 (h, w) in [0, 1], 1 full ink, with margins around the ink.
+    """
     if form_rng.random() < writer.template_share:
         glyph, thin = draw_glyph(digit, 1, form_rng), True
     else:

@@ -14,11 +14,15 @@ from numerals.errors import MissingError, ModelError
 MAX_FILE_BYTES = 200_000_000
 MAX_TENSOR_ELEMENTS = 100_000_000
 MAX_COMPUTED_ELEMENTS = 500_000_000  # of all tensors that a model computes from one batch: 2 GB of float32
-BATCHES = {1: (256,), 2: (8, 1600)}  # sizes to compute with, by the number of open dimensions: digits; strips and width
+BATCHES = {  # sizes to compute with, by the number of open dimensions
+    1: (256,),  # digits
+    2: (8, 1600),  # strips and their width
+    3: (1, 1024, 1024),  # pages, their height and width
+}
 OPERATORS = {  # that numerals export writes; none contains a graph
     "Add", "BatchNormalization", "Cast", "Constant", "Conv", "Div", "Flatten", "Gather", "Gemm", "Identity", "MatMul",
-    "MaxPool", "Mul", "ReduceLogSumExp", "Relu", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "TopK", "Transpose",
-    "Unsqueeze",
+    "MaxPool", "Mul", "ReduceLogSumExp", "Relu", "Resize", "Sigmoid", "Slice", "Softmax", "Squeeze", "Sub", "TopK",
+    "Transpose", "Unsqueeze",
 }  # fmt: skip
 OTHER_FORMATS = {  # first bytes of formats that may run code when opened, or that need another program
     b"PK\x03\x04": "a zip file, as PyTorch's .pt and Keras's .keras are",

@@ -25,9 +25,9 @@ class ModelFile:
     name: str  # what error messages call it
 
     @property
-    def reads_rows(self) -> bool:
-        """Whether it is a row model; otherwise it is a digit model."""
-        return bool(self.card["reads"] == "rows")
+    def reads(self) -> str:
+        """What it reads: "digits", one per picture, "rows" or "pages"."""
+        return str(self.card["reads"])
 
     @property
     def threshold(self) -> float:
@@ -73,6 +73,6 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
         model_check.check_content(content, str(path))
     if not 0 <= threshold <= 1:
         raise ModelError(f"{card_path}: threshold {threshold}; it must be from 0 to 1")
-    if reads not in ("digits", "rows"):
-        raise ModelError(f"{card_path}: reads {reads!r}; it must be digits or rows")
+    if reads not in ("digits", "rows", "pages"):
+        raise ModelError(f"{card_path}: reads {reads!r}; it must be digits, rows or pages")
     return ModelFile(content, card, str(path))

@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from numerals.read import model_files
+from numerals.read.detector_reader import DetectorReader, DetectorReaderSettings
 from numerals.read.model_files import ModelFile
 from numerals.read.normalise import normalise, nudged, other_views
 from numerals.read.occlusion import DigitExplanation, explain
 from numerals.read.page_reader import read_page
 from numerals.read.picture import load_picture, load_pixels
 from numerals.read.pixels import DigitImage, DigitImages
-from numerals.read.recognise import THREADS, DigitPredictions, Recogniser, RowRecogniser
+from numerals.read.recognise import THREADS, DigitPredictions, PageDetector, Recogniser, RowRecogniser
 from numerals.read.strip_reader import StripReader, StripReaderSettings
 from numerals.results import Page, Recognition
 
@@ -39,6 +40,7 @@ class Reader:
     Args:
         model: an exported model, as a path or as `model_files.load` returns it. One that reads rows replaces the row
             model. One that reads single digits replaces the digit model, and alone names the digits that `read` finds.
+            A detector finds the digits of a page, in place of the rules that find rows; both models then name them.
         threads: how many threads compute at the same time. Use 1 if you run one Reader per core.
 
     Raises:
@@ -48,8 +50,8 @@ class Reader:
 
     def __init__(self, model: str | Path | ModelFile | None = None, threads: int = THREADS) -> None:
         own = model if model is None or isinstance(model, ModelFile) else model_files.load(model)
-        own_digit_model = own if own and not own.reads_rows else None
-        self._row_recogniser = RowRecogniser(own if own and own.reads_rows else None, threads)
+        own_digit_model = own if own and own.reads == "digits" else None
+        self._row_recogniser = RowRecogniser(own if own and own.reads == "rows" else None, threads)
         self._recogniser = Recogniser(own_digit_model, threads)
         self._strip_reader = StripReader(
             self._row_recogniser,
@@ -57,6 +59,11 @@ class Reader:
             StripReaderSettings.from_card(self._row_recogniser.model.card),
             labels_from_digit_model=own_digit_model is not None,
         )
+        self._detector_reader: DetectorReader | None = None
+        if own and own.reads == "pages":
+            settings = DetectorReaderSettings.from_card(own.card)
+            detector = PageDetector(own, threads)
+            self._detector_reader = DetectorReader(detector, self._recogniser, self._strip_reader, settings)
 
     def read(self, picture: Any, drawn: bool = False, timeout: float = math.inf) -> Page:
         """Read all rows of digits in one picture.
@@ -79,6 +86,8 @@ class Reader:
             PictureError: not a picture, damaged, too large, or not read within `timeout` seconds.
         """
         loaded = load_picture(picture)
+        if self._detector_reader is not None:
+            return replace(self._detector_reader, drawn=drawn, deadline=time.monotonic() + timeout)(loaded)
         return read_page(loaded, replace(self._strip_reader, drawn=drawn, deadline=time.monotonic() + timeout))
 
     def recognise(self, pictures: Pictures) -> Recognition:

@@ -1,4 +1,4 @@
-"""Run the exported models: digit images or strips to probabilities. The only user of onnxruntime."""
+"""Run the exported models on digit images, strips and pages. The only user of onnxruntime."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +11,7 @@ from numerals.errors import ModelError
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.pixels import DigitImages
-from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT, SIDE
+from numerals.spec import DETECTOR_INPUT, DETECTOR_OUTPUT, MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT, SIDE
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: else it writes a device id and looks up Microsoft's host
 import onnxruntime
@@ -87,6 +87,34 @@ class RowRecogniser:
             float32 (n, ceil(w / 2), 11), blank first, then the digits 0 to 9; each step sums to 1. See `ctc`.
         """
         return np.asarray(self._session.run([ROWS_OUTPUT], {ROWS_INPUT: np.ascontiguousarray(strips)})[0], np.float32)
+
+
+class PageDetector:
+    """A detector, opened once. It is thread-safe.
+
+    Args:
+        model: as `model_files.load` returns it.
+        threads: how many threads compute one page.
+
+    Raises:
+        ModelError: onnxruntime cannot open the model, or its inputs and outputs are not those of a detector.
+    """
+
+    def __init__(self, model: ModelFile, threads: int = THREADS) -> None:
+        self.model = model
+        self._session = _open_session(self.model, [DETECTOR_INPUT], [DETECTOR_OUTPUT], threads)
+
+    def __call__(self, planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Return what the detector says about each cell of 4x4 pixels of a page.
+
+        Args:
+            planes: uint8 (2, h, w), sides multiples of 32; see `page_contrast`.
+
+        Returns:
+            float32 (15, h / 4, w / 4); see `detect.decode`.
+        """
+        inputs = {DETECTOR_INPUT: np.ascontiguousarray(planes[None])}
+        return np.asarray(self._session.run([DETECTOR_OUTPUT], inputs)[0][0], np.float32)
 
 
 def _open_session(

@@ -1,4 +1,4 @@
-"""Evaluation of a saved model of any kind (article, digits, rows, adapted, exported) on test digits."""
+"""Evaluation of a saved model of any kind (article, digits, rows, detector, adapted, exported) on test digits."""
 
 import hashlib
 from collections.abc import Callable
@@ -17,16 +17,22 @@ from numerals.article.metrics import Metrics, evaluate
 from numerals.article.state import snapshot
 from numerals.errors import InputError
 from numerals.handwriting.glyphs import prepare_glyphs
+from numerals.handwriting.pages import synthesise_page
 from numerals.read import model_files
-from numerals.read.recognise import Recogniser, RowRecogniser
+from numerals.read.detect import DetectorFunction, decode, without_overlaps
+from numerals.read.page_contrast import contrast_planes
+from numerals.read.recognise import PageDetector, Recogniser, RowRecogniser
 from numerals.readers import recipes
+from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.recipes import AnyRecipe
 from numerals.readers.row_network import RowNetwork
+from numerals.readers.train_detector import FIRST_TEST_PAGE, count_right, page_loss
 from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesise_rows
 from numerals.runs.folder import RunFolder, weights_sha256
 
 MIN_PROBABILITY = 1e-12  # smaller ones are raised to it before the logarithm
+TEST_PAGES = 300  # pages written with the test digits to evaluate a detector on; the same ones every time
 TEST_ROWS = 1000  # rows written with the test digits to evaluate a row network on; the same ones every time
 
 StripLogits = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]  # (n, 1, 40, w) -> (n, ceil(w / 2), 11)
@@ -70,7 +76,7 @@ def load_model(path: Path, data: str | None, device: str = "auto") -> LoadedMode
     folder = RunFolder.open(path)
     network = open_run(folder)[1].to(choose_device(device))
     digits = datasets.load(data or folder.data_source()).test
-    predict = None if isinstance(network, RowNetwork) else predictor(network)
+    predict = None if isinstance(network, RowNetwork | DetectorNetwork) else predictor(network)
     sha256 = weights_sha256(snapshot(network))
     return LoadedModel(lambda: evaluate_network(network, digits), predict, digits, sha256, path)
 
@@ -88,7 +94,13 @@ def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
     recipe = recipes.load(folder.path / "recipe.toml")
     if isinstance(recipe, recipes.Recipe):
         return recipe, folder.network()
-    network = RowNetwork() if isinstance(recipe, recipes.RowRecipe) else DigitNetwork()
+    network: nn.Module
+    if isinstance(recipe, recipes.RowRecipe):
+        network = RowNetwork()
+    elif isinstance(recipe, recipes.DetectorRecipe):
+        network = DetectorNetwork()
+    else:
+        network = DigitNetwork()
     folder.load_weights(network)
     return recipe, network.eval()
 
@@ -96,8 +108,11 @@ def open_run(folder: RunFolder) -> tuple[AnyRecipe, nn.Module]:
 def evaluate_network(network: nn.Module, digits: LabelledImages) -> Metrics:
     """Compute the accuracy and the mean cross-entropy of a network on digits.
 
-    A `RowNetwork` is evaluated on TEST_ROWS rows written with these digits: accuracy is the share of rows read without
-    a mistake by greedy decoding of the strip alone, loss the mean CTC loss of a row divided by its number of digits.
+    A `DetectorNetwork` is evaluated on TEST_PAGES pages written with these digits: accuracy is the share of digits
+    found in their place and named correctly, among the digits on the pages and those found where there are none; loss
+    is that of its training. A `RowNetwork` is evaluated on TEST_ROWS rows written with these digits: accuracy is the
+    share of rows read without a mistake by greedy decoding of the strip alone, loss the mean CTC loss of a row divided
+    by its number of digits.
 
     Args:
         network: a network of any kind, on any device.
@@ -105,6 +120,8 @@ def evaluate_network(network: nn.Module, digits: LabelledImages) -> Metrics:
     """
     if isinstance(network, RowNetwork):
         return _evaluate_rows(_strip_logits(network), digits)
+    if isinstance(network, DetectorNetwork):
+        return _evaluate_pages(_cells(network), digits)
     return evaluate(predictor(network), *digits)
 
 
@@ -122,7 +139,10 @@ def predictor(network: nn.Module) -> model.Predict:
 
 def _load_exported(exported: model_files.ModelFile, digits: LabelledImages) -> LoadedModel:
     sha256 = hashlib.sha256(exported.content).hexdigest()
-    if exported.reads_rows:
+    if exported.reads == "pages":
+        detector = PageDetector(exported)
+        return LoadedModel(lambda: _evaluate_pages(detector, digits), None, digits, sha256, None)
+    if exported.reads == "rows":
         row_recogniser = RowRecogniser(exported)
 
         def logits(strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
@@ -135,6 +155,31 @@ def _load_exported(exported: model_files.ModelFile, digits: LabelledImages) -> L
         return recogniser(images)[0]
 
     return LoadedModel(lambda: evaluate(predict, *digits), predict, digits, sha256, None)
+
+
+def _evaluate_pages(detector: DetectorFunction, digits: LabelledImages) -> Metrics:
+    glyphs = prepare_glyphs(*digits)
+    total = wrong = 0
+    losses = []
+    for number in range(TEST_PAGES):
+        page = synthesise_page(glyphs, 0, FIRST_TEST_PAGE + number)
+        output = detector(contrast_planes(page.picture))
+        right, written, extra = count_right(without_overlaps(decode(output)), page)
+        total, wrong = total + written + extra, wrong + written + extra - right
+        losses.append(page_loss(output, page))
+    return Metrics(total, wrong, 1 - wrong / max(total, 1), float(np.mean(losses)))
+
+
+def _cells(network: DetectorNetwork) -> DetectorFunction:
+    """The network as a function: uint8 (2, h, w) -> float32 (15, h / 4, w / 4)."""
+    device = next(network.parameters()).device
+    network.eval()
+
+    def cells(planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        with torch.inference_mode():
+            return np.asarray(network(torch.from_numpy(planes[None]).to(device))[0].cpu().numpy(), np.float32)
+
+    return cells
 
 
 def _evaluate_rows(strip_logits: StripLogits, digits: LabelledImages) -> Metrics:

@@ -1,4 +1,4 @@
-"""Recipes of the reading networks: single digits, rows, adaptation to one person's writing; loading any recipe."""
+"""Recipes of the reading networks: digits, rows, pages, adaptation to one person's writing; loading any recipe."""
 
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -65,6 +65,25 @@ class RowRecipe(BaseRecipe):
     split: SplitSettings
 
 
+class DetectorRecipe(BaseRecipe):
+    """A recipe for the network that finds digits on a page; `recipes/detector.toml` explains each number."""
+
+    BASE = "detector"
+    NETWORK = "detector"
+
+    network: Literal["detector"]
+    steps: Count
+    batch_size: Count
+    learning_rate: LearningRate
+    weight_decay: FractionOrZero
+    averaging: FractionOrZero
+    class_loss: LossWeight
+    box_loss: LossWeight
+    smoothing: FractionOrZero
+    precision: Literal["auto", "float32"]
+    split: SplitSettings
+
+
 class AdaptRecipe(BaseRecipe):
     """A recipe for adapting the digit network to one person's writing; `recipes/adapt.toml` explains each number."""
 
@@ -85,9 +104,9 @@ class AdaptRecipe(BaseRecipe):
     split: SplitSettings
 
 
-ReaderRecipe = DigitRecipe | RowRecipe
-AnyRecipe = Recipe | DigitRecipe | RowRecipe | AdaptRecipe
-RECIPE_TYPES: tuple[type[AnyRecipe], ...] = (Recipe, DigitRecipe, RowRecipe, AdaptRecipe)
+ReaderRecipe = DigitRecipe | RowRecipe | DetectorRecipe
+AnyRecipe = Recipe | DigitRecipe | RowRecipe | DetectorRecipe | AdaptRecipe
+RECIPE_TYPES: tuple[type[AnyRecipe], ...] = (Recipe, DigitRecipe, RowRecipe, DetectorRecipe, AdaptRecipe)
 
 
 def load(recipe: str | Path) -> AnyRecipe:
@@ -102,6 +121,6 @@ def load(recipe: str | Path) -> AnyRecipe:
         if network_of(values) == recipe_type.NETWORK:
             return recipe_type.from_values(values, path)
     raise RecipeError(
-        f"recipe {path}: network = {values['network']!r} must be digits, rows or adapted, "
+        f"recipe {path}: network = {values['network']!r} must be digits, rows, detector or adapted, "
         "or left out for the article's network"
     )

@@ -1,9 +1,10 @@
-"""Train a network that reads, and keep the run: `numerals train-reader digits|rows`.
+"""Train a network that reads, and keep the run: `numerals train-reader digits|rows|detector`.
 
-Samples are synthesised while the network learns, so there are no epochs and no checkpoints; the weights so far are
-saved with each line of progress.
+Samples are synthesised while the network learns, so there are no epochs; the weights so far are saved with each line of
+progress. The detector's training, which takes longest, also saves a checkpoint there and can be resumed.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,24 +12,32 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors
+import safetensors.torch
 import torch
 from torch import nn
 
 from numerals.article import datasets
 from numerals.article.data import Dataset
+from numerals.article.device import choose_device
 from numerals.article.metrics import Metrics
 from numerals.article.state import StateDict, snapshot
 from numerals.errors import DataError, InputError, RunError
+from numerals.files import read_plain
+from numerals.readers import recipes
 from numerals.readers.common import Progress
 from numerals.readers.evaluate import evaluate_network, open_run
 from numerals.readers.pretrained import PRETRAINED, pretrained_weights
-from numerals.readers.recipes import AnyRecipe, DigitRecipe, ReaderRecipe
+from numerals.readers.recipes import AnyRecipe, DetectorRecipe, DigitRecipe, ReaderRecipe
+from numerals.readers.train_detector import DetectorTraining, train_detector
 from numerals.readers.train_digits import train_digits
 from numerals.readers.train_rows import train_rows
-from numerals.runs.folder import RunFolder, weights_sha256
+from numerals.runs.folder import DETECTOR_CHECKPOINT, MAX_TENSOR_BYTES, RunFolder, weights_sha256
 from numerals.runs.profiling import versions
 from numerals.runs.session import Session, check_seed
 from numerals.spec import CLASSES
+
+SECONDS_BETWEEN_CHECKPOINTS = 60.0
 
 Report = Callable[[str], None]  # receives a line of progress
 
@@ -51,7 +60,9 @@ def train(
     initial: str | Path | None = None,
     report: Report = lambda line: None,
 ) -> ReaderRun:
-    """Train on the CPU, keep the run, and evaluate it once on the test digits or on rows written with them.
+    """Train, keep the run, and evaluate it once on the test digits, or on rows or pages written with them.
+
+    Digits and rows train on the CPU, the detector on a GPU if there is one.
 
     Args:
         recipe: of the digit or the row network.
@@ -75,6 +86,74 @@ def train(
         with session.profile("fit"), _one_thread():
             network = _fit(recipe, dataset, seed, session, folder, start, report)
         return finish(session, folder, recipe, seed, start, dataset, network)
+
+
+def resume(run: str | Path, *, report: Report = lambda line: None) -> ReaderRun:
+    """Continue the training of a detector at the step of its last checkpoint.
+
+    On the same machine and with the same versions it ends with the weights of a training that was never interrupted.
+
+    Args:
+        run: its run folder.
+        report: called with each line of progress.
+
+    Raises:
+        RunError: no such training, or it has ended, or its checkpoint is damaged.
+        DataError, StorageError, KeyboardInterrupt: as `train`; the checkpoint stays.
+    """
+    session = Session()
+    path = Path(run) / DETECTOR_CHECKPOINT
+    if not path.is_file():
+        raise RunError(
+            f"{run}: nothing to resume, {DETECTOR_CHECKPOINT} is missing; only train-reader detector saves it"
+        )
+    if (Path(run) / "metrics.json").exists():
+        raise RunError(f"{run}: this training has ended; train in a new folder")
+    with session.existing_folder(run) as folder:
+        folder.refuse_links()
+        recipe = recipes.load(folder.path / "recipe.toml")
+        if not isinstance(recipe, DetectorRecipe):
+            raise RunError(f"{run}: its recipe is not a detector's; only train-reader detector can be resumed")
+        checkpoint = _Checkpoint.read(path)
+        with session.profile("load"):
+            dataset = datasets.load(checkpoint.source)
+        if dataset.sha256() != checkpoint.data_sha256:
+            raise RunError(f"{run}: the digits of {dataset.name} have changed since; train in a new folder")
+        with session.profile("fit"), _one_thread():
+            network = _fit(recipe, dataset, checkpoint.seed, session, folder, None, report, checkpoint)
+        folder.write_model(snapshot(network))
+        return finish(session, folder, recipe, checkpoint.seed, None, dataset, network)
+
+
+@dataclass(frozen=True)
+class _Checkpoint:
+    """What a detector's training continues from."""
+
+    tensors: StateDict
+    seed: int
+    source: str | None  # of the data, as `datasets.load` takes it
+    data_sha256: str
+    history: list[dict[str, float]]
+
+    def write(self, folder: RunFolder) -> None:
+        facts = {"seed": self.seed, "source": self.source, "data_sha256": self.data_sha256, "history": self.history}
+        (folder.path / DETECTOR_CHECKPOINT).parent.mkdir(exist_ok=True)
+        folder.write(DETECTOR_CHECKPOINT, safetensors.torch.save(self.tensors, {"training": json.dumps(facts)}))
+
+    @classmethod
+    def read(cls, path: Path) -> "_Checkpoint":
+        """Raises RunError if it is damaged."""
+        try:
+            content = read_plain(path, MAX_TENSOR_BYTES)
+            tensors = safetensors.torch.load(content)
+            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+            facts = json.loads(header["__metadata__"]["training"])
+            source = None if facts["source"] is None else str(facts["source"])
+            return cls(tensors, int(facts["seed"]), source, str(facts["data_sha256"]), list(facts["history"]))
+        except OSError as error:
+            raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
+        except (KeyError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            raise RunError(f"{path}: damaged ({str(error).splitlines()[0]}); train in a new folder") from error
 
 
 def finish(
@@ -142,20 +221,37 @@ def _fit(
     folder: RunFolder,
     start: StateDict | None,
     report: Report,
+    checkpoint: _Checkpoint | None = None,
 ) -> nn.Module:
     """Train; with each line of progress, save the weights and a row of history."""
-    started, history = time.perf_counter(), []
+    started = saved = time.perf_counter()
+    history = checkpoint.history if checkpoint else []
+    first = int(checkpoint.tensors["step"]) if checkpoint else 0
 
     def on_progress(averaged: nn.Module, progress: Progress) -> None:
         folder.write_model(snapshot(averaged))
         history.append(progress.history_row())
         folder.write_history(history)
-        left = (time.perf_counter() - started) * (progress.total / progress.done - 1)
+        done = progress.done - first
+        left = (time.perf_counter() - started) * (progress.total - progress.done) / done
         metrics = {"loss": progress.loss, **progress.metrics}
         words = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         report(f"{progress.unit} {progress.done}/{progress.total}  {words}  about {left / 60:.0f} min left")
         session.sigint.check()
 
+    def on_step(training: DetectorTraining) -> None:
+        nonlocal saved
+        if session.sigint.requested or time.perf_counter() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            _Checkpoint(training.tensors(), seed, dataset.source, dataset.sha256(), history).write(folder)
+            saved = time.perf_counter()
+        session.sigint.check()
+
+    if isinstance(recipe, DetectorRecipe):
+        tensors, device = checkpoint.tensors if checkpoint else None, choose_device("auto")
+        with session.sigint.deferred():  # so that Ctrl-C saves a checkpoint after its step
+            return train_detector(
+                recipe, dataset, seed, on_progress, start, device=device, checkpoint=tensors, on_step=on_step
+            )
     if isinstance(recipe, DigitRecipe):
         return train_digits(recipe, dataset, seed, on_progress, start)
     return train_rows(recipe, dataset, seed, on_progress, start)

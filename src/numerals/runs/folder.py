@@ -53,6 +53,7 @@ START = "checkpoint/start.json"  # the TrainingSpec, written with the folder
 SUMS = "SHA256SUMS"  # in the format of `sha256sum -c`, which skips the comment
 SUMS_COMMENT = b"# SHA-256 of the lines above: "  # in its last line, so that its own damage shows
 MAX_TEXT_BYTES = 2**26  # of a file of JSON, CSV or lines
+DETECTOR_CHECKPOINT = "checkpoint/training.safetensors"  # of a training of the detector
 MAX_TENSOR_BYTES = 2**31  # of a file of tensors or arrays, unpacked
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from numerals.article.device import is_out_of_memory
 from numerals.errors import FailureError, InputError
 from numerals.files import storage_error
-from numerals.runs.folder import RunFolder
+from numerals.runs.folder import DETECTOR_CHECKPOINT, RunFolder
 from numerals.runs.profiling import Profile
 from numerals.runs.sigint import SigInt
 
@@ -74,6 +74,8 @@ def check_seed(seed: int) -> None:
 
 def what_was_saved(folder: RunFolder) -> str | None:
     """One phrase about what a training that ended early left in its folder; None if it left nothing of use."""
+    if (folder.path / DETECTOR_CHECKPOINT).is_file():
+        return f"a checkpoint is saved in {folder.path}; continue with numerals train-reader --resume {folder.path}"
     if folder.has_model():
         model = "best model so far is" if (folder.path / "checkpoint").is_dir() else "weights so far are"
         return f"the {model} saved in {folder.path}"
