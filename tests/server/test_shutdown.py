@@ -74,7 +74,8 @@ def test_sigterm_under_load_loses_no_accepted_request(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 2])
 def test_clients_that_do_not_take_their_answers_do_not_keep_it_running(count: int, tmp_path: Path) -> None:
     """Nor is there a traceback, whether it is stopped by one signal or, at once, by a second one."""
     picture = encoded(np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8))
