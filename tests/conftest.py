@@ -52,6 +52,12 @@ def small_npz(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def make_huge(path: Path) -> None:
+    """Write a file of 1 TiB that takes no space on the disk."""
+    with open(path, "wb") as file:
+        file.truncate(2**40)
+
+
 def run_quietly(command: Iterable[object], cwd: Path | None = None, **env: str) -> "subprocess.CompletedProcess[str]":
     """Run the command to its end, on one thread and without colours."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "NO_COLOR": "1", "COLUMNS": "200", **env}

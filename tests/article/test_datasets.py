@@ -507,6 +507,13 @@ def test_a_csv_with_an_endless_line_is_refused(tmp_path: Path) -> None:
         load_error(path)
 
 
+def test_a_csv_of_empty_lines_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets, "MAX_LINES", 1000)
+    path = tmp_path / "some.csv"
+    path.write_text(HEADER + "1" + ",0" * 784 + "\n" + "\n" * 1000)
+    assert "over 1,000 lines" in load_error(path)
+
+
 # Arbitrary bytes
 
 

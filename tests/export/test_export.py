@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,6 +164,12 @@ def test_invalid_runs_and_file_names_are_refused(small_npz: Path, tmp_path: Path
     with pytest.raises(InputError, match=r"metrics\.json exists and is not a model card"):
         export(run, tmp_path / "metrics.onnx")
     assert (tmp_path / "metrics.json").read_text() == "{}"
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "device.json").symlink_to("/dev/zero")
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    for name in ("pipe", "device", "deep"):
+        with pytest.raises(InputError, match=rf"{name}\.json exists and is not a model card"):
+            export(run, tmp_path / f"{name}.onnx")
 
 
 def test_the_shipped_models_match_their_cards_and_recipes() -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +30,12 @@ from numerals.errors import MissingError, ModelError, NumeralsError, RunError
 from numerals.export import digit_model, onnx_graph
 from numerals.read import model_check, model_files
 from numerals.read.reader import Reader
-from numerals.read.recognise import Recogniser
+from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.runs import checkpoint
 from numerals.runs.folder import RunFolder
+from numerals.runs.train import train
 from numerals.spec import MODEL_INPUT, MODEL_OUTPUTS
-from tests.conftest import NUMERALS, run_quietly
+from tests.conftest import NUMERALS, make_huge, run_quietly
 
 CARD = json.loads(model_files.shipped_path().with_suffix(".json").read_text())
 
@@ -314,6 +317,53 @@ def test_a_card_with_any_number_is_refused_in_a_line(tmp_path: Path, name: str, 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_huge])
+def test_a_card_that_is_no_plain_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = Path(shutil.copy(model_files.shipped_path(), tmp_path))
+    make(path.with_suffix(".json"))
+    with pytest.raises(ModelError, match=r"reader\.json: cannot be read \((not a plain file|larger than 1 MiB)\)"):
+        model_files.load(path)
+
+
+def test_names_that_are_no_text_are_refused_in_a_line(
+    tmp_path: Path, small: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of operators, and of tensors, which onnxruntime's errors mention."""
+    graph = onnx.load_from_string(small).graph
+    open_side = graph.input[0].type.tensor_type.shape.dim[0].dim_param.encode()
+    for name in (b"Softmax", b"digits", b"probabilities", b"is_digit", b"\x12" + bytes([len(open_side)]) + open_side):
+        assert name in small
+        path = write_model(tmp_path, small.replace(name, name[:-1] + b"\xff"))
+        with pytest.raises(ModelError) as refused:
+            Recogniser(model_files.load(path))
+        assert "\n" not in str(refused.value)
+    assert capfd.readouterr().out == ""
+
+
+def test_a_row_model_of_another_height_is_refused(tmp_path: Path) -> None:
+    def change(proto: Any) -> None:
+        proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = 79
+
+    path = write_model(tmp_path, changed(model_files.shipped_path(model_files.ROW_MODEL).read_bytes(), change))
+    rows = model_files.ModelFile(path.read_bytes(), {}, str(path))
+    with pytest.raises(ModelError, match=r"onnxruntime cannot (open|run) it") as refused:
+        RowRecogniser(rows)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_digit_model_of_other_classes_is_refused(tmp_path: Path, small: bytes) -> None:
+    def change(proto: Any) -> None:
+        first, second = (each.name for each in proto.graph.output)
+        for node in proto.graph.node:
+            for number, name in enumerate(node.output):
+                node.output[number] = {first: second, second: first}.get(name, name)
+        for value in proto.graph.output:
+            value.type.tensor_type.ClearField("shape")
+
+    with pytest.raises(ModelError, match=r"answers with shapes \[\(2,\), \(2, 10\)\] instead of"):
+        Recogniser(model_files.load(write_model(tmp_path, changed(small, change))))
+
+
 def test_a_hash_unlike_its_cards_is_refused_before_it_is_parsed(
     tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,6 +459,42 @@ def test_hostile_checkpoints_are_refused_in_a_line(tmp_path: Path, content: byte
     (tmp_path / "checkpoint" / "start.json").write_bytes(content)
     with pytest.raises(RunError, match="train again in a new folder"):
         resume(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("files", "x"), ("files", {"recipe.toml": 1}), ("events", {"a": [-1, ""]}), ("events", {"a": "ab"}),
+        ("tensors", 7), ("state", None), ("state.history", []), ("state.history", [1]), ("state.best_epoch", 7),
+        ("state.best_epoch", None), ("state.epoch", "2"), ("state.epoch", 10**9), ("state.step", -1),
+        ("state.optimizer", {}), ("state.early_stopping", {"best": None, "wait": None, "best_epoch": 0}),
+        ("state.seconds", "soon"),
+    ],
+)  # fmt: skip
+def test_a_checkpoint_with_any_value_is_refused_in_a_line(
+    tmp_path: Path, small_npz: Path, interrupted_run: Path, key: str, value: Any
+) -> None:
+    from numerals.runs.resume import resume
+
+    run = Path(shutil.copytree(interrupted_run, tmp_path / "run"))
+    (path,) = run.glob("checkpoint/0*.json")
+    content = checkpoint.unsealed(path)
+    *tables, last = key.split(".")
+    reduce(getitem, tables, content)[last] = value
+    path.write_bytes(checkpoint.sealed(content))
+    (run / "checkpoint" / "start.json").unlink()
+    with pytest.raises(RunError, match="not a checkpoint of numerals") as refused:
+        resume(run)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.fixture(scope="module")
+def interrupted_run(small_npz: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one checkpoint, from which it may continue."""
+    recipe = Recipe.load("article").change(
+        epochs=1, model={"convolutions": (4, 4), "dense": 8}, curves=False, tensorboard={"enabled": False}
+    )
+    return train(recipe, str(small_npz), out=tmp_path_factory.mktemp("runs") / "run", device="cpu").folder
 
 
 @pytest.mark.parametrize(

@@ -2,9 +2,10 @@
 
 import html
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from numerals.report.build import report
 from numerals.report.significance import compare
 from numerals.runs.load import SavedRun, load_run
 from numerals.runs.train import train
+from tests.conftest import make_huge
 from tests.helpers.browser import accessibility_violations, chromium
 from tests.helpers.commands import assert_one_line, call
 
@@ -154,6 +156,41 @@ def test_invalid_arguments_and_inconsistent_files_are_refused(copied: Path, smal
         with pytest.raises(NumeralsError, match=reason) as caught:
             report([copied])
         assert "\n" not in str(caught.value) and caught.value.exit_code == 2
+
+
+def test_probabilities_of_another_type_are_refused_in_a_line(copied: Path) -> None:
+    (copied / "SHA256SUMS").unlink()
+    path = copied / "test_probabilities.npz"
+    with np.load(path) as saved:
+        probabilities, labels = saved["probabilities"], saved["labels"]
+    for changed in (
+        {"probabilities": probabilities.astype(str)},
+        {"probabilities": probabilities.astype(complex)},
+        {"labels": labels.astype(float)},
+        {"labels": labels + 100},
+        {"labels": labels.astype("M8[s]")},
+    ):
+        np.savez(path, **{"probabilities": probabilities, "labels": labels} | changed)
+        with pytest.raises(RunError, match=r"test_probabilities\.npz: cut off or damaged") as refused:
+            report([copied])
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        os.mkfifo,
+        lambda path: path.symlink_to("/dev/zero"),
+        make_huge,
+        lambda path: path.write_text("[" * 100_000),
+        lambda path: path.write_text("[]"),
+    ],
+)
+def test_what_is_no_saved_robustness_is_refused_in_a_line(copied: Path, make: Callable[[Path], None]) -> None:
+    make(copied / "robustness.json")
+    with pytest.raises(RunError, match=r"robustness\.json: cut or damaged") as refused:
+        report([copied])
+    assert "\n" not in str(refused.value)
 
 
 def test_a_comparison_of_two_runs(runs: tuple[Path, Path], tmp_path: Path) -> None:

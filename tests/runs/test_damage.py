@@ -16,7 +16,7 @@ from numerals.runs.folder import RunFolder
 from numerals.runs.load import load_run
 from numerals.runs.resume import resume
 from numerals.runs.train import Run, train
-from tests.conftest import NUMERALS, mounts, run_quietly
+from tests.conftest import NUMERALS, make_huge, mounts, run_quietly
 from tests.helpers.commands import call
 from tests.helpers.keras_peer import KERAS_WARNS, small
 from tests.helpers.trainings import DATA, Recorder, equal_runs, flip_byte, sha256_sums, stopped_run
@@ -156,11 +156,6 @@ def test_a_run_with_a_pipe_is_not_resumed(tmp_path: Path, stopped_with_events: P
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return train(small(epochs=1), DATA, out=tmp_path_factory.mktemp("finished") / "run", device="cpu").folder
-
-
-def make_huge(path: Path) -> None:
-    with open(path, "wb") as file:
-        file.truncate(2**40)  # takes no space on the disk
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_huge])

@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from numerals.errors import InputError
 from numerals.runs.folder import RunFolder
 from numerals.scale import search_space
 from numerals.scale.trials import Plan, load_trials
-from tests.conftest import NUMERALS, run_quietly
+from tests.conftest import NUMERALS, make_huge, run_quietly
 from tests.helpers.clusters import interrupt, kill
 from tests.helpers.commands import assert_one_line, call
 
@@ -71,10 +72,18 @@ def test_dotted_keys_change_these_settings_only(settings: dict[str, int]) -> Non
     }
 
 
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_huge])
+def test_a_space_that_is_no_plain_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    make(tmp_path / "space.toml")
+    with pytest.raises(InputError, match=r"cannot be read \((not a plain file|larger than 1 MiB)\)"):
+        search_space.load(tmp_path / "space.toml")
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
         ("[space", "not TOML"),
+        ("trials = " + "[" * 10_000, "not TOML"),
         ("trials = 3", "the table space is missing"),
         ("trials = 0\n[space]\nepochs = [1]", "trials = 0: must be an integer"),
         ("tries = 1\n[space]\nepochs = [1]", "unknown key tries"),

@@ -47,6 +47,7 @@ RawArrays = tuple[npt.NDArray[Any], npt.NDArray[Any]]  # images and labels befor
 MAX_BYTES = 2**30  # of a file, unpacked: 1.3 million images
 MAX_PICTURE_BYTES = 2**20  # of the file of a 28x28 picture
 MAX_LINE = 2**16  # characters in a line of a CSV
+MAX_LINES = MAX_BYTES // (2 * PIXELS)  # of a CSV: a pixel takes two characters or more
 BYTE_ORDER_MARK = "\xef\xbb\xbf"  # spreadsheets start a file with it; here as latin-1 reads it
 TEST_FRACTION, TEST_RANDOM_STATE = 1 / 7, 42  # for data without a test part
 PICTURE_FORMATS = {
@@ -158,14 +159,14 @@ def _read_all(file: BinaryIO | gzip.GzipFile, path: Path) -> bytes:
 
 def _read_csv(path: Path) -> RawArrays:
     with io.TextIOWrapper(_open(path), "latin-1", newline="") as file:  # np.loadtxt may crash on other characters
-        lines = iter(lambda: file.readline(MAX_LINE), "")
+        lines = _lines(file, path)
         header = _first_line(lines)
         if header[:1] != ["label"] or len(header) != 1 + PIXELS:
             raise DataError(
                 f"{path}: the first line must be label,pixel0,...,pixel{PIXELS - 1}, as in Kaggle's train.csv"
             )
         try:
-            table = np.loadtxt(lines, np.int64, delimiter=",", ndmin=2)
+            table = np.loadtxt(lines, np.int16, delimiter=",", ndmin=2)
         except ValueError as error:
             raise DataError(f"{path}: {_one_line(error)}") from error
     if table.size == 0:
@@ -173,6 +174,14 @@ def _read_csv(path: Path) -> RawArrays:
     if table.shape[1] != len(header):
         raise DataError(f"{path}: {table.shape[1]} values in a line, but the first line names {len(header)}")
     return table[:, 1:], table[:, 0]
+
+
+def _lines(file: io.TextIOWrapper, path: Path) -> Iterator[str]:
+    """Yield the lines of a CSV; empty ones would otherwise take minutes."""
+    for number, line in enumerate(iter(lambda: file.readline(MAX_LINE), "")):
+        if number > MAX_LINES:
+            raise DataError(f"{path}: over {MAX_LINES:,} lines")
+        yield line
 
 
 def _first_line(lines: Iterator[str]) -> list[str]:

@@ -13,7 +13,8 @@ from numerals.export.detector_model import export_detector
 from numerals.export.digit_model import export_digit_model
 from numerals.export.model_card import ModelCard
 from numerals.export.row_model import export_row_model
-from numerals.files import storage_error, write_atomically
+from numerals.files import read_plain, storage_error, write_atomically
+from numerals.read.model_files import MAX_CARD_BYTES
 from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.evaluate import open_run
 from numerals.readers.row_network import RowNetwork
@@ -65,10 +66,13 @@ def _check_writable(path: Path) -> None:
     card = path.with_suffix(".json")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replaceable = not card.exists() or {"sha256", "reads"} <= set(json.loads(card.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        replaceable = False
+        if not card.exists():
+            return
     except OSError as error:
         raise storage_error(error, path.parent) from error
+    try:
+        replaceable = {"sha256", "reads"} <= set(json.loads(read_plain(card, MAX_CARD_BYTES)))
+    except (OSError, ValueError, TypeError, RecursionError):
+        replaceable = False
     if not replaceable:
         raise InputError(f"--out {path}: {card} exists and is not a model card; choose another name")

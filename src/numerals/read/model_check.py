@@ -88,13 +88,18 @@ def _objection(model: Any) -> str | None:
     """Return why the model is refused; None if it is accepted."""
     if not model.graph.node:
         return "not an ONNX model, it has no graph"
+    for each in (*model.graph.input, *model.graph.output):
+        sides = each.type.tensor_type.shape.dim
+        if not all(isinstance(name, str) for name in (each.name, *(side.dim_param for side in sides))):
+            return "a name in it is not UTF-8"  # protobuf gives bytes then
     if model.functions:
         return f"it has functions of its own ({len(model.functions)})"
     if model.training_info:
         return "it has a training graph"
     for node in model.graph.node:
         if node.domain not in ("", "ai.onnx") or node.op_type not in OPERATORS:
-            return f"it uses the operator {(node.domain + '.' if node.domain else '') + node.op_type:.60}"
+            domain = f"{node.domain}." if node.domain else ""
+            return f"it uses the operator {domain}{node.op_type}"[:80]
         for attribute in node.attribute:
             if attribute.HasField("g") or attribute.graphs or attribute.ref_attr_name:
                 return f"its operator {node.op_type} contains a graph"

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from numerals.errors import ModelError
+from numerals.files import read_plain
 from numerals.read import model_check
 
 DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that come with numerals
+MAX_CARD_BYTES = 2**20
 
 
 @dataclass(frozen=True)
@@ -57,8 +59,8 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
     if external:
         model_check.check_file(path)
     try:
-        content = path.read_bytes()
-        card = json.loads(card_path.read_text(encoding="utf-8"))
+        content = read_plain(path, model_check.MAX_FILE_BYTES)
+        card = json.loads(read_plain(card_path, MAX_CARD_BYTES))
         sha256, threshold, reads = str(card["sha256"]), float(card["threshold"]), card["reads"]
     except OSError as error:
         raise ModelError(

@@ -1,6 +1,7 @@
 """Run the exported models on digit images, strips and pages. The only user of onnxruntime."""
 
 import os
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -11,7 +12,17 @@ from numerals.errors import ModelError
 from numerals.read import model_files
 from numerals.read.model_files import ModelFile
 from numerals.read.pixels import DigitImages
-from numerals.spec import DETECTOR_INPUT, DETECTOR_OUTPUT, MODEL_INPUT, MODEL_OUTPUTS, ROWS_INPUT, ROWS_OUTPUT, SIDE
+from numerals.read.strips import STRIP_HEIGHT
+from numerals.spec import (
+    CLASSES,
+    DETECTOR_INPUT,
+    DETECTOR_OUTPUT,
+    MODEL_INPUT,
+    MODEL_OUTPUTS,
+    ROWS_INPUT,
+    ROWS_OUTPUT,
+    SIDE,
+)
 
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # read at import: else it writes a device id and looks up Microsoft's host
 import onnxruntime
@@ -44,6 +55,8 @@ class Recogniser:
         self.model = model or model_files.load()
         self._session = _open_session(self.model, [MODEL_INPUT], list(MODEL_OUTPUTS))
         _check_digit_input(self._session.get_inputs()[0], self.model.name)
+        digits = np.zeros((2, SIDE, SIDE), np.uint8)
+        _try(self._session, self.model.name, digits, dict(zip(MODEL_OUTPUTS, [(2, len(CLASSES)), (2,)], strict=True)))
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="recognise")
 
     def __call__(self, digits: DigitImages) -> DigitPredictions:
@@ -76,6 +89,8 @@ class RowRecogniser:
     def __init__(self, model: ModelFile | None = None, threads: int = THREADS) -> None:
         self.model = model or model_files.load(name=model_files.ROW_MODEL)
         self._session = _open_session(self.model, [ROWS_INPUT], [ROWS_OUTPUT], threads)
+        strips = np.zeros((2, 1, STRIP_HEIGHT, 50), np.uint8)
+        _try(self._session, self.model.name, strips, {ROWS_OUTPUT: (2, 25, 1 + len(CLASSES))})
 
     def __call__(self, strips: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return the class probabilities at each step along the strips.
@@ -103,6 +118,8 @@ class PageDetector:
     def __init__(self, model: ModelFile, threads: int = THREADS) -> None:
         self.model = model
         self._session = _open_session(self.model, [DETECTOR_INPUT], [DETECTOR_OUTPUT], threads)
+        planes = np.zeros((1, 2, 32, 64), np.uint8)
+        _try(self._session, self.model.name, planes, {DETECTOR_OUTPUT: (1, 15, 8, 16)})
 
     def __call__(self, planes: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Return what the detector says about each cell of 4x4 pixels of a page.
@@ -128,9 +145,9 @@ def _open_session(
     # idle threads would otherwise spin, and take a core from decoding
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
-        session = onnxruntime.InferenceSession(model.content, options, ["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(model.content, options, ["CPUExecutionProvider"], enable_fallback=0)
     except Exception as error:
-        raise ModelError(f"{model.name}: onnxruntime cannot open it ({str(error)[:100]})") from error
+        raise ModelError(f"{model.name}: onnxruntime cannot open it ({_one_line(error)})") from error
     found = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
     if found != (inputs, outputs):
         raise ModelError(
@@ -138,6 +155,28 @@ def _open_session(
             "give a model that numerals export wrote"
         )
     return session
+
+
+def _try(
+    session: onnxruntime.InferenceSession,
+    name: str,
+    example: npt.NDArray[np.uint8],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> None:
+    """Raise ModelError unless the model answers an example with outputs of these shapes."""
+    try:
+        found = [each.shape for each in session.run(list(shapes), {session.get_inputs()[0].name: example})]
+    except Exception as error:
+        raise ModelError(f"{name}: onnxruntime cannot run it ({_one_line(error)})") from error
+    if found != list(shapes.values()):
+        raise ModelError(
+            f"{name}: answers with shapes {found} instead of {list(shapes.values())}; "
+            "give a model that numerals export wrote"
+        )
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:100]
 
 
 def _check_digit_input(declared: onnxruntime.NodeArg, name: str) -> None:

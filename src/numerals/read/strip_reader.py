@@ -182,7 +182,7 @@ class StripReader:
 def calibrated(confidence: float, slope_and_shift: tuple[float, float]) -> float:
     """Return the confidence in [0, 1] after a linear change of its logit (Platt 1999)."""
     slope, shift = slope_and_shift
-    return float(1 / (1 + np.exp(-(slope * logit(confidence) + shift))))
+    return float(1 / (1 + np.exp(np.minimum(-(slope * logit(confidence) + shift), 700))))  # above, exp is infinite
 
 
 def logit(probability: npt.ArrayLike) -> npt.NDArray[np.float64]:

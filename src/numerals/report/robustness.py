@@ -17,8 +17,9 @@ import numpy.typing as npt
 from numerals.article.data import LabelledImages
 from numerals.article.metrics import compute_metrics
 from numerals.errors import RunError
-from numerals.files import readable_json, write_atomically
+from numerals.files import read_plain, readable_json, write_atomically
 from numerals.report.corruptions import CORRUPTIONS
+from numerals.runs.folder import MAX_TEXT_BYTES
 
 DEFAULT_COUNT = 1000  # test digits, unless all are asked for
 FILE_NAME = "robustness.json"
@@ -120,12 +121,12 @@ def load_robustness(folder: Path, weights_sha256: str, digits: LabelledImages) -
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_plain(path, MAX_TEXT_BYTES))
         if (content["weights_sha256"], content["digits_sha256"]) != (weights_sha256, _sha256(digits)):
             return None
         scores = tuple(_corruption_score(each) for each in content["corruptions"])
         return Robustness(int(content["count"]), float(content["clean"]), float(content["mean"]), scores)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise RunError(f"{path}: cut or damaged ({error}); remove it and use --robustness again") from error
 
 

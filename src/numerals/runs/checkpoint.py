@@ -15,12 +15,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import safetensors
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from numerals import files
 from numerals.article.callbacks import Epoch
@@ -84,6 +84,54 @@ class TrainingSpec(BaseModel):
         """What a run folder contains from its first moment, so that it can be resumed."""
         start = {"form": FORMAT, "about": self.model_dump(mode="json")}
         return {"recipe.toml": self.recipe.to_toml().encode(), START: sealed(start)}
+
+
+class _Saved(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class _Patience(_Saved):
+    best: float | None
+    wait: int = Field(ge=0)
+
+
+class _Optimizer(_Saved):
+    rate: float
+    done: int = Field(ge=0)
+
+
+class _State(_Saved):
+    """`TrainingState.to_dict`."""
+
+    epoch: int
+    step: int = Field(ge=0)
+    loss_sum: float
+    right: int
+    seen: int
+    seconds: float
+    best_epoch: int | None
+    optimizer: _Optimizer
+    early_stopping: _Patience
+    plateau: _Patience
+    history: list[Epoch]
+
+    @model_validator(mode="after")
+    def _check_epochs(self) -> Self:
+        done = self.epoch - 1
+        if len(self.history) != done or any(row.epoch != epoch for epoch, row in enumerate(self.history, 1)):
+            raise ValueError(f"its history is not that of {done} epochs")
+        if self.best_epoch not in (range(1, done + 1) if done else (None,)):
+            raise ValueError(f"its best epoch is {self.best_epoch}, of {done}")
+        return self
+
+
+class _CheckpointFile(_Saved):
+    """The JSON file of a checkpoint, without the TrainingSpec."""
+
+    tensors: str
+    files: dict[str, str]
+    events: dict[str, tuple[Annotated[int, Field(ge=0)], str]]
+    state: _State
 
 
 @dataclass(frozen=True)
@@ -176,11 +224,13 @@ class CheckpointStore:
             RunError: this is not a run that can be resumed, or all of it is damaged.
         """
         damages = list[str]()
-        checkpoints, contents = list[Checkpoint](), list[dict[str, Any]]()
+        checkpoints, hashes = list[Checkpoint](), list[dict[str, str]]()
         for name in reversed(self.names()):
             try:
-                contents.append(unsealed(self._folder / f"{name}.json"))
-                checkpoints.append(self._read(name, contents[-1]))
+                content = unsealed(self._folder / f"{name}.json")
+                spec, saved = _parse(content, self._folder / f"{name}.json")
+                hashes.append(saved.files)
+                checkpoints.append(self._read(name, spec, saved, content["state"]))
             except RunError as error:
                 damages.append(f"{error}; using the checkpoint before it")
         start = self._run / START
@@ -195,18 +245,17 @@ class CheckpointStore:
         newest = (checkpoints or [beginning])[0]
         if lost := damaged_event_file(self._run / "tensorboard", newest.event_files or {}):
             damages.append(f"{lost}; writing the figures again, without the histograms of earlier epochs")
-        complete = contents if len(contents) == len(self.names()) else []  # else the last one's hashes are unknown
-        return newest, [*damages, *self._damaged_files([each["files"] for each in complete], " ".join(damages))]
+        complete = hashes if len(hashes) == len(self.names()) else []  # else the last one's are unknown
+        return newest, [*damages, *self._damaged_files(complete, " ".join(damages))]
 
-    def _read(self, name: str, content: dict[str, Any]) -> Checkpoint:
+    def _read(self, name: str, spec: TrainingSpec, saved: _CheckpointFile, values: dict[str, Any]) -> Checkpoint:
         path = self._folder / f"{name}.safetensors"
-        spec, found = _spec(content, self._folder / f"{name}.json"), files.sha256(path)
+        found = files.sha256(path)
+        if found != saved.tensors:
+            raise RunError(damage_message(path, found, saved.tensors))
         try:
-            if found != content["tensors"]:
-                raise RunError(damage_message(path, found, content["tensors"]))
-            known = {name: (size, sha256) for name, (size, sha256) in content["events"].items()}
             tensors = safetensors.torch.load(files.read_plain(path, MAX_TENSOR_BYTES))
-            return Checkpoint(name, spec, tensors, content["state"], known)
+            return Checkpoint(name, spec, tensors, values, saved.events)
         except OSError as error:
             raise RunError(f"{path}: cannot be read ({error.strerror or error})") from error
         except (KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
@@ -351,6 +400,21 @@ def unsealed(path: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         sha256 = (files.sha256(path) or "")[:12]
         raise RunError(f"{path}: damaged, its SHA-256 is {sha256}..., and it is not valid JSON") from error
+
+
+def _parse(content: dict[str, Any], path: Path) -> tuple[TrainingSpec, _CheckpointFile]:
+    """What is in the JSON file of a checkpoint.
+
+    Raises:
+        RunError: as `_spec`.
+    """
+    spec = _spec(content, path)
+    try:
+        return spec, _CheckpointFile.model_validate_json(json.dumps(content))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise RunError(f"{path}: not a checkpoint of numerals ({place}: {first['msg']})") from error
 
 
 def _spec(content: dict[str, Any], path: Path) -> TrainingSpec:

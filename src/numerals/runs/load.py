@@ -21,6 +21,7 @@ from numerals.errors import InputError, RunError
 from numerals.files import read_plain
 from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, RunFolder
 from numerals.runs.train import training_parts
+from numerals.spec import CLASSES
 
 REQUIRED_METRICS = {  # keys of metrics.json that a report shows, and their types
     "seed": int, "data": dict, "best_epoch": int, "ended": str, "weights_sha256": str, "device": str, "versions": dict,
@@ -118,7 +119,10 @@ def read_probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32],
         with np.load(io.BytesIO(_read(path, MAX_TENSOR_BYTES)), allow_pickle=False) as arrays:
             if sum(each.file_size for each in arrays.zip.infolist()) > MAX_TENSOR_BYTES:
                 raise ValueError("too large when unpacked")
-            return arrays["probabilities"], arrays["labels"]
+            probabilities, labels = arrays["probabilities"], arrays["labels"]
+            if (probabilities.dtype, labels.dtype) != (np.float32, np.uint8) or (labels >= len(CLASSES)).any():
+                raise ValueError("not the arrays that a training saves")
+            return probabilities, labels
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cut off or damaged ({error})") from error
 

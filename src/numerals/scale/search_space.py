@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from numerals.article.recipe import Recipe
+from numerals.article.recipe import MAX_BYTES, Recipe
 from numerals.errors import InputError
+from numerals.files import read_plain
 
 KEYS = {"recipe", "trials", "seed", "space"}
 
@@ -88,10 +89,10 @@ def load(path: Path) -> SearchSpace:
         InputError: not TOML, an unknown key, or an impossible value.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(read_plain(path, MAX_BYTES).decode())
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror or error})") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path}: not TOML ({error})") from error
     if unknown := set(content) - KEYS:
         raise InputError(f"{path}: unknown key {min(unknown)}; known are recipe, trials, seed and the table space")
