@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import IO, Annotated, Any, NoReturn
 
 import typer
 from rich.markup import escape
@@ -128,6 +128,9 @@ def _discard_output() -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+_opened: list[IO[str]] = []  # so that they stay open
+
+
 def _open_closed_streams() -> None:
     """Open the null device for each standard stream that the caller has closed, as with `2>&-`.
 
@@ -138,7 +141,9 @@ def _open_closed_streams() -> None:
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode)  # noqa: SIM115 (for the rest of the process)
             os.set_inheritable(stream.fileno(), True)
-            setattr(sys, name, stream)
+            _opened.append(stream)
+            if name != "stdin":  # which `read -` refuses if it was closed
+                setattr(sys, name, stream)
 
 
 def _explain(error: Any) -> str:

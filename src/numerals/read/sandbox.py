@@ -22,6 +22,7 @@ most. It is no boundary against every attack: the process may still send signals
 root it may raise its limits. For such a boundary, run numerals as a user of its own, in a container.
 """
 
+import codecs
 import io
 import os
 import queue
@@ -54,6 +55,8 @@ HEADER = struct.Struct(">5I")  # before pixels: width and height of the original
 FIRST_PAGE, ALL_PAGES = b"1", b"*"  # first byte of a request; the name for errors follows, then the file
 READY, RECEIVED = b"!", b"r"  # whole messages of a process: when it starts, and when it has a request
 DECODED, END, REFUSED, MISSING = b"+", b".", b"-", b"?"  # first byte of an answer
+# What file names, headers and metadata may be encoded in; Python imports each when it is first used.
+ENCODINGS = ("ascii", "latin-1", "utf-8", "utf-16", "utf-16-be", "utf-16-le", "utf-32", "cp1252", "unicode_escape")
 MAX_MESSAGE_BYTES = 1 + HEADER.size + 3 * MAX_SIDE**2
 ENVIRONMENT = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")  # without which Python may not start
 
@@ -383,6 +386,8 @@ def _load_decoders() -> None:
     Image.init()
     with suppress(ModuleNotFoundError):
         import pypdfium2  # noqa: F401
+    for encoding in ENCODINGS:
+        codecs.lookup(encoding)
     cv2.setNumThreads(1)
 
 
