@@ -15,7 +15,7 @@ export RAY_USAGE_STATS_ENABLED := 0
 
 help:
 	@echo "make train          train the article's network on MNIST, in a new .venv"
-	@echo "make test           run the tests: under four minutes on two cores"
+	@echo "make test           run the tests: five minutes on two cores"
 	@echo "make slow           run the slow tests, with whole trainings: twenty minutes"
 	@echo "make soak           ten minutes of load and a million damaged pictures: hours, by hand"
 	@echo "make lint           run ruff"

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from numerals.article.state import snapshot
-from numerals.errors import RunError
+from numerals.errors import ModelError, RunError
 from numerals.export import detector_model
 from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.handwriting.pages import synthesise_page
@@ -86,6 +87,9 @@ def test_a_training_is_saved_evaluated_and_exported(
     assert (code, path.strip()) == (0, str(out / "model.onnx"))
     code, exported_line, _ = call(capfd, "evaluate", out / "model.onnx", "--data", small_npz)
     assert code == 0 and exported_line[:20] == line[:20]
+    picture = tmp_path / "page.png"
+    Image.fromarray(synthesise_page(prepare_glyphs(*some_digits(300)), 0, 0).picture).save(picture)
+    assert call(capfd, "read", picture, "--model", out / "model.onnx")[0] == 0
 
 
 def test_a_resumed_training_ends_with_the_same_weights(
@@ -146,6 +150,13 @@ def test_what_cannot_be_resumed_is_refused_in_one_line(
     code, _, stderr = call(capfd, "train-reader")
     assert code == 2
     assert_one_line(stderr, "digits, rows, detector")
+
+
+def test_a_detector_with_other_outputs_is_refused() -> None:
+    network = DetectorNetwork().eval()
+    network.head = torch.nn.Conv2d(48, 16, 1)
+    with pytest.raises(ModelError, match="answers with shapes"):
+        detector_model.detector_to_onnx(network)
 
 
 def test_exported_outputs_agree_with_pytorch() -> None:
