@@ -29,7 +29,6 @@ from numerals.results import Box, Digit, Page, PointMap, Points, Row
 FloatArray = npt.NDArray[np.float32]
 
 MIN_SCORE = 0.35  # of a detection that is read
-MIN_SCORE_IN_ROW = 0.18  # of one that stands in a row with others
 CLEAR_SCORE = 0.65  # a page whose detections have a lower mean score is also tried in the other polarity and turned
 MIN_TURN_GAIN = 1.5  # another way up must have this many times the evidence
 DETECTOR_FLOOR, DIGIT_FLOOR = 1e-3, 1e-2  # added to probabilities, so that one look alone cannot veto a reading
@@ -130,7 +129,8 @@ class DetectorReader:
         return _View(pixels, light_ink, quarters, detect(pixels, self.detector))
 
     def _rows(self, view: "_View") -> list[Row]:
-        found, weak = self._found(view.detections)
+        strong = view.detections.score >= MIN_SCORE
+        found, weak = usual_sizes(view.detections.take(strong)), view.detections.take(~strong)
         images = cut_out(view.pixels, found)
         subject = len(found) == 1 and self._is_subject(view, found)
         if subject:
@@ -140,16 +140,6 @@ class DetectorReader:
         is_only_row = not subject and len(groups) == 1 and fills(found, view.pixels)
         rows = [self._row(view, found.take(row), joint[row], images[row], weak, is_only_row) for row in groups]
         return [row for row in rows if row.evidence >= self.settings.threshold]
-
-    def _found(self, detections: Detections) -> tuple[Detections, Detections]:
-        """Part detections into digits to read, with the weaker ones that stand in a row with clear ones, and others."""
-        strong = detections.score >= MIN_SCORE
-        found = usual_sizes(detections.take(strong))
-        joins = np.zeros(len(detections), bool)
-        for row in group_rows(found):
-            joins |= _may_belong(detections, found.take(row))
-        joins &= ~strong & (detections.score >= MIN_SCORE_IN_ROW)
-        return usual_sizes(detections.take(strong | joins)), detections.take(~(strong | joins))
 
     def joint(self, probabilities: FloatArray, images: DigitImages, digit_model_alone: bool = False) -> FloatArray:
         """Combine the detector's class probabilities with the digit model's.
@@ -190,7 +180,7 @@ class DetectorReader:
         confidences = [
             calibrated(each, self.settings.digit_calibration) for each in (joint.max(axis=1) * found.score).tolist()
         ]
-        missed = weak.take(_may_belong(weak, found))
+        missed = _near(weak, found)
         misses = [
             calibrated(each, self.settings.digit_calibration)
             for each in (missed.score * missed.probabilities.max(axis=1)).tolist()
@@ -273,13 +263,13 @@ class _View:
         return to_original
 
 
-def _may_belong(weak: Detections, row: Detections) -> npt.NDArray[np.bool_]:
-    """Whether each of some detections may be a digit of a row."""
+def _near(weak: Detections, row: Detections) -> Detections:
+    """Those of the weak detections that may be digits which a row misses."""
     height = float(np.median(row.height))
     level = np.interp(weak.x, row.x, row.y)
     is_near = (np.abs(weak.y - level) < height / 2) & (weak.height > height / 2) & (weak.height < 2 * height)
     is_near &= (weak.x > row.x.min() - WEAK_REACH * height) & (weak.x < row.x.max() + WEAK_REACH * height)
-    return np.asarray(is_near, bool)
+    return weak.take(is_near)
 
 
 def _boxes(found: Detections) -> list[Box]:
