@@ -137,8 +137,8 @@ def train_reader(
 ) -> None:
     """Train one of the networks that read pictures, on handwriting synthesised from MNIST.
 
-    Digits and rows train on the CPU, within an hour on two cores; the detector takes hours, or a GPU. Then numerals
-    export writes the model.
+    Digits and rows train on the CPU, within an hour on two cores. The detector takes hours there, and uses a GPU if
+    there is one. Then numerals export writes the model.
 
     Ctrl-C stops the training and keeps the last weights. The detector's continues with --resume RUN.
     """
