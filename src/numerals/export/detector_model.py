@@ -9,15 +9,14 @@ import torch
 from torch import nn
 
 from numerals.article.data import LabelledImages
-from numerals.errors import FailureError
 from numerals.export.calibration import fit_platt_scaling
 from numerals.export.model_card import ExportedModel
-from numerals.export.onnx_graph import to_onnx
+from numerals.export.onnx_graph import check_difference, to_onnx
 from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.handwriting.pages import SyntheticPage, synthesise_page
 from numerals.read.cutouts import cut_out
 from numerals.read.detect import Detections, decode, without_overlaps
-from numerals.read.detector_reader import DetectorReader, DetectorReaderSettings
+from numerals.read.detector_reader import DetectorReader, DetectorReaderSettings, combine
 from numerals.read.model_files import ModelFile
 from numerals.read.page_contrast import contrast_planes
 from numerals.read.picture import Picture
@@ -93,9 +92,13 @@ def _strip_reader() -> StripReader:
 def fit_settings(reader: DetectorReader, pages: list[_Digits]) -> DetectorReaderSettings:
     """Choose the weight of the digit model that makes the right digits most probable, and calibrate digits."""
 
+    by_digit_model = [reader.digit_model(each.images)[0] for each in pages]
+
     def joint(exponent: float) -> list[npt.NDArray[np.float32]]:
-        weighed = replace(reader, settings=DetectorReaderSettings(exponent))
-        return [weighed.joint(each.detections.probabilities, each.images) for each in pages]
+        return [
+            combine(each.detections.probabilities, probabilities, exponent)
+            for each, probabilities in zip(pages, by_digit_model, strict=True)
+        ]
 
     def log_likelihood(exponent: float) -> float:
         total = 0.0
@@ -152,11 +155,7 @@ def detector_to_onnx(network: nn.Module) -> bytes:
     axes = {DETECTOR_INPUT: {0: "n", 2: "h", 3: "w"}, DETECTOR_OUTPUT: {0: "n", 2: "rows", 3: "columns"}}
     example = torch.zeros((1, 2, 64, 96), dtype=torch.uint8)
     content = to_onnx(network.eval(), example, [DETECTOR_INPUT], [DETECTOR_OUTPUT], axes)
-    difference = max_difference(network, content)
-    if not difference <= MAX_LOGIT_DIFFERENCE:  # `not` so that NaN fails too
-        raise FailureError(
-            f"ONNX and PyTorch disagree: outputs up to {difference:.1e} apart (at most {MAX_LOGIT_DIFFERENCE:.0e})"
-        )
+    check_difference(max_difference(network, content), MAX_LOGIT_DIFFERENCE)
     return content
 
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from numerals.errors import FailureError
+
 OPSET = 17
 MAX_DIFFERENCE = 1e-4  # of any probability, between PyTorch and ONNX
 
@@ -41,3 +43,9 @@ def to_onnx(
             dynamic_axes=dynamic_axes,
         )
     return buffer.getvalue()
+
+
+def check_difference(difference: float, maximum: float) -> None:
+    """Raise FailureError if the outputs of PyTorch and ONNX are more than `maximum` apart, or one is no number."""
+    if not difference <= maximum:  # `not` so that NaN fails too
+        raise FailureError(f"ONNX and PyTorch disagree: outputs up to {difference:.1e} apart (at most {maximum:.0e})")

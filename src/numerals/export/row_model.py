@@ -15,10 +15,9 @@ from torch import nn
 
 from numerals.article.data import LabelledImages
 from numerals.article.metrics import expected_calibration_error
-from numerals.errors import FailureError
 from numerals.export.calibration import fit_platt_scaling
 from numerals.export.model_card import ExportedModel
-from numerals.export.onnx_graph import MAX_DIFFERENCE, to_onnx
+from numerals.export.onnx_graph import MAX_DIFFERENCE, check_difference, to_onnx
 from numerals.handwriting.glyphs import prepare_glyphs
 from numerals.handwriting.rows import synthesise_non_digit_row
 from numerals.read.model_files import ModelFile
@@ -102,11 +101,7 @@ def row_network_to_onnx(network: RowNetwork) -> bytes:
     example = torch.zeros((1, 1, STRIP_HEIGHT, 64), dtype=torch.uint8)
     axes = {ROWS_INPUT: {0: "n", 3: "w"}, ROWS_OUTPUT: {0: "n", 1: "steps"}}
     content = to_onnx(model, example, [ROWS_INPUT], [ROWS_OUTPUT], axes)
-    difference = max_difference(model, content)
-    if not difference <= MAX_DIFFERENCE:  # `not` so that NaN fails too
-        raise FailureError(
-            f"ONNX and PyTorch disagree: probabilities up to {difference:.1e} apart (at most {MAX_DIFFERENCE:.0e})"
-        )
+    check_difference(max_difference(model, content), MAX_DIFFERENCE)
     return content
 
 

@@ -19,12 +19,13 @@ from numerals.read.cutouts import cut_out
 from numerals.read.detect import Detections, DetectorFunction, detect, resized
 from numerals.read.normalise import normalise_one
 from numerals.read.page_ink import polarities
+from numerals.read.page_reader import original_pixels
 from numerals.read.picture import Picture
 from numerals.read.pixels import DigitImages, Pixels
-from numerals.read.strip_reader import Candidate, DigitPredictor, StripReader, calibrated
+from numerals.read.strip_reader import Candidate, DigitPredictor, StripReader, calibrated, calibrations_from_card
 from numerals.read.strips import Strip, strip_from_picture
 from numerals.read.text_rows import group_rows, usual_sizes
-from numerals.results import Box, Digit, Page, PointMap, Points, Row
+from numerals.results import Box, Digit, Page, Row
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -64,14 +65,13 @@ class DetectorReaderSettings:
         Raises:
             ModelError: the card lacks them, or they are impossible.
         """
+        digit, row = calibrations_from_card(card, "the detector's card")
         try:
-            calibration = card["calibration"]
-            digit, row = ((float(slope), float(shift)) for slope, shift in (calibration["digit"], calibration["row"]))
             settings = cls(float(card["digit_exponent"]), digit, row, float(card["threshold"]))
-        except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
-            raise ModelError(f"the detector's card: exponent, calibration or threshold is wrong ({error})") from error
-        if not np.isfinite([settings.digit_exponent, *digit, *row]).all() or min(digit[0], row[0]) <= 0:
-            raise ModelError("the detector's card: calibration: give finite numbers, with slopes above 0")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise ModelError(f"the detector's card: digit_exponent or threshold is wrong ({error})") from error
+        if not math.isfinite(settings.digit_exponent):
+            raise ModelError("the detector's card: digit_exponent: give a finite number")
         return settings
 
 
@@ -115,7 +115,7 @@ class DetectorReader:
                 if view.evidence > MIN_TURN_GAIN * best.evidence and view.mean_score > best.mean_score:
                     best = view
         rows = self._rows(best)
-        to_original = best.to_original(picture)
+        to_original = original_pixels(picture, 1.0, best.quarters)
         return Page(
             tuple(row.transform(to_original) for row in rows), picture.width, picture.height, 90 * best.quarters
         )
@@ -131,41 +131,18 @@ class DetectorReader:
     def _rows(self, view: "_View") -> list[Row]:
         strong = view.detections.score >= MIN_SCORE
         found, weak = usual_sizes(view.detections.take(strong)), view.detections.take(~strong)
-        images = cut_out(view.pixels, found)
-        subject = len(found) == 1 and self._is_subject(view, found)
-        if subject:
-            images = normalise_one(view.pixels, None, True)[None]
-        joint = self.joint(found.probabilities, images, subject)
+        if not len(found):
+            return []
+        subject = is_subject(found, view.pixels)
+        images = normalise_one(view.pixels, None, True)[None] if subject else cut_out(view.pixels, found)
+        by_digit_model = self.digit_model(images)[0]
+        joint = by_digit_model
+        if not subject:
+            joint = combine(found.probabilities, by_digit_model, self.settings.digit_exponent)
         groups = group_rows(found)
         is_only_row = not subject and len(groups) == 1 and fills(found, view.pixels)
         rows = [self._row(view, found.take(row), joint[row], images[row], weak, is_only_row) for row in groups]
         return [row for row in rows if row.evidence >= self.settings.threshold]
-
-    def joint(self, probabilities: FloatArray, images: DigitImages, digit_model_alone: bool = False) -> FloatArray:
-        """Combine the detector's class probabilities with the digit model's.
-
-        Args:
-            probabilities: (n, 10) of the detector.
-            images: uint8 (n, 28, 28), the digits cut out.
-            digit_model_alone: ignore the detector's.
-
-        Returns:
-            float32 (n, 10), each row sums to 1.
-        """
-        if not len(images):
-            return probabilities
-        by_digit_model = self.digit_model(images)[0]
-        if digit_model_alone:
-            return by_digit_model
-        logarithm = np.log(probabilities + DETECTOR_FLOOR)
-        logarithm = logarithm + self.settings.digit_exponent * np.log(by_digit_model + DIGIT_FLOOR)
-        joint = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
-        return np.asarray(joint / joint.sum(axis=1, keepdims=True), np.float32)
-
-    def _is_subject(self, view: "_View", found: Detections) -> bool:
-        """Whether the only digit found fills the picture."""
-        shorter = min(view.pixels.shape[:2])
-        return bool(max(found.height[0], found.width[0]) > LARGE_SHARE * shorter)
 
     def _row(
         self,
@@ -249,18 +226,25 @@ class _View:
         score = self.detections.score[self.detections.score >= MIN_SCORE]
         return float(score.mean()) if len(score) else 0.0
 
-    def to_original(self, picture: Picture) -> PointMap:
-        """Map points of the pixels to the original picture's, no farther than its edges."""
-        height, width = picture.pixels.shape[:2]
-        size = np.array([picture.width, picture.height])
 
-        def to_original(points: Points) -> Points:
-            x, y = points.T
-            x, y = ((x, y), (width - y, x), (width - x, height - y), (y, height - x))[self.quarters]
-            original = np.column_stack([x * (picture.width / width), y * (picture.height / height)])
-            return np.asarray(np.clip(original, 0, size), np.float64)
+def combine(by_detector: FloatArray, by_digit_model: FloatArray, digit_exponent: float) -> FloatArray:
+    """Combine the class probabilities of the detector and the digit model.
 
-        return to_original
+    Args:
+        by_detector, by_digit_model: (n, 10), each row sums to 1.
+        digit_exponent: weight of the digit model's log probabilities relative to the detector's.
+
+    Returns:
+        float32 (n, 10), each row sums to 1.
+    """
+    weighed = (by_detector + DETECTOR_FLOOR) * (by_digit_model + DIGIT_FLOOR) ** digit_exponent
+    return np.asarray(weighed / weighed.sum(axis=1, keepdims=True), np.float32)
+
+
+def is_subject(found: Detections, pixels: Pixels) -> bool:
+    """Return whether the only digit found fills the picture."""
+    size = np.maximum(found.height, found.width)
+    return len(found) == 1 and bool(size[0] > LARGE_SHARE * min(pixels.shape[:2]))
 
 
 def _near(weak: Detections, row: Detections) -> Detections:

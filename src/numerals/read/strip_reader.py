@@ -34,6 +34,7 @@ MAX_STROKE_WIDTH = 0.35  # of its own height: wider pieces of ink are not straig
 SLANT = 0.25  # columns per line by which handwriting leans to the right
 PROBABILITY_FLOOR = 0.01  # added to the digit model's probabilities, so that one bad crop cannot veto a reading
 
+Calibration = tuple[float, float]  # slope and shift of the logit of a confidence (Platt 1999)
 RowPredictor = Callable[[Strip], StepProbabilities]  # uint8 (n, 1, 40, w) -> float32 (n, steps, 11), as RowRecogniser
 DigitPredictor = Callable[[DigitImages], tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]]  # as Recogniser
 
@@ -58,20 +59,15 @@ class StripReaderSettings:
         Raises:
             ModelError: the card lacks them, or they are impossible.
         """
+        digit, row = calibrations_from_card(card, "the row model's card")
         try:
-            (digit_slope, digit_shift), (row_slope, row_shift) = (
-                map(float, card["calibration"][name]) for name in ("digit", "row")
-            )
             digit_exponent, is_digit_exponent = (float(card["opinion"][name]) for name in ("named", "being"))
             threshold = float(card["threshold"])
         except (KeyError, TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"the row model's card: opinion, calibration or threshold is wrong ({error})") from error
-        numbers = [digit_exponent, is_digit_exponent, digit_slope, digit_shift, row_slope, row_shift]
-        if not np.isfinite(numbers).all() or min(digit_slope, row_slope) <= 0:
-            raise ModelError(
-                f"the row model's card: calibration {card['calibration']}: give finite numbers, with slopes above 0"
-            )
-        return cls(digit_exponent, is_digit_exponent, (digit_slope, digit_shift), (row_slope, row_shift), threshold)
+            raise ModelError(f"the row model's card: opinion or threshold is wrong ({error})") from error
+        if not np.isfinite([digit_exponent, is_digit_exponent]).all():
+            raise ModelError(f"the row model's card: opinion {card['opinion']}: give finite numbers")
+        return cls(digit_exponent, is_digit_exponent, digit, row, threshold)
 
 
 @dataclass(frozen=True)
@@ -177,6 +173,27 @@ class StripReader:
         box = Box.union(best.boxes) if digits else Box(0, 0, best.strip.shape[1], STRIP_HEIGHT)
         row_digits = tuple(map(Digit, digits, confidences, best.boxes, best.images))
         return Row(row_digits, confidence, box, best.strip, evidence)
+
+
+def calibrations_from_card(card: dict[str, Any], name: str) -> tuple[Calibration, Calibration]:
+    """Read from a card how the confidences of digits and of rows are calibrated.
+
+    Args:
+        card: of a row model or a detector.
+        name: what error messages call the card.
+
+    Raises:
+        ModelError: the card lacks them, or they are impossible.
+    """
+    try:
+        (digit_slope, digit_shift), (row_slope, row_shift) = (
+            map(float, card["calibration"][part]) for part in ("digit", "row")
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise ModelError(f"{name}: calibration is wrong ({error})") from error
+    if not np.isfinite([digit_slope, digit_shift, row_slope, row_shift]).all() or min(digit_slope, row_slope) <= 0:
+        raise ModelError(f"{name}: calibration {card['calibration']}: give finite numbers, with slopes above 0")
+    return (digit_slope, digit_shift), (row_slope, row_shift)
 
 
 def calibrated(confidence: float, slope_and_shift: tuple[float, float]) -> float:

@@ -27,7 +27,7 @@ from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.digit_network import DigitNetwork, predict_logits
 from numerals.readers.recipes import AnyRecipe
 from numerals.readers.row_network import RowNetwork
-from numerals.readers.train_detector import FIRST_TEST_PAGE, count_right, page_loss
+from numerals.readers.train_detector import FIRST_TEST_PAGE, count_right, detector_loss, make_targets
 from numerals.readers.train_rows import FIRST_TEST_ROW, ctc_loss, greedy_decode, synthesise_rows
 from numerals.runs.folder import RunFolder, weights_sha256
 
@@ -110,9 +110,9 @@ def evaluate_network(network: nn.Module, digits: LabelledImages) -> Metrics:
 
     A `DetectorNetwork` is evaluated on TEST_PAGES pages written with these digits: accuracy is the share of digits
     found in their place and named correctly, among the digits on the pages and those found where there are none; loss
-    is that of its training. A `RowNetwork` is evaluated on TEST_ROWS rows written with these digits: accuracy is the
-    share of rows read without a mistake by greedy decoding of the strip alone, loss the mean CTC loss of a row divided
-    by its number of digits.
+    is that of its training, with the weights of the built-in recipe. A `RowNetwork` is evaluated on TEST_ROWS rows
+    written with these digits: accuracy is the share of rows read without a mistake by greedy decoding of the strip
+    alone, loss the mean CTC loss of a row divided by its number of digits.
 
     Args:
         network: a network of any kind, on any device.
@@ -158,7 +158,7 @@ def _load_exported(exported: model_files.ModelFile, digits: LabelledImages) -> L
 
 
 def _evaluate_pages(detector: DetectorFunction, digits: LabelledImages) -> Metrics:
-    glyphs = prepare_glyphs(*digits)
+    glyphs, recipe = prepare_glyphs(*digits), recipes.DetectorRecipe.load("detector")
     total = wrong = 0
     losses = []
     for number in range(TEST_PAGES):
@@ -166,7 +166,7 @@ def _evaluate_pages(detector: DetectorFunction, digits: LabelledImages) -> Metri
         output = detector(contrast_planes(page.picture))
         right, written, extra = count_right(without_overlaps(decode(output)), page)
         total, wrong = total + written + extra, wrong + written + extra - right
-        losses.append(page_loss(output, page))
+        losses.append(float(detector_loss(torch.from_numpy(output[None]), make_targets([page]), recipe)))
     return Metrics(total, wrong, 1 - wrong / max(total, 1), float(np.mean(losses)))
 
 

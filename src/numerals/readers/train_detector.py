@@ -279,13 +279,6 @@ def count_right(detections: Detections, page: SyntheticPage) -> tuple[int, int, 
     return right, sum(digit.visible for digit in page.digits), int((truth == NOT_A_DIGIT).sum())
 
 
-def page_loss(output: npt.NDArray[np.float32], page: SyntheticPage) -> float:
-    """The training loss of one page with equal weights, for evaluation."""
-    targets = make_targets([page])
-    recipe = DetectorRecipe.load("detector")
-    return float(detector_loss(torch.from_numpy(output[None]), targets, recipe))
-
-
 def _mark(
     digit: PlacedDigit, heat: npt.NDArray[np.float32], classes: npt.NDArray[np.int8], boxes: npt.NDArray[np.float32]
 ) -> None:
