@@ -26,7 +26,7 @@ from torch import nn
 from numerals.article import model
 from numerals.article.recipe import Recipe
 from numerals.article.state import snapshot
-from numerals.errors import MissingError, ModelError, NumeralsError, RunError
+from numerals.errors import ModelError, NumeralsError, RunError
 from numerals.export import digit_model, onnx_graph
 from numerals.read import model_check, model_files
 from numerals.read.reader import Reader
@@ -92,25 +92,6 @@ def test_every_export_of_the_articles_kind_is_opened(tmp_path: Path, changes: di
 @pytest.mark.parametrize("name", [model_files.DIGIT_MODEL, model_files.ROW_MODEL])
 def test_what_ships_has_nothing_that_is_refused(name: str) -> None:
     model_check.check_content(model_files.shipped_path(name).read_bytes(), name)
-
-
-def test_a_copy_of_a_shipped_model_needs_no_onnx(tmp_path: Path) -> None:
-    for name in ("reader.onnx", "reader.json"):
-        shutil.copy(model_files.shipped_path().with_name(name), tmp_path)
-    code = (
-        "import sys; sys.modules['onnx'] = None; from numerals.read import model_files;"
-        "print(len(model_files.load(sys.argv[1]).content), len(model_files.load().content))"
-    )
-    done = run_quietly((sys.executable, "-c", code, tmp_path / "reader.onnx"))
-    assert done.stdout.split()[0] == done.stdout.split()[1], done.stderr
-
-
-def test_without_onnx_the_error_says_what_to_install(
-    tmp_path: Path, small: bytes, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(MissingError, match=r"needs the package onnx; pip install 'numerals\[train\]'"):
-        model_files.load(write_model(tmp_path, small))
 
 
 def test_reading_with_the_shipped_models_does_not_import_onnx() -> None:

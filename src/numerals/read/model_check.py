@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from numerals.errors import MissingError, ModelError
+from numerals.errors import ModelError
 
 MAX_FILE_BYTES = 200_000_000
 MAX_TENSOR_ELEMENTS = 100_000_000
@@ -64,17 +64,12 @@ def check_content(content: bytes, name: str) -> None:
     Raises:
         ModelError: the content is not ONNX; or it has data in other files, functions, operators that numerals export
             does not write, impossible tensors, or tensors whose size is not known or too large.
-        MissingError: the package onnx is not installed.
     """
     for start, description in OTHER_FORMATS.items():
         if content.startswith(start):
             raise ModelError(f"{name}: {description}, not ONNX; export the run with numerals export")
-    try:
-        import onnx
-    except ModuleNotFoundError as error:
-        raise MissingError(
-            f"{name}: checking a model from elsewhere needs the package onnx; pip install 'numerals[train]'"
-        ) from error
+    import onnx  # here, because reading with the included models does not need it
+
     try:
         model = onnx.ModelProto.FromString(content)
     except Exception as error:  # protobuf raises errors of several kinds

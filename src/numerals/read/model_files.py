@@ -46,13 +46,11 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
     """Load a model and its card.
 
     Args:
-        path: of an exported model. Unless it is a copy of one that comes with numerals, it is inspected first; see
-            `model_check`.
+        path: of an exported model. It is inspected first; see `model_check`.
         name: the model that comes with numerals, if no path is given.
 
     Raises:
         ModelError: the model or its card is missing or invalid, or they do not belong together.
-        MissingError: the model has to be inspected, and the package onnx is not installed.
     """
     external, path = path is not None, Path(path) if path is not None else shipped_path(name)
     card_path = path.with_suffix(".json")
@@ -71,7 +69,7 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
         raise ModelError(f"{card_path}: not a model card ({error}); export the model again") from error
     if hashlib.sha256(content).hexdigest() != sha256:
         raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
-    if external and not any(content == shipped_path(each).read_bytes() for each in (DIGIT_MODEL, ROW_MODEL)):
+    if external:
         model_check.check_content(content, str(path))
     if not 0 <= threshold <= 1:
         raise ModelError(f"{card_path}: threshold {threshold}; it must be from 0 to 1")

@@ -45,7 +45,6 @@ class Reader:
 
     Raises:
         ModelError: the model does not exist, or is not a model that `numerals export` wrote.
-        MissingError: the model is your own, and the package onnx, which checks it, is not installed.
     """
 
     def __init__(self, model: str | Path | ModelFile | None = None, threads: int = THREADS) -> None:
