@@ -220,7 +220,7 @@ def test_prepare_returns_what_the_articles_code_returns() -> None:
 
 def test_prepare_accepts_whole_numbers_of_any_type() -> None:
     images, labels = np.full((2, 28, 28), 255.0), [3, 9]
-    x, y = data.prepare(images, labels)  # type: ignore[arg-type]
+    x, y = data.prepare(images, labels)
     assert np.array_equal(x, np.ones((2, 28, 28, 1)))
     assert np.array_equal(y.argmax(1), labels)
 
@@ -229,8 +229,8 @@ def test_prepare_accepts_whole_numbers_of_any_type() -> None:
     ("images", "labels", "words"),
     [
         (np.zeros((2, 27, 28), np.uint8), np.zeros(2, np.uint8), "shape"),
-        (np.zeros((28, 28), np.uint8), np.zeros(28, np.uint8), "shape"),
-        (np.zeros((2, 28, 28, 1), np.uint8), np.zeros(2, np.uint8), "shape"),
+        (np.zeros((2, 28, 28, 3), np.uint8), np.zeros(2, np.uint8), "shape"),
+        (np.zeros((28, 28), np.uint8), np.zeros(28, np.uint8), "one label per image"),
         (np.zeros((2, 28, 28), np.uint8), np.zeros(3, np.uint8), "one label per image"),
         (np.zeros((2, 28, 28), np.uint8), np.zeros((2, 10), np.uint8), "one label per image"),
         (np.zeros((0, 28, 28), np.uint8), np.zeros(0, np.uint8), "no images"),
@@ -240,7 +240,8 @@ def test_prepare_accepts_whole_numbers_of_any_type() -> None:
         (np.zeros((2, 28, 28), np.uint8), np.array(["0", "1"]), "of type"),
         (np.full((2, 28, 28), 256), np.zeros(2), "pixel 256 of image 0"),
         (np.full((2, 28, 28), -1), np.zeros(2), "pixel -1 of image 0"),
-        (np.full((2, 28, 28), 0.5), np.zeros(2), "scaled"),
+        (np.full((2, 28, 28), 1), np.zeros(2), "0 and 1 only"),
+        (np.linspace(-1, 1, 2 * 784).reshape(2, 28, 28), np.zeros(2), "pixel -1.0"),
         (np.full((2, 28, 28), 100.5), np.zeros(2), "pixel 100.5"),
         (np.full((2, 28, 28), np.nan), np.zeros(2), "pixel nan"),
         (np.full((2, 28, 28), np.inf), np.zeros(2), "pixel inf"),
@@ -254,6 +255,43 @@ def test_prepare_rejects_anything_but_digits(images: npt.NDArray[Any], labels: n
         data.prepare(images, labels)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+IMAGES = data.load_mnist()[1][0][:5]
+SCALED = (IMAGES / 255).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        IMAGES,
+        IMAGES.astype(np.float64),
+        IMAGES.astype(np.int64),
+        IMAGES.tolist(),
+        list(IMAGES),
+        IMAGES[..., None],
+        IMAGES[:, None],
+        IMAGES.reshape(5, 784),
+        IMAGES / 255,
+        SCALED,
+        SCALED[..., None],
+        SCALED.reshape(5, 784),
+        SCALED.astype(np.float16),
+    ],
+)
+def test_images_in_any_usual_form_are_the_same_digits(images: Any) -> None:
+    assert np.array_equal(data.as_digits(images, "x"), IMAGES)
+
+
+@pytest.mark.parametrize("image", [IMAGES[0], IMAGES[0][..., None], IMAGES[0].ravel(), SCALED[0], SCALED[0][..., None]])
+def test_a_single_image_is_one_digit(image: npt.NDArray[Any]) -> None:
+    assert np.array_equal(data.as_digits(image, "x"), IMAGES[:1])
+
+
+def test_one_hot_labels_are_labels() -> None:
+    labels = np.array([3, 0, 9], np.uint8)
+    for form in (labels, np.eye(10)[labels], np.eye(10, dtype=bool)[labels], labels.tolist()):
+        assert np.array_equal(data.as_labels(form, "y"), labels)
 
 
 # Split

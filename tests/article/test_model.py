@@ -14,10 +14,11 @@ import torch
 from scipy import stats
 from torch import nn
 
+import numerals
 import numerals.ops
 from numerals.article import model
 from numerals.article.recipe import Recipe
-from numerals.errors import RecipeError
+from numerals.errors import DataError, RecipeError
 from numerals.ops import fused, layers
 from numerals.ops.layers import ReluBatchNormPool, unfused
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, article_network, as_state_dict, keras, mnist
@@ -263,6 +264,20 @@ def test_too_many_convolutions_are_an_error() -> None:
         model.build(too_many.model)
     assert "\n" not in str(caught.value)
     model.build(ARTICLE.change(model={"convolutions": (8, 8, 8)}).model)
+
+
+@pytest.mark.parametrize("form", [lambda x: x, lambda x: x / 255, lambda x: numerals.prepare(x, [7] * len(x))[0]])
+def test_predictor_takes_what_prepare_returns_and_one_image(form: Callable[[Any], Any]) -> None:
+    predict, images = model.predictor(network_of()), mnist().train[0][:3]
+    expected = predict(images)
+    assert np.array_equal(predict(form(images)), expected)
+    assert np.allclose(predict(form(images)[:1][0]), expected[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [lambda x: x / 127.5 - 1, lambda x: (x > 0).astype(int), lambda x: "a.png"])
+def test_predictor_refuses_what_it_cannot_tell(bad: Callable[[Any], Any]) -> None:
+    with pytest.raises(DataError, match=r"^predict: \S[^\n]*$"):
+        model.predictor(network_of())(bad(mnist().train[0][:3]))
 
 
 @pytest.mark.parametrize("count", [0, 1, 1001])

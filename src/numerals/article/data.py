@@ -29,6 +29,7 @@ Indices = npt.NDArray[np.int64]
 
 TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
 TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
+LAYOUTS = ((SIDE, SIDE), (SIDE, SIDE, 1), (1, SIDE, SIDE), (PIXELS,))  # of one image
 MAX_MNIST_BYTES = 2**26  # of one uncompressed file
 
 SHA256 = {  # of the uncompressed files
@@ -162,33 +163,69 @@ def parse_idx(content: bytes, name: str) -> npt.NDArray[np.uint8]:
         raise DataError(f"{name}: damaged; the header states an impossible shape ({error})") from error
 
 
-def check_digits(images: npt.NDArray[Any], labels: npt.NDArray[Any], name: str) -> LabelledImages:
-    """Check images and labels of any numeric type and convert them to uint8.
+def as_digits(images: npt.ArrayLike, name: str) -> Images:
+    """Convert images in any usual form to uint8 (n, 28, 28) in [0, 255].
 
     Args:
-        images: whole numbers from 0 to 255, (n, 28, 28) or (n, 784).
-        labels: whole numbers from 0 to 9, (n,).
+        images: one image or several, (28, 28) or (n, 28, 28), perhaps with a channel axis, or flattened to 784 pixels;
+            whole numbers from 0 to 255, or floats from 0 to 1, which are rounded to whole 255ths.
         name: where they come from, for error messages.
 
-    Returns:
-        Images uint8 (n, 28, 28) and labels uint8 (n,).
+    Raises:
+        DataError: other shapes or values.
+    """
+    pixels = _as_array(images, name)
+    layout = next((layout for layout in LAYOUTS if pixels.shape in (layout, (len(pixels), *layout))), None)
+    if layout is None:
+        raise DataError(f"{name}: images of shape {pixels.shape}; they must be (n, {SIDE}, {SIDE})")
+    pixels = pixels.reshape(-1, SIDE, SIDE)
+    brightest = pixels.max(initial=0) if pixels.dtype.kind in "uif" else 0
+    if brightest == 1 and pixels.dtype.kind in "ui":
+        raise DataError(f"{name}: pixels of 0 and 1 only; multiply them by {WHITE}, or pass them as floats")
+    if pixels.dtype.kind == "f" and 0 < brightest <= 1 and pixels.min() >= 0:
+        pixels = np.rint(pixels * pixels.dtype.type(WHITE))
+    return _bytes(pixels, WHITE, f"{name}: pixel")
+
+
+def as_labels(labels: npt.ArrayLike, name: str) -> Labels:
+    """Convert labels to uint8 (n,).
+
+    Args:
+        labels: whole numbers from 0 to 9, (n,), or one-hot rows (n, 10).
+        name: where they come from, for error messages.
 
     Raises:
-        DataError: other shapes or values, or no images.
+        DataError: other shapes or values.
     """
-    if images.ndim == 2 and images.shape[1] == PIXELS:
-        images = images.reshape(-1, SIDE, SIDE)
-    if images.ndim != 3 or images.shape[1:] != (SIDE, SIDE):
-        raise DataError(f"{name}: images of shape {images.shape}; they must be (n, {SIDE}, {SIDE})")
-    if labels.shape != (len(images),):
-        raise DataError(
-            f"{name}: {len(images)} images but labels of shape {labels.shape}; there must be one label per image"
-        )
-    if len(images) == 0:
+    classes = _as_array(labels, name)
+    if classes.ndim == 2 and classes.shape[1] == len(CLASSES) and classes.dtype.kind in "buif":
+        if not ((classes == 0) | (classes == 1)).all() or not (classes.sum(axis=1) == 1).all():
+            raise DataError(f"{name}: labels of shape {classes.shape} that are not one-hot; give one label per image")
+        classes = classes.argmax(axis=1)
+    if classes.ndim != 1:
+        raise DataError(f"{name}: labels of shape {classes.shape}; there must be one label per image")
+    return _bytes(classes, len(CLASSES) - 1, f"{name}: label")
+
+
+def check_digits(images: npt.ArrayLike, labels: npt.ArrayLike, name: str) -> LabelledImages:
+    """Check images and their labels and convert them, as `as_digits` and `as_labels` do.
+
+    Raises:
+        DataError: wrong shapes or values, another number of labels than of images, or no images.
+    """
+    digits, classes = as_digits(images, name), as_labels(labels, name)
+    if len(digits) != len(classes):
+        raise DataError(f"{name}: {len(digits)} images but {len(classes)} labels; there must be one label per image")
+    if len(digits) == 0:
         raise DataError(f"{name}: contains no images")
-    if images.dtype.kind == "f" and np.max(images) <= 1:
-        raise DataError(f"{name}: the pixels are scaled to 0..1; pass them unscaled, from 0 to {WHITE}")
-    return _bytes(images, WHITE, f"{name}: pixel"), _bytes(labels, len(CLASSES) - 1, f"{name}: label")
+    return digits, classes
+
+
+def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
+    try:
+        return np.atleast_1d(np.asarray(values))
+    except ValueError as error:  # lists of different lengths
+        raise DataError(f"{name}: not an array; its parts have different shapes") from error
 
 
 def _bytes(values: npt.NDArray[Any], high: int, name: str) -> npt.NDArray[np.uint8]:
@@ -204,14 +241,12 @@ def _bytes(values: npt.NDArray[Any], high: int, name: str) -> npt.NDArray[np.uin
     return np.ascontiguousarray(values, np.uint8)
 
 
-def prepare(
-    images: npt.NDArray[Any], labels: npt.NDArray[Any]
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def prepare(images: npt.ArrayLike, labels: npt.ArrayLike) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Normalise images, add a channel axis and one-hot encode labels, as the article does in its section 1.
 
     Args:
-        images: uint8 (n, 28, 28) in [0, 255], white ink on black.
-        labels: whole numbers (n,) from 0 to 9.
+        images: uint8 (n, 28, 28) in [0, 255], white ink on black; or in another form that `as_digits` converts.
+        labels: whole numbers (n,) from 0 to 9, or one-hot.
 
     Returns:
         float32 (n, 28, 28, 1) in [0, 1] and float32 (n, 10).
@@ -219,8 +254,8 @@ def prepare(
     Raises:
         DataError: wrong shapes or values, or no images.
     """
-    images, labels = check_digits(np.asarray(images), np.asarray(labels), "prepare")
-    return (images.astype(np.float32) / np.float32(WHITE))[..., None], np.eye(len(CLASSES), dtype=np.float32)[labels]
+    digits, classes = check_digits(images, labels, "prepare")
+    return (digits.astype(np.float32) / np.float32(WHITE))[..., None], np.eye(len(CLASSES), dtype=np.float32)[classes]
 
 
 def split_indices(count: int, fraction: float, random_state: int) -> tuple[Indices, Indices]:

@@ -111,21 +111,21 @@ class Metrics:
 
 def evaluate(
     predict: Callable[[npt.NDArray[np.uint8]], Floats],
-    images: npt.NDArray[np.generic],
-    labels: npt.NDArray[np.generic],
+    images: npt.ArrayLike,
+    labels: npt.ArrayLike,
 ) -> Metrics:
     """Score any function from digit images to probabilities.
 
     Args:
         predict: takes images, uint8 (n, 28, 28) in [0, 255], white ink on black; returns probabilities (n, 10).
-        images, labels: as returned by `load_mnist`.
+        images, labels: as returned by `load_mnist` or `prepare`.
 
     Raises:
         DataError: `images` or `labels` have the wrong shape or values.
         InputError: `predict` does not return probabilities.
     """
-    images, labels = check_digits(images, labels, "evaluate")
-    return compute_metrics(predict(images), labels)
+    digits, classes = check_digits(images, labels, "evaluate")
+    return compute_metrics(predict(digits), classes)
 
 
 def compute_metrics(probabilities: Floats, labels: npt.NDArray[np.uint8]) -> Metrics:

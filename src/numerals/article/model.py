@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from numerals.article.data import Images
+from numerals.article.data import Images, as_digits
 from numerals.article.recipe import ModelSettings
 from numerals.errors import RecipeError
 from numerals.ops.layers import BatchNorm2d, Conv2d, Flatten, ReluBatchNormPool, sequential, unfused
@@ -90,20 +90,22 @@ def as_input(images: Images, device: torch.device) -> torch.Tensor:
     return (pixels.unsqueeze(1).float() / WHITE).contiguous(memory_format=torch.channels_last)
 
 
-def predictor(network: nn.Module) -> Predict:
-    """Wrap a network as a function from images uint8 (n, 28, 28) to probabilities float32 (n, 10).
+def predictor(network: nn.Module) -> Callable[[npt.ArrayLike], Probabilities]:
+    """Wrap a network as a function from images to probabilities float32 (n, 10).
 
-    It computes in float32 and in evaluation mode, and leaves the network in the mode it was in.
+    The images are one or several, as bytes or as `data.prepare` returns them: see `data.as_digits`. It computes in
+    float32 and in evaluation mode, and leaves the network in the mode it was in.
     """
     device = next(network.parameters()).device
 
-    def predict(images: Images) -> Probabilities:
+    def predict(images: npt.ArrayLike) -> Probabilities:
+        digits = as_digits(images, "predict")
         was_training = network.training
         network.eval()
         with torch.inference_mode():
             batches = [
-                network(as_input(images[start : start + PREDICTION_BATCH_SIZE], device)).softmax(1).cpu()
-                for start in range(0, len(images), PREDICTION_BATCH_SIZE)
+                network(as_input(digits[start : start + PREDICTION_BATCH_SIZE], device)).softmax(1).cpu()
+                for start in range(0, len(digits), PREDICTION_BATCH_SIZE)
             ]
         network.train(was_training)
         return np.asarray(torch.cat(batches)) if batches else np.zeros((0, len(CLASSES)), np.float32)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
 import torch
 from torch import nn
 
@@ -38,7 +39,7 @@ class Run:
     best_epoch: int  # from 1; its weights are in the folder
     test: Metrics | None  # None if it was interrupted or stopped: the test digits are for finished trainings
     metrics: dict[str, Any]  # the content of metrics.json
-    predict: model.Predict  # uint8 (n, 28, 28), white ink on black -> probabilities float32 (n, 10)
+    predict: Callable[[npt.ArrayLike], model.Probabilities]  # images, see `data.as_digits` -> probabilities (n, 10)
 
 
 def train(
