@@ -20,6 +20,7 @@ from numerals.errors import FailureError, InputError, ModelError, RunError
 from numerals.export import digit_model, onnx_graph, row_model
 from numerals.export.export import export
 from numerals.read import model_files
+from numerals.read.reader import Reader
 from numerals.read.recognise import Recogniser, RowRecogniser
 from numerals.read.strips import STRIP_HEIGHT
 from numerals.readers import recipes
@@ -64,6 +65,22 @@ def test_the_network_of_the_article(small_npz: Path, tmp_path: Path) -> None:
     assert np.allclose(probabilities, expected, atol=1e-4)
     uncalibrated_confidence = model.predictor(network)(images).max(axis=1)
     assert np.allclose(is_digit, uncalibrated_confidence, atol=1e-4)
+
+
+def test_the_model_file_alone_has_its_card(small_npz: Path, tmp_path: Path) -> None:
+    path, _ = export(save_run(tmp_path, "article", model.build(recipes.Recipe.load("article").model), small_npz))
+    beside = model_files.load(path)
+    assert beside.card["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_suffix(".json").unlink()
+    assert model_files.load(path) == beside
+    onnx.checker.check_model(onnx.load(path))
+    moved = path.rename(tmp_path / "moved.onnx")
+    assert Reader(moved).cards["digits"] == beside.card
+    content = bytearray(moved.read_bytes())
+    content[len(content) // 2] ^= 1  # among the weights
+    moved.write_bytes(content)
+    with pytest.raises(ModelError, match=r"moved\.onnx: not the file that its card names"):
+        model_files.load(moved)
 
 
 def test_the_digit_network(small_npz: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,7 +166,7 @@ def test_a_model_of_another_shape_is_refused(
     with pytest.raises(ModelError, match="inputs and outputs"):
         load_model(path, None)
     path.with_suffix(".json").unlink()
-    with pytest.raises(ModelError, match="numerals export writes"):
+    with pytest.raises(ModelError, match=r"no card in it, and no other\.json next to it"):
         load_model(path, None)
 
 

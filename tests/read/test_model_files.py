@@ -298,6 +298,28 @@ def test_a_card_with_any_number_is_refused_in_a_line(tmp_path: Path, name: str, 
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "text", ["", "[" * 100_000, "[]", "{}", json.dumps(CARD | {"threshold": float("nan")}), " " * 2**20 + "{}"]
+)
+def test_a_wrong_card_inside_the_model_is_refused_in_a_line(tmp_path: Path, small: bytes, text: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model_files.with_card(small, text))
+    with pytest.raises(ModelError, match=r"model\.onnx: .*card inside") as refused:
+        model_files.load(path)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_model_without_a_card_or_with_one_that_is_no_text_is_refused_in_a_line(tmp_path: Path, small: bytes) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small)
+    with pytest.raises(ModelError, match=r"model\.onnx: no card in it, and no model\.json next to it"):
+        model_files.load(path)
+    utf_16 = json.dumps(CARD).encode("utf-16")
+    path.write_bytes(model_files.with_card(small, "?" * len(utf_16)).replace(b"?" * len(utf_16), utf_16))
+    with pytest.raises(ModelError, match=r"model\.onnx: the card inside is not UTF-8"):
+        model_files.load(path)
+
+
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), make_huge])
 def test_a_card_that_is_no_plain_file_is_not_read(tmp_path: Path, make: Callable[[Path], None]) -> None:
     path = Path(shutil.copy(model_files.shipped_path(), tmp_path))

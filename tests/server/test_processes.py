@@ -146,7 +146,7 @@ def test_a_server_that_cannot_start_ends_with_one_line(count: int, tmp_path: Pat
     command = (*NUMERALS, "serve", "--port", 0, "--workers", count, "--model", tmp_path / "model.onnx")
     done = run_quietly(command)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "model.json: cannot be read" in done.stderr
+    assert "model.onnx: not ONNX, or damaged" in done.stderr
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -121,7 +121,10 @@ def export(
         typer.Option(metavar="FILE.onnx", help="Write to this file instead of model.onnx in the run folder."),
     ] = None,
 ) -> None:
-    """Export a run's network as an ONNX file with preprocessing and calibration inside, and a model card (.json).
+    """Export a run's network as an ONNX file with preprocessing, calibration and its card inside.
+
+    The card says what the model is, how it was trained and measured, and how to use it; it is saved next to the file
+    (.json) too. The ONNX file alone is enough.
 
     Compares PyTorch and ONNX on every test digit (or on strips of rows) and fails if an answer differs.
     To read with the file: numerals read --model FILE.onnx.
@@ -132,6 +135,7 @@ def export(
         raise InputError(f"--format {file_format}: must be onnx")
     path, card = run_export(run, out)
     figures = ", ".join(f"{name} {share:.4f}" for name, share in card.model.accuracy.items())
-    print(f"{path}  {path.stat().st_size / 1e6:.2f} MB, and its card {path.with_suffix('.json').name}", file=sys.stderr)
+    size, beside = path.stat().st_size, path.with_suffix(".json").name
+    print(f"{path}  {size / 1e6:.2f} MB, with its card, which is also in {beside}", file=sys.stderr)
     print(f"accuracy: {figures}; agrees with PyTorch", file=sys.stderr)
     print(path)

@@ -1,10 +1,11 @@
-"""Export a run: write its network as an ONNX file, `model.onnx`, with a model card, `model.json`.
+"""Export a run: write its network as an ONNX file, `model.onnx`, with a model card in it and next to it, `model.json`.
 
 `digit_model`, `row_model` and `detector_model` turn their kind of network into ONNX, check it against PyTorch and
 calibrate it.
 """
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from numerals.article import datasets
@@ -14,7 +15,7 @@ from numerals.export.digit_model import export_digit_model
 from numerals.export.model_card import ModelCard
 from numerals.export.row_model import export_row_model
 from numerals.files import read_plain, storage_error, write_atomically
-from numerals.read.model_files import MAX_CARD_BYTES
+from numerals.read.model_files import MAX_CARD_BYTES, with_card
 from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.evaluate import open_run
 from numerals.readers.row_network import RowNetwork
@@ -30,8 +31,8 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
 
     Args:
         run: a run folder of any kind: the article's network, or one of those that read.
-        out: the model file, ending in .onnx; `model.onnx` in the run folder by default. The card has the same name
-            with the suffix .json. Existing files are replaced.
+        out: the model file, ending in .onnx; `model.onnx` in the run folder by default. The card is in it, and next
+            to it under the same name with the suffix .json. Existing files are replaced.
 
     Returns:
         The path of the model file, and the card.
@@ -56,7 +57,9 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
         model = export_digit_model(network, validation, dataset.test)
     parameters = sum(parameter.numel() for parameter in network.parameters())
     card = ModelCard(model, dataset.name, parameters, recipe, folder.seed(), versions())
-    write_atomically(path, model.content)
+    content = with_card(model.content, json.dumps(card.to_dict()))
+    card = replace(card, model=replace(model, content=content))  # the card next to the file has the hash of all of it
+    write_atomically(path, content)
     write_atomically(path.with_suffix(".json"), (json.dumps(card.to_dict(), indent=1) + "\n").encode())
     return path, card
 

@@ -1,4 +1,4 @@
-"""The model card: the JSON file next to an exported model that says what it is and how to use its outputs."""
+"""The model card: the JSON in an exported model, and next to it, that says what it is and how to use its outputs."""
 
 import hashlib
 from dataclasses import dataclass

@@ -1,10 +1,12 @@
-"""Find and load model files: an exported model (.onnx) and its card (.json with the same name).
+"""Find and load model files: an exported model (.onnx) with its card in it, and next to it (.json with the same name).
 
-The card names the SHA-256 of the model, so a model is never used with the settings of another one.
+A card names the SHA-256 of the model, so a model is never used with the settings of another one: the card next to the
+file that of the whole file, the card inside that of what precedes it.
 """
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -16,6 +18,7 @@ from numerals.read import model_check
 
 DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that come with numerals
 MAX_CARD_BYTES = 2**20
+CARD_INSIDE = "numerals.card"  # the key of the card in the metadata of an ONNX file
 
 
 @dataclass(frozen=True)
@@ -58,21 +61,67 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
         model_check.check_file(path)
     try:
         content = read_plain(path, model_check.MAX_FILE_BYTES)
-        card = json.loads(read_plain(card_path, MAX_CARD_BYTES))
-        sha256, threshold, reads = str(card["sha256"]), float(card["threshold"]), card["reads"]
+        beside = read_plain(card_path, MAX_CARD_BYTES) if os.path.lexists(card_path) else None
     except OSError as error:
         raise ModelError(
-            f"{error.filename}: cannot be read ({error.strerror}); a model is an .onnx file and its .json card, "
-            "as numerals export writes them"
+            f"{error.filename}: cannot be read ({error.strerror}); give an .onnx file that numerals export wrote"
         ) from error
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ModelError(f"{card_path}: not a model card ({error}); export the model again") from error
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
+    sha256 = hashlib.sha256(content).hexdigest()
+    if beside is not None:
+        card = _parse(beside, str(card_path))
+        _check_hash(sha256, card, path)
     if external:
         model_check.check_content(content, str(path))
-    if not 0 <= threshold <= 1:
-        raise ModelError(f"{card_path}: threshold {threshold}; it must be from 0 to 1")
-    if reads not in ("digits", "rows", "pages"):
-        raise ModelError(f"{card_path}: reads {reads!r}; it must be digits, rows or pages")
+    if beside is None:
+        card = _card_inside(content, path) | {"sha256": sha256}
     return ModelFile(content, card, str(path))
+
+
+def with_card(content: bytes, card: str) -> bytes:
+    """Return an ONNX file with a card in it.
+
+    Args:
+        content: of the file without a card.
+        card: JSON.
+    """
+    import onnx  # here, because reading with the included models does not need it
+
+    entry = onnx.StringStringEntryProto(key=CARD_INSIDE, value=card)
+    # protobuf takes messages in a row for one
+    return content + bytes(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+
+
+def _card_inside(content: bytes, path: Path) -> dict[str, Any]:
+    import onnx
+
+    metadata = {each.key: each.value for each in onnx.ModelProto.FromString(content).metadata_props}
+    if CARD_INSIDE not in metadata:
+        raise ModelError(
+            f"{path}: no card in it, and no {path.with_suffix('.json').name} next to it; export the model again"
+        )
+    text = metadata[CARD_INSIDE]
+    if not isinstance(text, str) or len(text) > MAX_CARD_BYTES:  # protobuf gives bytes if it is not UTF-8
+        raise ModelError(f"{path}: the card inside is not UTF-8, or too large; export the model again")
+    card = _parse(text, f"{path}: the card inside")
+    model = content.removesuffix(with_card(b"", text))
+    _check_hash(hashlib.sha256(model).hexdigest(), card, path)
+    return card
+
+
+def _parse(text: str | bytes, name: str) -> dict[str, Any]:
+    """Parse a card and check what every card has."""
+    try:
+        card: dict[str, Any] = json.loads(text)
+        threshold, reads, _ = float(card["threshold"]), card["reads"], card["sha256"]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ModelError(f"{name}: not a model card ({error}); export the model again") from error
+    if not 0 <= threshold <= 1:
+        raise ModelError(f"{name}: threshold {threshold}; it must be from 0 to 1")
+    if reads not in ("digits", "rows", "pages"):
+        raise ModelError(f"{name}: reads {reads!r}; it must be digits, rows or pages")
+    return card
+
+
+def _check_hash(sha256: str, card: dict[str, Any], path: Path) -> None:
+    if card["sha256"] != sha256:
+        raise ModelError(f"{path}: not the file that its card names (SHA-256 differs); export it or install it again")
