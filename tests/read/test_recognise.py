@@ -1,5 +1,6 @@
 """The digit model that comes with numerals: its accuracy, its confidence, threads, and models that are refused."""
 
+import io
 import json
 import subprocess
 import sys
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import numerals
 from numerals.errors import ModelError, PictureError
 from numerals.read import model_files
+from numerals.read.picture import load_picture
 from numerals.read.pixels import Pixels
 from numerals.read.recognise import Recogniser
 from tests.helpers.pictures import encoded, on_paper, some_digits
@@ -85,6 +88,52 @@ def test_paths_bytes_and_arrays_give_the_same_result(reader: numerals.Reader, tm
     expected = reader.recognise(images)
     predictions = reader.recognise([path, encoded(images[1]), images[2] / 255])
     assert np.allclose(predictions.probabilities, expected.probabilities, atol=1e-5)
+
+
+def test_one_picture_in_any_form_is_one_picture(
+    reader: numerals.Reader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seven = on_paper(some_digits(1)[0][0], 60)
+    coloured = np.repeat(seven[..., None], 3, axis=2)
+    Path(tmp_path, "a.png").write_bytes(encoded(seven))
+    monkeypatch.chdir(tmp_path)
+    expected = reader.recognise([seven])
+    opened, grey, palette = (Image.open("a.png"), Image.fromarray(seven), Image.fromarray(coloured).quantize(256))
+    forms = ["a.png", Path("a.png"), encoded(seven), bytearray(encoded(seven)), seven, seven / 255, seven[..., None]]
+    forms += [coloured, load_picture("a.png"), opened, grey, palette]
+    for form in forms:
+        for pictures in (form, [form], (form,), iter([form])):
+            predictions = reader.recognise(pictures)
+            assert len(predictions) == 1, form
+            assert np.allclose(predictions.probabilities, expected.probabilities, atol=0.01), form
+        assert reader.read(form).text == reader.read(seven).text
+    opened.close()
+
+
+def test_one_array_of_several_pictures_is_several(reader: numerals.Reader) -> None:
+    images, _ = some_digits(4)
+    expected = reader.recognise(list(images)).probabilities
+    coloured = np.repeat(images[..., None], 3, axis=3)
+    for several in (images, images / 255, images[..., None], coloured, coloured / 255, tuple(images)):
+        assert np.allclose(reader.recognise(several).probabilities, expected, atol=1e-4)
+
+
+def test_a_turned_image_of_pillow_is_read_upright(reader: numerals.Reader) -> None:
+    upright = Image.fromarray(on_paper(some_digits(1)[0][0], 60))
+    turned = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise
+    upright.rotate(90, expand=True).save(turned, "PNG", exif=exif)
+    with Image.open(turned) as image:
+        assert np.array_equal(load_picture(image).pixels, np.asarray(upright))
+        assert reader.recognise(image).digits == reader.recognise(upright).digits
+        assert image.size == (60, 60) and np.asarray(image).shape == (60, 60), "the image is still open"
+
+
+@pytest.mark.parametrize("wrong", [5, None, [[1, 2], [3]], "missing.png", [["a.png"]]])
+def test_what_is_no_picture_is_refused_in_a_line(reader: numerals.Reader, wrong: object) -> None:
+    with pytest.raises(PictureError, match=r"^\S[^\n]*$"):
+        reader.recognise(wrong)
 
 
 def test_an_empty_list_gives_an_empty_result(reader: numerals.Reader) -> None:

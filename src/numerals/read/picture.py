@@ -10,8 +10,8 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -68,9 +68,9 @@ def load_pixels(source: Any) -> Pixels:
     """Load the upright pixels of a picture, uint8 grey (h, w) or RGB (h, w, 3) in [0, 255].
 
     Args:
-        source: a path; the bytes of a picture file; or an array (h, w), (h, w, 1), RGB (h, w, 3) or RGBA (h, w, 4) of
-            integers of 8 to 16 bits, booleans, or floats in [0, 1] or [0, 255]. Of a file with several pages or an
-            animation, the first picture.
+        source: a path; the bytes of a picture file; an image of Pillow's; or an array (h, w), (h, w, 1), RGB (h, w, 3)
+            or RGBA (h, w, 4) of integers of 8 to 16 bits, booleans, or floats in [0, 1] or [0, 255]. Of a file with
+            several pages or an animation, the first picture.
 
     Raises:
         PictureError: not a picture, damaged, of a format or shape that is not supported, or over 100 megapixels.
@@ -95,8 +95,22 @@ def load_picture(source: Any, max_pixels: int = MAX_PIXELS) -> Picture:
     if isinstance(source, bytes | bytearray | memoryview | str | os.PathLike):
         with open_source(source) as (file, name):
             return load_file(file, name, max_pixels=max_pixels)
+    if isinstance(source, Image.Image):
+        return _decode(source, getattr(source, "filename", "") or "image", max_pixels)
     pixels = pixels_from_array(np.asarray(source))
     return Picture(pixels_from_image(Image.fromarray(pixels), MAX_SIDE), pixels.shape[1], pixels.shape[0])
+
+
+def is_one_picture(source: Any) -> bool:
+    """Return whether `source` is one picture, as `load_picture` takes it, and not several in a sequence or array.
+
+    An array with three axes is one picture if its last axis can be one of colours: no picture is so narrow.
+    """
+    if isinstance(source, np.ndarray):
+        return source.ndim < 3 or (source.ndim == 3 and source.shape[2] in (1, 3, 4))
+    if isinstance(source, str | os.PathLike | bytes | bytearray | memoryview):
+        return True
+    return not isinstance(source, Iterable)  # Pillow's images, a Picture, and what is no picture at all
 
 
 @contextmanager
@@ -144,7 +158,7 @@ def load_file(file: BinaryIO, name: str, page: int = 0, max_pixels: int = MAX_PI
     if (scans := _count_scans(file)) > MAX_SCANS:
         raise PictureError(f"{name}: a JPEG of {scans:,} scans; at most {MAX_SCANS:,} are read")
     file.seek(0)
-    return _decode(file, name, page, max_pixels)
+    return _decode(file, name, max_pixels, page)
 
 
 def check_size(file: BinaryIO, name: str) -> None:
@@ -216,10 +230,13 @@ def _number(file: BinaryIO, code: str) -> int | None:
     return int(struct.unpack(code, content)[0]) if len(content) == struct.calcsize(code) else None
 
 
-def _decode(file: BinaryIO, name: str, page: int, max_pixels: int) -> Picture:
-    """Decode a picture; Pillow's formats raise errors of every kind, so all unknown ones mean that it is damaged."""
+def _decode(source: BinaryIO | Image.Image, name: str, max_pixels: int, page: int = 0) -> Picture:
+    """Decode a picture; Pillow's formats raise errors of every kind, so all unknown ones mean that it is damaged.
+
+    An image of Pillow's is the caller's: it stays open, and is decoded at its full size.
+    """
     try:
-        with _open_image(file) as image:
+        with nullcontext(source) if isinstance(source, Image.Image) else _open_image(source) as image:
             if page:
                 image.seek(page)
             maximum = min(max_pixels, MAX_WEBP_PIXELS) if image.format == "WEBP" else max_pixels
@@ -227,15 +244,14 @@ def _decode(file: BinaryIO, name: str, page: int, max_pixels: int) -> Picture:
                 raise PictureError(f"{image.width}x{image.height} pixels; at most {maximum:,} are read")
             deep_colours = has_16_bit_colours(image)
             orientation, (width, height) = _orientation(image), image.size
-            image.draft(None, _draft_size(width, height))
+            if image is not source:
+                image.draft(None, _draft_size(width, height))
             pixels = _upright(pixels_from_image(image, MAX_SIDE, deep_colours), orientation)
             return Picture(pixels, *((height, width) if orientation in SIDEWAYS else (width, height)))
     except PictureError as error:
         raise PictureError(f"{name}: {error}") from error
     except Image.DecompressionBombError as error:
         raise PictureError(f"{name}: over {MAX_PIXELS:,} pixels; at most {MAX_PIXELS:,} pixels are read") from error
-    except UnidentifiedImageError as error:
-        raise PictureError(f"{name}: {_unsupported(file)}") from error
     except MemoryError as error:
         raise PictureError(f"{name}: too large for this machine's memory") from error
     except Exception as error:
@@ -254,7 +270,10 @@ def _open_image(file: BinaryIO) -> Image.Image:
     """Open a file with Pillow, without its warnings about large and odd pictures: what is bad is refused."""
     with _warnings_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return Image.open(file, formats=FORMATS)
+        try:
+            return Image.open(file, formats=FORMATS)
+        except UnidentifiedImageError as error:
+            raise PictureError(_unsupported(file)) from error
 
 
 def _draft_size(width: int, height: int) -> tuple[int, int]:

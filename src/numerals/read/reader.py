@@ -16,7 +16,7 @@ from numerals.read.model_files import ModelFile
 from numerals.read.normalise import normalise, nudged, other_views
 from numerals.read.occlusion import DigitExplanation, explain
 from numerals.read.page_reader import read_page
-from numerals.read.picture import load_picture, load_pixels
+from numerals.read.picture import is_one_picture, load_picture, load_pixels
 from numerals.read.pixels import DigitImage, DigitImages
 from numerals.read.recognise import THREADS, DigitPredictions, PageDetector, Recogniser, RowRecogniser
 from numerals.read.strip_reader import StripReader, StripReaderSettings
@@ -89,12 +89,13 @@ class Reader:
             return replace(self._detector_reader, drawn=drawn, deadline=time.monotonic() + timeout)(loaded)
         return read_page(loaded, replace(self._strip_reader, drawn=drawn, deadline=time.monotonic() + timeout))
 
-    def recognise(self, pictures: Pictures) -> Recognition:
+    def recognise(self, pictures: Any) -> Recognition:
         """Recognise pictures that show one digit each. For files from strangers, see `read`.
 
         Args:
-            pictures: arrays, paths or bytes as `load_pixels` takes them, or one array (n, h, w) or (n, h, w, 3); any
-                size, grey or colour, white ink on black or dark ink on light.
+            pictures: one picture, or several in a sequence or iterator: paths, bytes, Pillow's images or arrays, as
+                `load_pixels` takes them; or one array of several, (n, h, w) or (n, h, w, 3). Any size, grey or colour,
+                white ink on black or dark ink on light.
 
         Returns:
             The predictions, in the order of the pictures.
@@ -102,7 +103,9 @@ class Reader:
         Raises:
             PictureError: one of them is not a picture.
         """
-        if not (isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8):
+        if is_one_picture(pictures):
+            pictures = [pictures]
+        if not (isinstance(pictures, np.ndarray) and pictures.dtype == np.uint8 and pictures.ndim == 3):
             pictures = [load_pixels(picture) for picture in pictures]
         digits = normalise(pictures)
         probabilities, is_digit = self._reconsider(pictures, digits, self._recogniser(digits))
