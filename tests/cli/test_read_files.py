@@ -181,6 +181,43 @@ def test_json_and_csv(picture: Path, output_format: str) -> None:
         assert [row["text"] for row in rows] == ["0571", "3390"] and [row["row"] for row in rows] == ["1", "2"]
 
 
+@pytest.mark.parametrize("output_format", ["text", "json", "csv"])
+def test_rows_below_a_confidence_are_marked(picture: Path, reader: numerals.Reader, output_format: str) -> None:
+    low, high = sorted(row.confidence for row in reader.read(picture).rows)
+    for limit, strict, marks, code in (
+        (0.5, (), [False, False], 0),
+        (0.5, ("--strict",), [False, False], 0),
+        (1, (), [True, True], 0),
+        ((low + high) / 2, ("--strict",), [row.confidence == low for row in reader.read(picture).rows], 1),
+    ):
+        limits = () if limit == 0.5 else ("--min-confidence", limit)
+        done = run_quietly((*NUMERALS, "read", picture, "--format", output_format, *limits, *strict))
+        message = f"numerals: 1 of 2 rows are below --min-confidence {limit}; check those marked\n" if code else ""
+        assert (done.returncode, done.stderr) == (code, message)
+        if output_format == "text":
+            lines = zip(("0571", "3390"), marks, strict=True)
+            assert done.stdout == "".join(f"{row} ?\n" if mark else f"{row}\n" for row, mark in lines)
+        elif output_format == "json":
+            assert [row["review"] for row in json.loads(done.stdout)[0]["rows"]] == marks
+        else:
+            rows = csv.DictReader(io.StringIO(done.stdout))
+            assert [row["review"] for row in rows] == [str(mark).lower() for mark in marks]
+
+
+@pytest.mark.parametrize("limit", ["1.5", "-0.1", "nan"])
+def test_an_impossible_confidence_is_refused(limit: str, picture: Path) -> None:
+    done = run_quietly((*NUMERALS, "read", picture, "--min-confidence", limit))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"numerals: --min-confidence {limit}: must be from 0 to 1\n"
+
+
+def test_a_picture_that_cannot_be_read_has_the_keys_of_others(picture: Path, tmp_path: Path) -> None:
+    done = run_quietly((*NUMERALS, "read", "--format", "json", picture, tmp_path / "absent.png"))
+    good, bad = json.loads(done.stdout)
+    assert list(good) == list(bad) and done.returncode == 1
+    assert (bad["text"], bad["rows"], bad["width"]) == (None, [], None) and "absent.png" in bad["error"]
+
+
 def test_a_picture_from_stdin(picture: Path) -> None:
     with open(picture, "rb") as file:
         done = subprocess.run([*NUMERALS, "read", "-"], stdin=file, capture_output=True, text=True, check=True)

@@ -43,6 +43,14 @@ def read(
             help="Save each picture to this folder, with boxes, digits and the input of the network drawn on it.",
         ),
     ] = None,
+    min_confidence: Annotated[
+        float,
+        typer.Option(
+            metavar="P",
+            help="Mark rows whose confidence, from 0 to 1, is lower: with a ? in text, as review in json and csv.",
+        ),
+    ] = 0.5,
+    strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if a row is marked.")] = False,
     model: ModelOption = None,
 ) -> None:
     """Read handwritten digits in photographs, scans and drawings.
@@ -62,12 +70,17 @@ def read(
 
         if output_format not in read_files.FORMATS:
             raise InputError(f"--format {output_format}: must be one of {', '.join(read_files.FORMATS)}")
-        names, errors = read_files.list_sources(pictures), list[str]()
+        if not 0 <= min_confidence <= 1:
+            raise InputError(f"--min-confidence {min_confidence}: must be from 0 to 1")
+        names, problems = read_files.list_sources(pictures), read_files.Problems()
         with contextlib.closing(read_files.with_progress(names)) as tracked:
-            readings = read_files.read_all(Reader(model), sandbox, tracked, annotated)
-            reported = read_files.report_problems(readings, len(names), errors, print_error)
+            readings = read_files.read_all(Reader(model), sandbox, tracked, annotated, min_confidence)
+            reported = read_files.report_problems(readings, len(names), problems, print_error)
             _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))
-    if errors:
+    marked = problems.rows_to_review if strict else 0
+    if marked:
+        print_error(f"{marked} of {problems.rows} rows are below --min-confidence {min_confidence}; check those marked")
+    if marked or problems.errors:
         raise typer.Exit(1)
 
 

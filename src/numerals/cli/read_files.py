@@ -13,7 +13,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +27,15 @@ from numerals.read.pages import SUFFIXES
 from numerals.read.picture import MAX_FILE_BYTES
 from numerals.read.reader import Reader
 from numerals.read.sandbox import Sandbox
-from numerals.results import Page
+from numerals.results import Page, Row
 
 Chunks = Generator[str, None, None]  # text to print, piece by piece
 STDIN = "-"
 MAX_STEM_BYTES = 150  # of an annotated picture's name, which becomes up to 50 longer; file systems allow 255
 FORMULA = "=+-@\t\r＝＋－＠"  # a spreadsheet takes a cell that begins with one of these for a formula (OWASP)
-COLUMNS = ("picture", "page", "row", "text", "confidence", "left", "top", "width", "height", "error")
+COLUMNS = ("picture", "page", "row", "text", "confidence", "review", "left", "top", "width", "height", "error")
+# the fields of a page that was not read
+WITHOUT_PAGE: dict[str, Any] = {**dict.fromkeys(Page((), 0, 0).to_dict()), "rows": []}
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,26 @@ class Reading:
     number: int  # of the page, counted from 1
     page: Page | None
     error: str | None = None
+    min_confidence: float = 0  # of a row that needs no review
+
+    @property
+    def rows(self) -> Sequence[tuple[Row, bool]]:
+        """The rows of the page, each with whether somebody should check it."""
+        return [(row, row.confidence < self.min_confidence) for row in self.page.rows] if self.page else []
 
     def to_dict(self) -> dict[str, Any]:
-        fields = self.page.to_dict() if self.page else {}
-        return {"picture": self.picture, "page": self.number, **fields, "error": self.error}
+        fields = self.page.to_dict() if self.page else WITHOUT_PAGE
+        rows = [{**row.to_dict(), "review": review} for row, review in self.rows]
+        return {"picture": self.picture, "page": self.number, **fields, "rows": rows, "error": self.error}
+
+
+@dataclass
+class Problems:
+    """What `report_problems` has seen so far."""
+
+    errors: list[str] = field(default_factory=list)  # the message of each
+    rows: int = 0
+    rows_to_review: int = 0
 
 
 def list_sources(arguments: Sequence[str]) -> list[str]:
@@ -88,7 +106,13 @@ def with_progress(names: Sequence[str]) -> Generator[str, None, None]:
         yield from bar.track(names, description="reading")
 
 
-def read_all(reader: Reader, sandbox: Sandbox, names: Iterable[str], annotated: Path | None) -> Iterator[Reading]:
+def read_all(
+    reader: Reader,
+    sandbox: Sandbox,
+    names: Iterable[str],
+    annotated: Path | None,
+    min_confidence: float = 0,
+) -> Iterator[Reading]:
     """Read each page of each picture, in order.
 
     Args:
@@ -96,6 +120,7 @@ def read_all(reader: Reader, sandbox: Sandbox, names: Iterable[str], annotated: 
         sandbox: decodes them.
         names: paths, or "-" for standard input.
         annotated: a folder for annotated pictures; None saves none.
+        min_confidence: of a row that needs no review.
 
     Raises:
         StorageError: an annotated picture cannot be written.
@@ -109,7 +134,7 @@ def read_all(reader: Reader, sandbox: Sandbox, names: Iterable[str], annotated: 
                     page = reader.read(loaded)
                     if annotated:
                         _write(annotate(loaded.pixels, page), annotated / f"{stem}-{number}.png")
-                    yield Reading(name, number, page)
+                    yield Reading(name, number, page, min_confidence=min_confidence)
         except StorageError:
             raise
         except NumeralsError as error:
@@ -117,14 +142,14 @@ def read_all(reader: Reader, sandbox: Sandbox, names: Iterable[str], annotated: 
 
 
 def report_problems(
-    readings: Iterable[Reading], sources: int, errors: list[str], report: Callable[[str], None]
+    readings: Iterable[Reading], sources: int, problems: Problems, report: Callable[[str], None]
 ) -> Iterator[Reading]:
     """The same readings; calls `report` for each that has an error or no digits.
 
     Args:
         readings: pages as they are read.
         sources: the number of pictures to read.
-        errors: gets the message of each error.
+        problems: counts what is reported, and the rows.
         report: prints one line.
 
     Raises:
@@ -133,14 +158,16 @@ def report_problems(
     for reading in readings:
         alone = sources == 1 and reading.number == 1
         if reading.error:
-            errors.append(reading.error)
+            problems.errors.append(reading.error)
+        problems.rows += len(reading.rows)
+        problems.rows_to_review += sum(review for _, review in reading.rows)
         if reading.error and not alone:
             report(reading.error)
         elif reading.page and not reading.page.rows:
             report(f"{printable(reading.picture)}: no digits found")
         yield reading
-    if errors and alone:
-        raise InputError(errors[0])
+    if problems.errors and alone:
+        raise InputError(problems.errors[0])
 
 
 def _standard_input() -> bytes:
@@ -177,11 +204,10 @@ def as_csv(readings: Iterable[Reading], named: bool) -> Chunks:
     for reading in readings:
         error = reading.error and _cell(reading.error)
         fields = {"picture": _cell(reading.picture), "page": reading.number, "error": error}
-        rows = reading.page.rows if reading.page else ()
-        for number, row in enumerate(rows, 1):
-            confidence = f"{row.confidence:.4f}"
-            writer.writerow(fields | {"row": number, "text": row.text, "confidence": confidence} | row.box.to_dict())
-        if not rows:
+        for number, (row, review) in enumerate(reading.rows, 1):
+            read = {"row": number, "text": row.text, "confidence": f"{row.confidence:.4f}"}
+            writer.writerow(fields | read | {"review": str(review).lower()} | row.box.to_dict())
+        if not reading.rows:
             writer.writerow(fields)
         yield text.getvalue()
         text.seek(0)
@@ -195,10 +221,11 @@ def _cell(text: str) -> str:
 
 
 def as_text(readings: Iterable[Reading], named: bool) -> Chunks:
-    """One line per row of digits, after the name of the picture if `named`."""
+    """One line per row of digits, after the name of the picture if `named`, and before a "?" if it needs a review."""
     for reading in readings:
-        for row in reading.page.rows if reading.page else ():
-            yield f"{printable(reading.picture)}: {row.text}\n" if named else f"{row.text}\n"
+        for row, review in reading.rows:
+            line = f"{row.text} ?\n" if review else f"{row.text}\n"
+            yield f"{printable(reading.picture)}: {line}" if named else line
 
 
 FORMATS: dict[str, Callable[[Iterable[Reading], bool], Chunks]] = {
