@@ -17,6 +17,7 @@ from tests.helpers.keras_peer import ARTICLE, keras, mnist
 # Keras imports affine_transform from a namespace that SciPy has renamed
 pytestmark = pytest.mark.filterwarnings("ignore:Please import `affine_transform` from:DeprecationWarning")
 
+NONE = AugmentSettings(rotation=0.0, zoom=0.0, width_shift=0.0, height_shift=0.0)
 UNEQUAL = AugmentSettings(rotation=30.0, zoom=0.4, width_shift=0.3, height_shift=0.1)
 
 
@@ -115,7 +116,7 @@ def test_transforms_are_uniform_within_their_ranges_and_independent() -> None:
 
 @pytest.mark.parametrize(("side", "axis"), [("height_shift", 0), ("width_shift", 1)])
 def test_each_shift_moves_digits_along_its_own_axis(side: str, axis: int) -> None:
-    recipe = AugmentSettings(**{"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0} | {side: 0.3})
+    recipe = NONE.model_copy(update={side: 0.3})
     dot = np.zeros((28, 28), np.float32)
     dot[12:16, 12:16] = 1
     moved = transform(np.repeat(dot[None], 300, 0), augment.random_transforms(300, recipe, np.random.default_rng(0)))
@@ -125,8 +126,7 @@ def test_each_shift_moves_digits_along_its_own_axis(side: str, axis: int) -> Non
 
 
 def test_no_augmentation_changes_nothing() -> None:
-    none = AugmentSettings(rotation=0.0, zoom=0.0, width_shift=0.0, height_shift=0.0)
-    transforms = augment.random_transforms(50, none, np.random.default_rng(0))
+    transforms = augment.random_transforms(50, NONE, np.random.default_rng(0))
     assert (transforms == np.array(augment.IDENTITY, np.float32)).all()
     assert np.allclose(transform(real_digits(50), transforms), real_digits(50), atol=1e-5)
 
@@ -151,6 +151,27 @@ def test_digits_are_never_mirrored() -> None:
         strict=True,
     ):
         assert likeness(after, before) > max(likeness(after, before[:, ::-1]), likeness(after, before[::-1]))
+
+
+@pytest.mark.parametrize(("key", "axis"), [("flip_horizontal", 1), ("flip_vertical", 0)])
+def test_flips_mirror_half_of_the_digits_along_their_axis(key: str, axis: int) -> None:
+    digits = real_digits(400)
+    transforms = augment.random_transforms(400, NONE.model_copy(update={key: True}), np.random.default_rng(0))
+    changed = transform(digits, transforms)
+    mirrored = np.array(
+        [np.allclose(after, np.flip(before, axis), atol=1e-4) for before, after in zip(digits, changed, strict=True)]
+    )
+    same = np.array([np.allclose(after, before, atol=1e-4) for before, after in zip(digits, changed, strict=True)])
+    assert (mirrored | same).all() and 160 < mirrored.sum() < 240
+    for each in (ARTICLE.augment, UNEQUAL):  # with other changes: as Keras, which mirrors last; no other numbers change
+        before = augment.random_transforms(20, each, np.random.default_rng(1))
+        after = augment.random_transforms(20, each.model_copy(update={key: True}), np.random.default_rng(1))
+        expected = [
+            np.flip(keras_transform(digit, row), axis) if (row != flipped).any() else keras_transform(digit, row)
+            for digit, row, flipped in zip(digits[:20], before, after, strict=True)
+        ]
+        assert np.abs(transform(digits[:20], after) - np.stack(expected)).max() <= 1 / 255
+        assert np.allclose(np.abs(after), np.abs(before))
 
 
 def test_the_range_of_values_stays() -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from numerals.article.recipe import Recipe
+from numerals.article.recipe import Recipe, parse_settings
 from numerals.errors import RecipeError
 from numerals.readers import recipes
 
@@ -22,7 +22,14 @@ ARTICLE_VALUES: dict[str, Any] = {
     "label_smoothing": 0.0,
     "curves": True,
     "split": {"validation": 0.2, "random_state": 42},
-    "augment": {"rotation": 10.0, "zoom": 0.1, "width_shift": 0.1, "height_shift": 0.1},
+    "augment": {
+        "rotation": 10.0,
+        "zoom": 0.1,
+        "width_shift": 0.1,
+        "height_shift": 0.1,
+        "flip_horizontal": False,
+        "flip_vertical": False,
+    },
     "model": {
         "convolutions": [32, 64],
         "kernel": 3,
@@ -128,6 +135,52 @@ def test_recipes_are_immutable() -> None:
         Recipe.load("article").epochs = 3
 
 
+def test_a_recipe_saved_without_flips_has_none() -> None:
+    """As in the checkpoints of earlier versions."""
+    values = Recipe.load("article").model_dump()
+    del values["augment"]["flip_horizontal"], values["augment"]["flip_vertical"]
+    assert Recipe.model_validate(values) == Recipe.load("article")
+
+
+# Settings by dotted key
+
+
+def test_settings_change_single_keys() -> None:
+    settings = ["epochs=3", "optimizer.learning_rate=3e-4", "augment.flip_horizontal=true", "schedule.kind=one-cycle"]
+    settings += ['precision="float32"', "model.convolutions=[8, 16, 32]", "model.kernel=[5,3,3]", "epochs=4"]
+    assert Recipe.load("article").override(parse_settings(settings)) == Recipe.load("article").change(
+        epochs=4,
+        optimizer={"learning_rate": 3e-4},
+        augment={"flip_horizontal": True},
+        schedule={"kind": "one-cycle"},
+        precision="float32",
+        model={"convolutions": [8, 16, 32], "kernel": [5, 3, 3]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "words"),
+    [
+        ("epochs", "--set epochs: must be KEY=VALUE"),
+        ("=3", "--set =3: must be KEY=VALUE"),
+        ("epochs=", "epochs = '': input should be a valid integer"),
+        ("epochs=many", "epochs = 'many': input should be a valid integer"),
+        ("epochs=1\nbatch_size=2", "epochs = '1\\nbatch_size=2': input should be a valid integer"),
+        ("optimizer.lr=1", "unknown key optimizer.lr; known keys: learning_rate"),
+        ("optimiser.epsilon=1", "unknown key optimiser; did you mean optimizer?"),
+        ("augment.zoom.x=1", "augment.zoom = {'x': 1}"),
+        ("augment=1", "augment = 1: input should be"),
+        ("self=1", "unknown key self"),
+        ("..=1", "unknown key ;"),
+        ("optimizer.learning_rate=nan", "optimizer.learning_rate = nan: input should be"),
+    ],
+)
+def test_a_wrong_setting_is_one_line(setting: str, words: str) -> None:
+    with pytest.raises(RecipeError) as refused:
+        Recipe.load("article").override(parse_settings([setting]))
+    assert words in str(refused.value) and "\n" not in str(refused.value)
+
+
 # Errors
 
 
@@ -138,7 +191,7 @@ def test_recipes_are_immutable() -> None:
         ("batchsize = 3", "unknown key batchsize; did you mean batch_size?"),
         ("colour = 3", "unknown key colour; known keys: "),
         ("[augment]\nrotatoin = 3", "unknown key augment.rotatoin; did you mean rotation?"),
-        ("[augment]\nflips = true", "unknown key augment.flips; known keys: rotation, zoom, width_shift, height_shift"),
+        ("[augment]\nshear = 1", "unknown key augment.shear; known keys: rotation, zoom, width_shift, height_shift"),
         ("[augmentation]\nzoom = 0", "unknown key augmentation; did you mean augment?"),
         ("[augment.zoom]\nx = 1", "augment.zoom"),
         ("[name]\nx = 1", "name"),

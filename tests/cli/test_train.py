@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from numerals.article.recipe import Recipe
 from tests.cli.conftest import RUN_FILES, Trained
 from tests.helpers.commands import RESULT, assert_one_line, call
 
@@ -52,6 +53,32 @@ def test_quiet_leaves_stderr_empty(
     assert (code, stderr) == (0, "")
     assert RESULT.fullmatch(stdout)
     assert {path.name for path in out.iterdir()} == RUN_FILES
+
+
+def test_set_changes_single_keys_of_the_recipe(
+    small_npz: Path, tiny: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "run"
+    settings = ("--set", "optimizer.learning_rate=3e-4", "--set", "augment.flip_horizontal=true", "--set", "epochs=9")
+    arguments = ("train", "--data", small_npz, "--recipe", tiny, "--quiet", "--out", out)
+    code, stdout, _ = call(capfd, *arguments, *settings, "--epochs", 1)
+    assert code == 0 and RESULT.fullmatch(stdout)
+    saved = Recipe.load(out / "recipe.toml")
+    assert (saved.optimizer.learning_rate, saved.augment.flip_horizontal, saved.epochs) == (3e-4, True, 1)
+    code, stdout, stderr = call(capfd, "train", "--resume", out, *settings)
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, "--set", "--resume")
+
+
+@pytest.mark.parametrize("command", [("train",), ("train", "--seeds", 2), ("train-reader", "digits")])
+def test_a_mistake_in_set_is_one_line(
+    command: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = call(capfd, *command, "--set", "nonsense=1")
+    assert (code, stdout) == (2, "")
+    assert_one_line(stderr, "unknown key nonsense; known keys: ")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_json_prints_the_metrics_of_the_run_folder(

@@ -9,6 +9,8 @@ def test_the_explanation_fits_the_recipe() -> None:
     still = {"rotation": 0.0, "zoom": 0.0, "width_shift": 0.0, "height_shift": 0.0}
     plain = ARTICLE.change(augment=still, model={"dropout": 0.0})
     assert "rotated and zoomed and shifted, with dropout" in training_curves.explain_gap(ARTICLE)
+    mirrored = plain.change(augment={"flip_vertical": True})
+    assert "on digits that are mirrored" in training_curves.explain_gap(mirrored)
     assert training_curves.explain_gap(plain).startswith("Training is measured as the mean over the epoch")
 
 

@@ -98,6 +98,7 @@ def test_a_picture_that_crashes_its_decoder_is_named(
         ((), "CORRECTIONS"),
         (("FILE", "--recipe", "quick"), "use numerals train"),
         (("FILE", "--epochs", 2), "adapt has no option --epochs"),
+        (("FILE", "--set", "epochs=2"), "unknown key epochs"),
         (("FILE", "--init", "nowhere"), "not a run folder"),
         (("FEW",), "3 corrections"),
     ],

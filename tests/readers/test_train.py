@@ -60,6 +60,9 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_model, "NON_DIGIT_ROWS", 3)
 
 
+CHANGED = ("--set", "averaging=0.25")
+
+
 def write_recipe(folder: Path, name: str, text: str) -> Path:
     path = folder / f"{name}.toml"
     path.write_text(text)
@@ -71,7 +74,8 @@ def test_a_training_is_saved_evaluated_exported_and_read_with(
     name: str, text: str, unit: str, small_npz: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     recipe, out = write_recipe(tmp_path, name, text), tmp_path / "run"
-    code, line, progress = call(capfd, "train-reader", recipe, "--data", small_npz, "--out", out, "--seed", 3)
+    code, line, progress = call(capfd, "train-reader", recipe, "--data", small_npz, "--out", out, "--seed", 3, *CHANGED)
+    assert recipes.load(out / "recipe.toml").averaging == 0.25  # type: ignore[union-attr]
     assert code == 0 and line.startswith("Test Accuracy: 0.")
     assert f"{unit} 2/" in progress and "min left" in progress and "numerals export" in progress
     assert {path.name for path in out.iterdir()} == {"recipe.toml", "model.safetensors", "history.csv", "metrics.json"}

@@ -244,6 +244,10 @@ def test_a_recipe_in_words() -> None:
         "dropout silences 20",
     ):
         assert word in text
+    mirrored = article.change(augment={"flip_horizontal": True, "flip_vertical": True}).augment
+    assert "its height, mirrored left to right half of the time and mirrored top to bottom half of the time" in (
+        prose.augmentation_in_words(mirrored)
+    )
     instant = " ".join(prose.recipe_in_words(Recipe.load("instant"), 41_160, 1_200, 1))
     for word in ("no augmentation", "one epoch", "rose to 0.02", "smoothed by 5\N{NO-BREAK SPACE}%"):
         assert word in instant

@@ -2,7 +2,8 @@
 
 The meaning is that of Keras's `ImageDataGenerator`: rotation about the centre, a separate zoom for each axis, shifts as
 fractions of the image side, bilinear interpolation, and the nearest pixel outside of the image. For the same parameters
-the pixels are within 1/255 of Keras's own. There are no flips: a mirrored digit is not a digit.
+the pixels are within 1/255 of Keras's own. A recipe may ask for flips, and none does: a mirrored digit is
+not a digit.
 """
 
 import math
@@ -20,20 +21,21 @@ IDENTITY = (0.0, 0.0, 0.0, 1.0, 1.0)
 
 
 def random_transforms(count: int, recipe: AugmentSettings, generator: np.random.Generator) -> Transforms:
-    """Draw a transform for each of `count` digits, uniformly within the recipe's ranges.
+    """Draw a transform for each of `count` digits, uniformly within the recipe's ranges; a flip for every second one.
 
     Returns:
         float32 (count, 5). Keras calls the columns theta, tx, ty, zx and zy. x runs along a row, y down, and
         `width_shift` limits tx. (Keras's own generator swaps the two: its height_shift_range moves digits along a row.
-        The article's two shifts are equal.)
+        The article's two shifts are equal.) A negative zoom mirrors that axis.
     """
-    limits = transform_limits(recipe)
-    return (np.array(IDENTITY) + generator.uniform(-limits, limits, (count, len(limits)))).astype(np.float32)
-
-
-def transform_limits(recipe: AugmentSettings) -> npt.NDArray[np.float64]:
-    """The largest distance of each column from the identity, float64 (5,); all zero means no augmentation."""
-    return np.array([recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom])
+    limits = np.array(
+        [recipe.rotation, recipe.width_shift * SIDE, recipe.height_shift * SIDE, recipe.zoom, recipe.zoom]
+    )
+    transforms = np.array(IDENTITY) + generator.uniform(-limits, limits, (count, len(limits)))
+    for column, flips in ((3, recipe.flip_horizontal), (4, recipe.flip_vertical)):
+        if flips:  # drawn last, so that all other numbers are those of a training without flips
+            transforms[:, column] *= generator.choice((-1, 1), count)
+    return transforms.astype(np.float32)
 
 
 def apply_transforms(images: torch.Tensor, transforms: Transforms) -> torch.Tensor:

@@ -43,7 +43,7 @@ def batches(
     for start in range(first_step * batch_size // chunk * chunk, len(order), chunk):
         indices = order[start : start + chunk]
         digits = as_input(images[indices], device)
-        if augment.transform_limits(recipe.augment).any():
+        if recipe.augment.is_on:
             digits = augment.apply_transforms(digits, transforms[indices]).contiguous(memory_format=torch.channels_last)
         truth = torch.from_numpy(labels[indices].astype(np.int64)).to(device)
         pairs = zip(digits.split(batch_size), truth.split(batch_size), strict=True)

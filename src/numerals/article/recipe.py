@@ -9,6 +9,8 @@ import difflib
 import os
 import re
 import tomllib
+from collections.abc import Iterable, Mapping
+from functools import reduce
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -61,6 +63,13 @@ class AugmentSettings(Table):
     zoom: FractionOrZero
     width_shift: FractionOrZero
     height_shift: FractionOrZero
+    flip_horizontal: bool = False  # the checkpoints of earlier versions lack both flips
+    flip_vertical: bool = False
+
+    @property
+    def is_on(self) -> bool:
+        """Whether it changes any digit."""
+        return any(value for _, value in self)
 
 
 class ModelSettings(Table):
@@ -159,7 +168,7 @@ class BaseRecipe(Table):
         own = [name for name in names if network_of(parse(packaged(name))) == cls.NETWORK]
         return sorted(own, key=lambda name: name != cls.BASE)
 
-    def change(self, **changes: Any) -> Self:
+    def change(self, /, **changes: Any) -> Self:
         """Return a copy with other values, e.g. `recipe.change(epochs=2, augment={"zoom": 0.0})`.
 
         Raises:
@@ -169,6 +178,17 @@ class BaseRecipe(Table):
             return type(self).model_validate(_merge(self.model_dump(), changes))
         except ValidationError as error:
             raise RecipeError(f"recipe {self.name}: {_explain(type(self), error.errors()[0])}") from error
+
+    def override(self, settings: Mapping[str, Any]) -> Self:
+        """Return a copy with other values by dotted key, e.g. `recipe.override({"augment.zoom": 0.0})`.
+
+        Raises:
+            RecipeError: an unknown key or an invalid value.
+        """
+        changes: dict[str, Any] = {}
+        for key, value in settings.items():
+            changes = _merge(changes, reduce(lambda inner, name: {name: inner}, reversed(key.split(".")), value))
+        return self.change(**changes)
 
     def to_toml(self) -> str:
         """Write the complete recipe as TOML; `load` reads back an equal recipe."""
@@ -195,6 +215,29 @@ class Recipe(BaseRecipe):
     early_stopping: EarlyStoppingSettings
     plateau: PlateauSettings
     tensorboard: TensorBoardSettings
+
+
+def parse_settings(settings: Iterable[str]) -> dict[str, Any]:
+    """Parse settings such as "optimizer.learning_rate=3e-4": values as in TOML, but text needs no quotes.
+
+    Raises:
+        RecipeError: one of them is not KEY=VALUE.
+    """
+    parsed = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not key or not equals:
+            raise RecipeError(f"--set {setting}: must be KEY=VALUE, such as optimizer.learning_rate=3e-4")
+        parsed[key] = _parse_value(value)
+    return parsed
+
+
+def _parse_value(text: str) -> Any:
+    try:
+        values = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return values["value"] if len(values) == 1 else text
 
 
 def network_of(values: dict[str, Any]) -> str | None:

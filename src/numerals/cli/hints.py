@@ -1,6 +1,6 @@
 """Hints for mistakes in the options.
 
-train has no option --lr; set optimizer.learning_rate in a recipe file: numerals train --recipe my.toml
+train has no option --lr; use --set optimizer.learning_rate=VALUE
 train has no option --epoch; did you mean --epochs?
 """
 
@@ -43,10 +43,11 @@ OTHER_OPTIONS = {  # numerals's option -> its names in other programs, without "
     "--quiet": ("silent",),
 }
 THREADS = {"workers", "numworkers", "threads", "numthreads", "jobs", "njobs", "cores"}
+WITH_SET = "use {}"  # which stands for --set KEY=VALUE
 RECIPE_COMMANDS = {  # command -> what to do with the key
-    "train": "set {} in a recipe file: numerals train --recipe my.toml",
-    "train-reader": "set {} in a recipe file: numerals train-reader my.toml",
-    "adapt": "set {} in a recipe file: numerals adapt CORRECTIONS --recipe my.toml",
+    "train": WITH_SET,
+    "train-reader": WITH_SET,
+    "adapt": WITH_SET,
     "benchmark": "set {} in a recipe file: numerals benchmark --recipe my.toml",
     "sweep": "vary {} in the table [space] of SPACE.toml",
 }
@@ -79,7 +80,7 @@ def _hint(option: str, command: str, options: Sequence[str]) -> str | None:
     if command in RECIPE_COMMANDS:
         keys_by_name = {_squash(key.rpartition(".")[2]): key for key, _ in _keys(command)}
         for close in difflib.get_close_matches(name, keys_by_name, 1, 0.8):
-            return RECIPE_COMMANDS[command].format(keys_by_name[close])
+            return RECIPE_COMMANDS[command].format(_described(keys_by_name[close], [], command))
     return None
 
 
@@ -97,7 +98,13 @@ def _matching_keys(name: str, command: str) -> Iterator[str]:
         wanted |= {spelling, *(_squash(key) for key, aliases in RECIPE_ALIASES.items() if spelling in aliases)}
     for key, keys_of_table in _keys(command):
         if _squash(key) in wanted or _squash(key.rpartition(".")[2]) in wanted:
-            yield f"the keys of [{key}] ({', '.join(keys_of_table)})" if keys_of_table else key
+            yield _described(key, keys_of_table, command)
+
+
+def _described(key: str, keys_of_table: list[str], command: str) -> str:
+    if RECIPE_COMMANDS[command] == WITH_SET:
+        return f"--set {key}.KEY=VALUE (KEY: {', '.join(keys_of_table)})" if keys_of_table else f"--set {key}=VALUE"
+    return f"the keys of [{key}] ({', '.join(keys_of_table)})" if keys_of_table else key
 
 
 def _keys(command: str) -> Iterator[tuple[str, list[str]]]:

@@ -1,10 +1,14 @@
 """Options that several commands share, the panels of the help, and `TrainOptions`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from numerals.article.recipe import Recipe
 
 RECIPES = ("article", "instant", "quick", "best")  # built in, for `numerals train`
 DEVICES = ("auto", "cpu", "cuda")
@@ -20,6 +24,7 @@ class TrainOptions:
     """The options of `numerals train`; None stands for an option that was not given."""
 
     recipe: str | None
+    settings: Sequence[str]
     epochs: int | None
     seed: int | None
     device: str
@@ -32,6 +37,17 @@ class TrainOptions:
     address: str | None
     quiet: bool
 
+    def load_recipe(self) -> "Recipe":
+        """The recipe with the values that --set and --epochs change.
+
+        Raises:
+            RecipeError: an unknown recipe or key, or an invalid value.
+        """
+        from numerals.article.recipe import Recipe, parse_settings
+
+        recipe = Recipe.load(self.recipe or RECIPES[0]).override(parse_settings(self.settings))
+        return recipe if self.epochs is None else recipe.change(epochs=self.epochs)
+
 
 RecipeOption = Annotated[
     str | None,
@@ -41,6 +57,14 @@ RecipeOption = Annotated[
         help=f"Train with a built-in recipe ({', '.join(RECIPES)}) or with your own file.",
         show_default=RECIPES[0],
         autocompletion=lambda: list(RECIPES),
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one key of the recipe: optimizer.learning_rate=3e-4, model.convolutions=[16,32]. Can be repeated.",
     ),
 ]
 SeedOption = Annotated[

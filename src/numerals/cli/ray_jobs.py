@@ -27,7 +27,6 @@ def train_seeds(options: TrainOptions, seeds: int) -> Result:
         InputError: options that do not go together.
         KeyboardInterrupt: interrupted; the message says how to continue.
     """
-    from numerals.article.recipe import Recipe
     from numerals.scale.trials import Plan, summarize
 
     if options.resume is not None:
@@ -35,9 +34,7 @@ def train_seeds(options: TrainOptions, seeds: int) -> Result:
     for name, value in {"--force": options.force, "--every-steps": options.every_steps}.items():
         if value:
             raise InputError(f"--seeds does not go with {name}")
-    recipe = Recipe.load(options.recipe or "article")
-    if options.epochs is not None:
-        recipe = recipe.change(epochs=options.epochs)
+    recipe = options.load_recipe()
     out = (options.out or _unused(f"{recipe.name}-seeds")).absolute()
     plan = Plan(recipe, _checked(options.data), options.device, seeds, options.seed or 0, None, out)
     trials = _run(plan, options.address, options.quiet)

@@ -16,6 +16,7 @@ from numerals.cli.options import (
     QuietOption,
     RecipeOption,
     SeedOption,
+    SetOption,
     TrainOptions,
 )
 
@@ -31,6 +32,7 @@ InitOption = Annotated[
 
 def train(
     recipe: RecipeOption = None,
+    settings: SetOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Maximum number of epochs (overrides the recipe)."),
@@ -88,12 +90,14 @@ def train(
     Ctrl-C stops the training and keeps the best model so far; a second Ctrl-C stops it at once. Either way, --resume
     continues from the last checkpoint and gives the same weights as a training without interruption.
 
-    All other settings are in the recipe. To change some, write a file with only these keys and pass it with --recipe.
+    All other settings are in the recipe. To change some, pass --set, or write a file with only these keys and pass it
+    with --recipe.
     """
     from numerals.cli import training
 
     options = TrainOptions(
         recipe=recipe,
+        settings=settings or (),
         epochs=epochs,
         seed=seed,
         device=device,
@@ -120,6 +124,7 @@ def train_reader(
             show_default=False,
         ),
     ] = None,
+    settings: SetOption = None,
     seed: SeedOption = None,
     data: DataOption = None,
     initial: InitOption = None,
@@ -144,11 +149,13 @@ def train_reader(
     """
     from numerals.cli import training
 
-    options = {"--seed": seed, "--data": data, "--init": initial, "--out": out, "RECIPE": recipe}
+    options = {"--seed": seed, "--data": data, "--init": initial, "--out": out, "--set": settings, "RECIPE": recipe}
     if resume is not None:
         result = training.resume_reader(resume, [name for name, value in options.items() if value is not None], quiet)
     else:
-        result = training.train_reader(recipe, seed=seed or 0, data=data, initial=initial, out=out, quiet=quiet)
+        result = training.train_reader(
+            recipe, settings or (), seed=seed or 0, data=data, initial=initial, out=out, quiet=quiet
+        )
     result.print(as_json)
 
 
@@ -162,6 +169,7 @@ def adapt(
         str,
         typer.Option(metavar="FILE.toml", help='Train with your own recipe file (network = "adapted").'),
     ] = "adapt",
+    settings: SetOption = None,
     out: OutOption = None,
     quiet: QuietOption = False,
     as_json: JsonOption = False,
@@ -172,7 +180,7 @@ def adapt(
     """
     from numerals.cli import training
 
-    result = training.adapt(corrections, recipe, seed=seed or 0, initial=initial, out=out, quiet=quiet)
+    result = training.adapt(corrections, recipe, settings or (), seed=seed or 0, initial=initial, out=out, quiet=quiet)
     result.print(as_json)
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from numerals.article import datasets
-from numerals.article.recipe import Recipe
+from numerals.article.recipe import Recipe, parse_settings
 from numerals.cli.options import TrainOptions
 from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
 from numerals.errors import DataError, InputError, PictureError
@@ -49,9 +49,7 @@ def train(options: TrainOptions) -> Result:
 
 
 def _train(options: TrainOptions) -> Result:
-    recipe = Recipe.load(options.recipe or "article")
-    if options.epochs is not None:
-        recipe = recipe.change(epochs=options.epochs)
+    recipe = options.load_recipe()
     loader = ThreadPoolExecutor(1)
     dataset = loader.submit(datasets.load, options.data)  # loads while torch is imported, which takes a second
     try:
@@ -79,6 +77,8 @@ def _train(options: TrainOptions) -> Result:
 def _resume(options: TrainOptions, folder: Path) -> Result:
     if options.out is not None:
         raise InputError(f"--resume {folder} continues in its own folder; leave out --out")
+    if options.settings:
+        raise InputError(f"--resume {folder} continues with its own recipe; leave out --set")
     from numerals.article.device import keep_freed_memory
     from numerals.cli.progress import TrainingProgress
     from numerals.runs.resume import resume
@@ -126,7 +126,14 @@ def resume_reader(run: Path, other_options: Sequence[str], quiet: bool) -> Resul
 
 
 def train_reader(
-    recipe: str | None, *, seed: int, data: str | None, initial: str | None, out: Path | None, quiet: bool
+    recipe: str | None,
+    settings: Sequence[str],
+    *,
+    seed: int,
+    data: str | None,
+    initial: str | None,
+    out: Path | None,
+    quiet: bool,
 ) -> Result:
     """Run `numerals train-reader`.
 
@@ -147,7 +154,9 @@ def train_reader(
     from numerals.readers import train as reader_training
 
     print_status = status_printer(quiet)
-    run = reader_training.train(loaded, data, out=out, seed=seed, initial=initial, report=print_status)
+    run = reader_training.train(
+        loaded.override(parse_settings(settings)), data, out=out, seed=seed, initial=initial, report=print_status
+    )
     return _trained(run, print_status)
 
 
@@ -156,7 +165,16 @@ def _trained(run: "ReaderRun", print_status: Callable[[str], None]) -> Result:
     return _scored(run.test, run.metrics)
 
 
-def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out: Path | None, quiet: bool) -> Result:
+def adapt(
+    corrections: Path,
+    recipe: str,
+    settings: Sequence[str],
+    *,
+    seed: int,
+    initial: str | None,
+    out: Path | None,
+    quiet: bool,
+) -> Result:
     """Run `numerals adapt`.
 
     Raises:
@@ -166,7 +184,7 @@ def adapt(corrections: Path, recipe: str, *, seed: int, initial: str | None, out
     from numerals.readers.recipes import AdaptRecipe
     from numerals.server.corrections import MAX_CORRECTIONS, CorrectionStore
 
-    loaded = AdaptRecipe.load(recipe)
+    loaded = AdaptRecipe.load(recipe).override(parse_settings(settings))
     if not corrections.is_file():
         raise DataError(f"{corrections}: no such file; numerals serve prints where it saves corrections")
     saved = sorted(CorrectionStore(corrections).latest(MAX_CORRECTIONS), key=lambda correction: correction.id)

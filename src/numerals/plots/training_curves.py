@@ -50,6 +50,7 @@ def explain_gap(recipe: Recipe) -> str:
             ("rotated", augment.rotation),
             ("zoomed", augment.zoom),
             ("shifted", augment.width_shift + augment.height_shift),
+            ("mirrored", augment.flip_horizontal or augment.flip_vertical),
         )
         if amount
     ]

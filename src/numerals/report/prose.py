@@ -42,6 +42,8 @@ def augmentation_in_words(augment: AugmentSettings) -> str:
             (augment.zoom, f"zoomed by up to {percent(augment.zoom, 0)}"),
             (augment.width_shift, f"moved left or right by up to {percent(augment.width_shift, 0)} of its width"),
             (augment.height_shift, f"moved up or down by up to {percent(augment.height_shift, 0)} of its height"),
+            (augment.flip_horizontal, "mirrored left to right half of the time"),
+            (augment.flip_vertical, "mirrored top to bottom half of the time"),
         )
         if amount
     ]

@@ -177,7 +177,7 @@ def class_samples(run: SavedRun) -> list[ClassSamples]:
 def augmented_digits(run: SavedRun, training: LabelledImages) -> list[AugmentedDigit]:
     """The first training digits as the first epochs augmented them; empty for a recipe without augmentation."""
     images, labels = training[0][:AUGMENTED_DIGITS], training[1][:AUGMENTED_DIGITS]
-    if not augment.transform_limits(run.recipe.augment).any():
+    if not run.recipe.augment.is_on:
         return []
     epochs = []
     for epoch in range(1, AUGMENTED_EPOCHS + 1):

@@ -63,14 +63,7 @@ class SearchSpace:
         Raises:
             RecipeError: an unknown key or an impossible value.
         """
-        changes: dict[str, Any] = {}
-        for key, value in settings.items():
-            *tables, name = key.split(".")
-            table = changes
-            for table_name in tables:
-                table = table.setdefault(table_name, {})
-            table[name] = value
-        return self.recipe.change(**changes)
+        return self.recipe.override(settings)
 
     def has(self, settings: dict[str, Any]) -> bool:
         """Whether these settings, with lists as JSON text, are a point of the space."""
