@@ -8,17 +8,18 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from numerals.article.data import load_mnist, prepare
     from numerals.article.metrics import evaluate
+    from numerals.interface import Run, load, resume, train
     from numerals.read.reader import Reader
-    from numerals.runs.resume import resume
-    from numerals.runs.train import train
 
-__all__ = ["Reader", "__version__", "evaluate", "load_mnist", "prepare", "resume", "train"]
+__all__ = ["Reader", "Run", "__version__", "evaluate", "load", "load_mnist", "prepare", "resume", "train"]
 
 _HOMES = {
     "load_mnist": "numerals.article.data",
     "prepare": "numerals.article.data",
-    "train": "numerals.runs.train",
-    "resume": "numerals.runs.resume",
+    "Run": "numerals.interface",
+    "load": "numerals.interface",
+    "resume": "numerals.interface",
+    "train": "numerals.interface",
     "evaluate": "numerals.article.metrics",
     "Reader": "numerals.read.reader",
 }

@@ -12,7 +12,7 @@ from PIL import Image
 
 from numerals.article.callbacks import EarlyStopping, ReduceLROnPlateau
 from numerals.article.recipe import EarlyStoppingSettings, PlateauSettings
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.helpers.keras_peer import ARTICLE, KERAS_WARNS, digits, keras_callbacks, small
 
 pytestmark = pytest.mark.filterwarnings(KERAS_WARNS)
@@ -85,14 +85,14 @@ def test_the_examples_of_the_article() -> None:
 
 
 @pytest.fixture(scope="module")
-def board(tmp_path_factory: pytest.TempPathFactory) -> Run:
+def board(tmp_path_factory: pytest.TempPathFactory) -> FinishedRun:
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "tensorflow", None)  # importing it fails
         recipe = small(epochs=3, tensorboard={"enabled": True})
         return train(recipe, digits(300), out=tmp_path_factory.mktemp("board") / "run", device="cpu")
 
 
-def test_tensorboards_reader_finds_each_figure_once(board: Run) -> None:
+def test_tensorboards_reader_finds_each_figure_once(board: FinishedRun) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     wanted = {
@@ -109,7 +109,7 @@ def test_tensorboards_reader_finds_each_figure_once(board: Run) -> None:
             assert [value for _, value in read] == [np.float32(getattr(row, name)) for row in board.history]
 
 
-def test_tensorboards_reader_finds_digits_and_histograms(board: Run) -> None:
+def test_tensorboards_reader_finds_digits_and_histograms(board: FinishedRun) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(board.folder / "tensorboard" / "train"), {"images": 0, "histograms": 0})
@@ -127,7 +127,7 @@ def test_tensorboards_reader_finds_digits_and_histograms(board: Run) -> None:
         assert all(event.histogram_value.num > 0 for event in events.Histograms(name))
 
 
-def test_tensorboards_reader_finds_the_confusion_matrix_and_the_mistakes(board: Run) -> None:
+def test_tensorboards_reader_finds_the_confusion_matrix_and_the_mistakes(board: FinishedRun) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(board.folder / "tensorboard" / "test"), {"images": 0, "tensors": 0})
@@ -144,7 +144,7 @@ def test_tensorboards_reader_finds_the_confusion_matrix_and_the_mistakes(board: 
     assert text.tensor_proto.string_val[0].decode().count(" as ") == min(board.test.errors, 128)
 
 
-def test_tensorflow_is_not_needed(board: Run) -> None:
+def test_tensorflow_is_not_needed(board: FinishedRun) -> None:
     assert sys.modules.get("tensorflow") is None
     assert (board.folder / "tensorboard").is_dir()
 

@@ -14,7 +14,7 @@ from numerals.article.callbacks import Epoch
 from numerals.article.data import Dataset, split_indices
 from numerals.article.fit import Callback
 from numerals.article.state import TrainingState
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.helpers.keras_peer import digits, small
 
 COUNT = 300  # 240 to train on, which are 8 steps per epoch, and 60 for validation
@@ -64,7 +64,7 @@ def interrupt() -> None:
 
 def train_few(
     tmp_path: Path, name: str = "run", seed: int = 0, callbacks: Sequence[Callback] = (), **changes: Any
-) -> Run:
+) -> FinishedRun:
     """A training of a small network on DATA; `changes` are those of the recipe."""
     return train(small(**changes), DATA, out=tmp_path / name, seed=seed, device="cpu", callbacks=callbacks)
 
@@ -83,11 +83,11 @@ def stopped_run(out: Path, epoch: int, step: int, every: int | None = None, **ch
     return out
 
 
-def history_without_seconds(run: Run) -> list[Epoch]:
+def history_without_seconds(run: FinishedRun) -> list[Epoch]:
     return [replace(row, seconds=0.0) for row in run.history]
 
 
-def equal_runs(one: Run, other: Run) -> bool:
+def equal_runs(one: FinishedRun, other: FinishedRun) -> bool:
     """Whether two runs are equal but for their times."""
     keys = ("weights_sha256", "test", "best_epoch", "ended")
     metrics = [{key: run.metrics[key] for key in keys} for run in (one, other)]

@@ -15,7 +15,7 @@ from numerals.errors import InputError, RunError
 from numerals.runs.folder import RunFolder
 from numerals.runs.load import load_run
 from numerals.runs.resume import resume
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.conftest import NUMERALS, make_huge, mounts, run_quietly
 from tests.helpers.commands import call
 from tests.helpers.keras_peer import KERAS_WARNS, small
@@ -33,7 +33,12 @@ FILES += ["checkpoint/00002-000000.json", "checkpoint/00002-000000.safetensors"]
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("at", [0.0, 0.6])
 def test_a_flipped_byte_is_reported_with_its_hash_and_repaired(
-    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str, at: float
+    uninterrupted: FinishedRun,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    stopped_late: Path,
+    name: str,
+    at: float,
 ) -> None:
     run, recorder = tmp_path / "run", Recorder()
     shutil.copytree(stopped_late, run)
@@ -51,7 +56,7 @@ def stopped_late(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_with_both_checkpoints_damaged_it_starts_over(
-    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path
+    uninterrupted: FinishedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path
 ) -> None:
     run, recorder = tmp_path / "run", Recorder()
     shutil.copytree(stopped_late, run)
@@ -97,7 +102,7 @@ def test_a_damaged_model_of_a_finished_run_is_not_evaluated(tmp_path: Path) -> N
 
 
 def test_a_read_only_folder_is_a_failure_and_stays_unchanged(
-    uninterrupted: Run, tmp_path: Path, stopped_late: Path, small_npz: Path
+    uninterrupted: FinishedRun, tmp_path: Path, stopped_late: Path, small_npz: Path
 ) -> None:
     if not mounts():
         assert "CI" not in os.environ, "CI can mount"
@@ -181,7 +186,7 @@ def test_pipes_devices_and_huge_files_of_a_run_are_not_read(
 
 @pytest.mark.parametrize("name", [name for name in FILES if name.startswith("checkpoint")] + ["model.safetensors"])
 def test_huge_files_of_a_run_are_repaired(
-    uninterrupted: Run, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str
+    uninterrupted: FinishedRun, tmp_path: Path, caplog: pytest.LogCaptureFixture, stopped_late: Path, name: str
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(stopped_late, run)

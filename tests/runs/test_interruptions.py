@@ -19,7 +19,7 @@ from numerals.errors import FailureError
 from numerals.runs.checkpoint import CheckpointStore
 from numerals.runs.folder import RunFolder, weights_sha256
 from numerals.runs.resume import resume
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.commands import call
 from tests.helpers.keras_peer import KERAS_WARNS, digits, small
@@ -84,7 +84,7 @@ def test_nan_in_the_validation_loss_stops_it_too(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_ctrl_c_once_ends_it_after_the_step_and_saves_everything(
-    uninterrupted: Run, tmp_path: Path, epoch: int
+    uninterrupted: FinishedRun, tmp_path: Path, epoch: int
 ) -> None:
     out, recorder = tmp_path / "run", Recorder(epoch, 3, lambda: signal.raise_signal(signal.SIGINT))
     if epoch == 1:
@@ -100,7 +100,7 @@ def test_ctrl_c_once_ends_it_after_the_step_and_saves_everything(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-def test_ctrl_c_twice_ends_it_at_once_and_it_can_resume(uninterrupted: Run, tmp_path: Path) -> None:
+def test_ctrl_c_twice_ends_it_at_once_and_it_can_resume(uninterrupted: FinishedRun, tmp_path: Path) -> None:
     out = tmp_path / "run"
 
     def twice() -> None:

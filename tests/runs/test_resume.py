@@ -14,7 +14,7 @@ from numerals.errors import InputError, RunError
 from numerals.runs.checkpoint import CheckpointStore, sealed, unsealed
 from numerals.runs.folder import RunFolder
 from numerals.runs.resume import resume
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.helpers.keras_peer import KERAS_WARNS, digits, small
 from tests.helpers.trainings import (
     DATA,
@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.filterwarnings(KERAS_WARNS), pytest.mark.usefixtures("
     [(2, 1, None, (2, 0)), (3, 8, None, (3, 0)), (1, 4, 3, (1, 3)), (2, 8, 4, (2, 4)), (3, 2, 1, (3, 1))],
 )
 def test_resuming_gives_the_same_weights(
-    uninterrupted: Run,
+    uninterrupted: FinishedRun,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     epoch: int,
@@ -67,7 +67,7 @@ def test_every_schedule_and_batch_size_resumes(tmp_path: Path, tables: dict[str,
         assert equal_runs(resume(run, data=DATA), wanted)
 
 
-def test_a_run_may_be_stopped_again_and_again(uninterrupted: Run, tmp_path: Path) -> None:
+def test_a_run_may_be_stopped_again_and_again(uninterrupted: FinishedRun, tmp_path: Path) -> None:
     run = stopped_run(tmp_path / "run", 1, 3, 2)
     for at in ((1, 7), (2, 4), (3, 3)):
         with pytest.raises(PulledPlugError):
@@ -82,7 +82,7 @@ def test_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert kept == [f"00002-00000{step}.{kind}" for step in (3, 6) for kind in ("json", "safetensors")] + ["start.json"]
 
 
-def test_before_the_first_checkpoint_it_starts_over(uninterrupted: Run, tmp_path: Path) -> None:
+def test_before_the_first_checkpoint_it_starts_over(uninterrupted: FinishedRun, tmp_path: Path) -> None:
     """A sudden end that leaves no time to tidy up: what a kill leaves."""
     run, recorder = tmp_path / "run", Recorder()
     shutil.copytree(stopped_run(tmp_path / "other", 2, 1), run)
@@ -91,7 +91,7 @@ def test_before_the_first_checkpoint_it_starts_over(uninterrupted: Run, tmp_path
     assert equal_runs(resume(run, data=DATA, callbacks=[recorder]), uninterrupted) and recorder.begins_at == (1, 0)
 
 
-def test_more_epochs_extend_a_run_exactly(uninterrupted: Run, tmp_path: Path) -> None:
+def test_more_epochs_extend_a_run_exactly(uninterrupted: FinishedRun, tmp_path: Path) -> None:
     short = train(small(epochs=1), DATA, out=tmp_path / "run", device="cpu")
     longer = resume(short.folder, data=DATA, epochs=EPOCHS)
     assert equal_runs(longer, uninterrupted) and Recipe.load(short.folder / "recipe.toml").epochs == EPOCHS

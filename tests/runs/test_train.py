@@ -24,7 +24,7 @@ from numerals.article.recipe import Recipe
 from numerals.article.state import TrainingState, snapshot
 from numerals.errors import DataError, InputError, RunError
 from numerals.runs.folder import RunFolder, weights_sha256
-from numerals.runs.train import Run, train
+from numerals.runs.train import FinishedRun, train
 from tests.helpers.keras_peer import KERAS_WARNS, digits, keras_callbacks, small
 from tests.helpers.trainings import (
     COUNT,
@@ -77,7 +77,7 @@ def test_the_callers_randomness_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Recorder]:
+def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[FinishedRun, Recorder]:
     """A learning rate so large that val_loss goes up and down; stopped early with a fallen rate."""
     recorder = Recorder()
     run = train_few(
@@ -91,7 +91,7 @@ def rising(tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Recorder]:
     return run, recorder
 
 
-def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Recorder]) -> None:
+def test_the_best_weights_are_restored_and_kept(rising: tuple[FinishedRun, Recorder]) -> None:
     run, recorder = rising
     losses = [row.val_loss for row in run.history]
     assert run.best_epoch == 1 + int(np.argmin(losses)) < len(run.history), "the case needs a last epoch that is worse"
@@ -106,7 +106,7 @@ def test_the_best_weights_are_restored_and_kept(rising: tuple[Run, Recorder]) ->
     assert run.test == evaluate(run.predict, *digits(COUNT).test)
 
 
-def test_learning_rate_and_end_match_the_callbacks_of_keras(rising: tuple[Run, Recorder]) -> None:
+def test_learning_rate_and_end_match_the_callbacks_of_keras(rising: tuple[FinishedRun, Recorder]) -> None:
     run, _ = rising
     numbers = run.recipe
     losses = [row.val_loss for row in run.history]
@@ -232,7 +232,7 @@ def test_training_loss_and_accuracy_are_means_over_the_digits(tmp_path: Path, mo
     assert run.history[0].accuracy == pytest.approx((logits.argmax(1) == truth).float().mean().item(), abs=1e-6)
 
 
-def test_the_files_agree_with_each_other(rising: tuple[Run, Recorder]) -> None:
+def test_the_files_agree_with_each_other(rising: tuple[FinishedRun, Recorder]) -> None:
     run, _ = rising
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "SHA256SUMS",

@@ -3,7 +3,7 @@
 Both decide as the Keras callbacks of the same names do, in float32 as they do, on any sequence of losses; a test
 compares them. `TrainingState.end_epoch` asks them after every epoch. Your own code during a training is a
 subclass of `Callback` in fit.py, as are TensorBoard (runs/tensorboard.py), checkpoints (runs/checkpoint.py) and the
-progress bar (cli/progress.py).
+progress bar (runs/progress.py).
 """
 
 from dataclasses import asdict, dataclass

@@ -17,7 +17,7 @@ import os
 import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,6 +83,24 @@ def load(source: str | None) -> Dataset:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from error
 
 
+def from_arrays(arrays: Sequence[Any]) -> Dataset:
+    """Make a data set of arrays, in any form that `check_digits` converts.
+
+    Args:
+        arrays: (images, labels), of which one in seven becomes the test part, or ((images, labels), (images, labels))
+            as `load_mnist` returns them: for training and for the test.
+
+    Raises:
+        DataError: other shapes or values.
+    """
+    if len(arrays) != 2:
+        raise DataError(f"data of {len(arrays)} parts; give (images, labels), or ((images, labels), (images, labels))")
+    train, test = arrays
+    if isinstance(train, tuple) and isinstance(test, tuple) and len(train) == len(test) == 2:
+        return Dataset("arrays", check_digits(*train, "data (train)"), check_digits(*test, "data (test)"))
+    return Dataset("arrays", *_with_test_part((train, test), "data"))
+
+
 def _read(path: Path) -> TrainTest:
     if not path.exists():
         raise DataError(f"{path}: no such file or folder; --data accepts {ACCEPTED}")
@@ -98,11 +116,11 @@ def _read(path: Path) -> TrainTest:
     raise DataError(f"{path}: unknown kind of data; --data accepts {ACCEPTED}")
 
 
-def _with_test_part(arrays: RawArrays, path: Path) -> TrainTest:
+def _with_test_part(arrays: tuple[npt.ArrayLike, npt.ArrayLike], name: object) -> TrainTest:
     """Check the digits of a source without a test part, and hold one out."""
-    images, labels = check_digits(*arrays, str(path))
+    images, labels = check_digits(*arrays, str(name))
     if len(images) < 2:
-        raise DataError(f"{path}: a single image; at least two are needed, since one is held out for the test")
+        raise DataError(f"{name}: a single image; at least two are needed, since one is held out for the test")
     train, test = split_indices(len(images), TEST_FRACTION, TEST_RANDOM_STATE)
     return (images[train], labels[train]), (images[test], labels[test])
 

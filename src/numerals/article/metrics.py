@@ -11,7 +11,7 @@ scikit-learn, SciPy and Keras.
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -100,7 +100,7 @@ class Metrics:
     errors: int
     accuracy: float  # in [0, 1]
     loss: float  # categorical cross-entropy in nats, mean over the digits
-    details: Details | None = None  # None for rows of digits, which have no classes
+    details: Details | None = field(default=None, repr=False)  # None for rows of digits, which have no classes
 
     def to_dict(self) -> dict[str, Any]:
         """Return one flat dictionary, as metrics.json stores it and JSON reads it back: lists instead of tuples."""

@@ -130,6 +130,21 @@ def describe(network: nn.Sequential) -> list[LayerSummary]:
     return summaries
 
 
+def summarise(network: nn.Sequential) -> str:
+    """Return the layers as a table in plain text, and a line about the parameters, as Keras's `model.summary()`."""
+    layers = describe(network)
+    rows = [("layer", "output", "parameters")]
+    rows += [(layer.name, " x ".join(map(str, layer.output)), f"{layer.parameters:,}") for layer in layers]
+    names, outputs, parameters = (max(map(len, column)) for column in zip(*rows, strict=True))
+    table = [f"{row[0]:<{names}}  {row[1]:<{outputs}}  {row[2]:>{parameters}}" for row in rows]
+    total, trained = sum(layer.parameters for layer in layers), sum(layer.trained for layer in layers)
+    table.append(
+        f"{total:,} parameters, {total - trained} of them not trained (BatchNorm's running means and variances); "
+        "softmax is part of the loss"
+    )
+    return "\n".join(table)
+
+
 def _name(layer: nn.Module) -> str:
     """The layer's name in the article."""
     match layer:

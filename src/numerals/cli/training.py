@@ -12,7 +12,7 @@ import numpy as np
 from numerals.article import datasets
 from numerals.article.recipe import Recipe, parse_settings
 from numerals.cli.options import TrainOptions
-from numerals.cli.terminal import Result, log_to_stderr, score_line, status_printer
+from numerals.cli.terminal import Result, log_to_stderr, plain_console, score_line, status_printer
 from numerals.errors import DataError, InputError, PictureError
 from numerals.spec import SIDE
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numerals.article.metrics import Metrics
     from numerals.read.pixels import Pixels
     from numerals.readers.train import ReaderRun
-    from numerals.runs.train import Run
+    from numerals.runs.train import FinishedRun
     from numerals.server.corrections import Correction
 
 CORRECTIONS = "corrections:"  # a prefix of --data in earlier versions
@@ -54,11 +54,11 @@ def _train(options: TrainOptions) -> Result:
     dataset = loader.submit(datasets.load, options.data)  # loads while torch is imported, which takes a second
     try:
         from numerals.article.device import keep_freed_memory
-        from numerals.cli.progress import TrainingProgress
+        from numerals.runs.progress import TrainingProgress
         from numerals.runs.train import train
 
         keep_freed_memory()
-        with TrainingProgress(options.quiet) as progress:
+        with TrainingProgress(plain_console(options.quiet)) as progress:
             run = train(
                 recipe,
                 dataset.result,
@@ -80,12 +80,12 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
     if options.settings:
         raise InputError(f"--resume {folder} continues with its own recipe; leave out --set")
     from numerals.article.device import keep_freed_memory
-    from numerals.cli.progress import TrainingProgress
+    from numerals.runs.progress import TrainingProgress
     from numerals.runs.resume import resume
 
     keep_freed_memory()
     log_to_stderr(options.quiet)
-    with TrainingProgress(options.quiet) as progress:
+    with TrainingProgress(plain_console(options.quiet)) as progress:
         run = resume(
             folder,
             epochs=options.epochs,
@@ -101,7 +101,7 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
     return _result(run)
 
 
-def _result(run: "Run") -> Result:
+def _result(run: "FinishedRun") -> Result:
     if run.test is None:
         raise KeyboardInterrupt(
             f"the best model so far, of epoch {run.best_epoch}, is saved in {run.folder}; "

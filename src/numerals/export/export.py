@@ -8,7 +8,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from numerals.article import datasets
+from numerals.article.data import Dataset
 from numerals.errors import InputError
 from numerals.export.detector_model import export_detector
 from numerals.export.digit_model import export_digit_model
@@ -20,10 +20,11 @@ from numerals.readers.detector_network import DetectorNetwork
 from numerals.readers.evaluate import open_run
 from numerals.readers.row_network import RowNetwork
 from numerals.runs.folder import RunFolder
+from numerals.runs.load import load_dataset
 from numerals.runs.profiling import versions
 
 
-def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelCard]:
+def export(run: str | Path, out: str | Path | None = None, digits: Dataset | None = None) -> tuple[Path, ModelCard]:
     """Export the trained network of a run to ONNX, with preprocessing and calibration inside the graph.
 
     The temperature, thresholds and weights of the card are fitted on the validation digits of the run. The test
@@ -33,6 +34,7 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
         run: a run folder of any kind: the article's network, or one of those that read.
         out: the model file, ending in .onnx; `model.onnx` in the run folder by default. The card is in it, and next
             to it under the same name with the suffix .json. Existing files are replaced.
+        digits: as for `load_dataset`.
 
     Returns:
         The path of the model file, and the card.
@@ -47,7 +49,7 @@ def export(run: str | Path, out: str | Path | None = None) -> tuple[Path, ModelC
     if path.suffix != ".onnx":
         raise InputError(f"--out {path}: the name of a model file must end in .onnx")
     _check_writable(path)
-    (recipe, network), dataset = open_run(folder), datasets.load(folder.data_source())
+    (recipe, network), dataset = open_run(folder), load_dataset(folder, digits)
     validation = dataset.split(recipe.split.validation, recipe.split.random_state)[1]
     if isinstance(network, DetectorNetwork):
         model = export_detector(network, validation)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from numerals.article.data import Dataset
 from numerals.article.device import keep_freed_memory
 from numerals.article.metrics import CALIBRATION_BINS, ReliabilityBin, disputed_indices
 from numerals.article.model import describe
@@ -32,7 +33,9 @@ class Comparison:
     only_wrong_in: list[tuple[SavedRun, int, list[GalleryDigit]]]  # run, number of digits, and the first of them
 
 
-def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bool = False) -> Path:
+def report(
+    runs: Sequence[Path], out: Path | None = None, measure_robustness: bool = False, digits: Dataset | None = None
+) -> Path:
     """Write the HTML report of one run, or compare several runs in one HTML file.
 
     Args:
@@ -40,6 +43,7 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
         out: the file, ending in .html; by default report.html in the run folder, or comparison.html in the first one.
         measure_robustness: measure the robustness of a single run if the run folder does not have it yet. A saved
             one is always shown.
+        digits: as for `load_dataset`.
 
     Returns:
         The path of the file.
@@ -49,7 +53,7 @@ def report(runs: Sequence[Path], out: Path | None = None, measure_robustness: bo
         StorageError: the disk is full or read-only.
     """
     keep_freed_memory()
-    loaded = [load_run(run) for run in runs]
+    loaded = [load_run(run, digits) for run in runs]
     if len({run.folder.resolve() for run in loaded}) < len(loaded):
         raise InputError("the same run is given twice; compare different runs")
     path = out or loaded[0].folder / ("report.html" if len(loaded) == 1 else "comparison.html")

@@ -20,7 +20,7 @@ from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError
 from numerals.files import read_plain
 from numerals.runs.folder import MAX_TENSOR_BYTES, MAX_TEXT_BYTES, RunFolder
-from numerals.runs.train import training_parts
+from numerals.runs.train import FinishedRun, training_parts
 from numerals.spec import CLASSES
 
 REQUIRED_METRICS = {  # keys of metrics.json that a report shows, and their types
@@ -75,8 +75,48 @@ class SavedRun:
         return training_parts(self.dataset, self.recipe)[0]
 
 
-def load_run(path: Path) -> SavedRun:
+def load_finished(folder: RunFolder) -> FinishedRun:
+    """Load a run that has ended, without its digits.
+
+    Raises:
+        RunError, RecipeError: a file is missing, cut off, or does not fit the others.
+    """
+    if (kind := folder.kind()) is not None:
+        raise RunError(f"{folder.path}: a run of the {kind} network; only runs of the article's network can be loaded")
+    path, recipe, network = folder.path, folder.recipe(), folder.network()
+    metrics, history = _read_metrics(path / "metrics.json"), read_history(path / "history.csv")
+    _check_best_epoch(path, metrics, history)
+    test = None
+    if metrics.get("test") is not None:
+        test = compute_metrics(*read_probabilities(path / "test_probabilities.npz", metrics["ended"]))
+    return FinishedRun(path, recipe, history, metrics["best_epoch"], test, metrics, network)
+
+
+def load_dataset(folder: RunFolder, given: Dataset | None = None) -> Dataset:
+    """Load the digits that a run was trained and tested on, and check that they still are.
+
+    Args:
+        folder: of the run.
+        given: the digits, for a run that was trained on arrays.
+
+    Raises:
+        RunError: the digits are not those of the run.
+        DataError: they cannot be loaded.
+    """
+    dataset = given or datasets.load(folder.data_source())
+    expected = folder.metrics().get("data", {}).get("sha256")
+    if expected is not None and dataset.sha256() != expected:
+        hint = "" if given or folder.data_source() else "; load it with its digits: numerals.load(run, data=...)"
+        raise RunError(f"{folder.path}: {dataset.name} has other digits than this run was trained and tested on{hint}")
+    return dataset
+
+
+def load_run(path: Path, digits: Dataset | None = None) -> SavedRun:
     """Load the run in a folder and check each of its files. Nothing is written.
+
+    Args:
+        path: the run folder.
+        digits: as for `load_dataset`.
 
     Raises:
         RunError, RecipeError, DataError: a file is missing, cut off, or does not fit the others.
@@ -91,13 +131,10 @@ def load_run(path: Path) -> SavedRun:
     metrics = _read_metrics(path / "metrics.json")
     history = read_history(path / "history.csv")
     probabilities, labels = read_probabilities(path / "test_probabilities.npz", metrics["ended"])
-    if not 1 <= metrics["best_epoch"] <= len(history):
-        raise RunError(
-            f"{path}: metrics.json says epoch {metrics['best_epoch']} was best, history.csv has {len(history)} epochs"
-        )
+    _check_best_epoch(path, metrics, history)
     network = folder.network()
-    dataset = datasets.load(folder.data_source())
-    if dataset.sha256() != metrics["data"].get("sha256") or not np.array_equal(labels, dataset.test[1]):
+    dataset = load_dataset(folder, digits)
+    if not np.array_equal(labels, dataset.test[1]):
         raise RunError(f"{path}: {dataset.name} has other digits than this run was trained and tested on")
     metrics["test"] = _test_metrics(path, metrics["test"], probabilities, labels)
     return SavedRun(path, recipe, history, metrics, probabilities, network, dataset)
@@ -125,6 +162,13 @@ def read_probabilities(path: Path, ended: str) -> tuple[npt.NDArray[np.float32],
             return probabilities, labels
     except (OSError, ValueError, KeyError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
         raise RunError(f"{path}: cut off or damaged ({error})") from error
+
+
+def _check_best_epoch(path: Path, metrics: dict[str, Any], history: tuple[Epoch, ...]) -> None:
+    if not 1 <= metrics["best_epoch"] <= len(history):
+        raise RunError(
+            f"{path}: metrics.json says epoch {metrics['best_epoch']} was best, history.csv has {len(history)} epochs"
+        )
 
 
 def _test_metrics(

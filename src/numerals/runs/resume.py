@@ -8,23 +8,23 @@ import logging
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from numerals.article import datasets, model
+from numerals.article import datasets
 from numerals.article.data import Dataset
 from numerals.article.device import choose_device
 from numerals.article.fit import Callback
-from numerals.article.metrics import compute_metrics
 from numerals.article.recipe import Recipe
 from numerals.errors import InputError, RunError
 from numerals.runs.checkpoint import Checkpoint, CheckpointStore, TrainingSpec
 from numerals.runs.folder import START, RunFolder
-from numerals.runs.load import read_probabilities
+from numerals.runs.load import load_finished
 from numerals.runs.session import Session
-from numerals.runs.train import Run, run_training
+from numerals.runs.train import FinishedRun, run_training
 
 LOG = logging.getLogger(__name__)
 HARMLESS_KEYS = ("name", "curves", "tensorboard", "epochs")  # of a recipe: the weights so far do not depend on them
@@ -42,7 +42,7 @@ def resume(
     force: bool = False,
     every_steps: int | None = None,
     callbacks: Sequence[Callback] = (),
-) -> Run:
+) -> FinishedRun:
     """Continue from the last undamaged checkpoint, with the run's recipe, seed, data, device and number of threads.
 
     A run that has ended and needs nothing more is returned unchanged.
@@ -80,7 +80,7 @@ def resume(
             for line in damages:
                 LOG.warning("%s", line)
             if folder.sums() and not damages and _is_done(checkpoint, wanted):
-                return _finished_run(folder, checkpoint, wanted)
+                return replace(load_finished(folder), recipe=wanted)
             return run_training(
                 session, folder, spec, dataset, checkpoint=checkpoint, callbacks=callbacks, every_steps=every_steps
             )
@@ -141,17 +141,6 @@ def _check_epochs(checkpoint: Checkpoint, wanted: Recipe, epochs: int | None, fo
 
 def _is_done(checkpoint: Checkpoint, wanted: Recipe) -> bool:
     return len(checkpoint.history) >= wanted.epochs or checkpoint.has_stopped_early(wanted)
-
-
-def _finished_run(folder: RunFolder, checkpoint: Checkpoint, recipe: Recipe) -> Run:
-    """A run that has ended, from its folder."""
-    metrics = folder.metrics()
-    path = folder.path / "test_probabilities.npz"
-    test = compute_metrics(*read_probabilities(path, metrics["ended"])) if metrics.get("test") else None
-    assert checkpoint.values is not None
-    best_epoch = checkpoint.values["best_epoch"]
-    predict = model.predictor(folder.network())
-    return Run(folder.path, recipe, tuple(checkpoint.history), best_epoch, test, metrics, predict)
 
 
 def _allowed_threads(folder: RunFolder, before: TrainingSpec, force: bool) -> int:

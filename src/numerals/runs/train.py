@@ -30,8 +30,8 @@ from numerals.runs.tensorboard import TensorBoard, add_test_results
 
 
 @dataclass(frozen=True)
-class Run:
-    """What a training returns."""
+class FinishedRun:
+    """A training that has ended, as `train` and `resume` here return it; numerals.Run is made of one."""
 
     folder: Path
     recipe: Recipe
@@ -39,7 +39,11 @@ class Run:
     best_epoch: int  # from 1; its weights are in the folder
     test: Metrics | None  # None if it was interrupted or stopped: the test digits are for finished trainings
     metrics: dict[str, Any]  # the content of metrics.json
-    predict: Callable[[npt.ArrayLike], model.Probabilities]  # images, see `data.as_digits` -> probabilities (n, 10)
+    network: nn.Sequential  # float32 (n, 1, 28, 28) in [0, 1] -> logits (n, 10)
+
+    def predict(self, images: npt.ArrayLike) -> model.Probabilities:
+        """Probabilities float32 (n, 10) of images in any form that `data.as_digits` converts."""
+        return model.predictor(self.network)(images)
 
 
 def train(
@@ -51,11 +55,11 @@ def train(
     device: str = "auto",
     callbacks: Sequence[Callback] = (),
     every_steps: int | None = None,
-) -> Run:
+) -> FinishedRun:
     """Train with a recipe, keep the run in a folder, and evaluate it once on the test digits.
 
     The same seed on the same processor, with the same number of threads, gives the same weights bit for bit. Ctrl-C
-    (KeyboardInterrupt) ends the training cleanly: the best model so far stays in the folder and `Run.test` is None.
+    (KeyboardInterrupt) ends the training cleanly: the best model so far stays in the folder and `test` is None.
     However it ends, `resume` continues from the last checkpoint.
 
     Args:
@@ -93,7 +97,7 @@ def run_training(
     checkpoint: Checkpoint | None = None,
     callbacks: Sequence[Callback] = (),
     every_steps: int | None = None,
-) -> Run:
+) -> FinishedRun:
     """Train what `spec` describes, from `checkpoint` or from the beginning, and finish the run."""
     recipe = spec.recipe
     training, validation = training_parts(dataset, recipe)
@@ -135,7 +139,7 @@ def training_parts(dataset: Dataset, recipe: Recipe) -> tuple[LabelledImages, La
 
 def finish(
     session: Session, folder: RunFolder, spec: TrainingSpec, dataset: Dataset, state: TrainingState, ended: str
-) -> Run:
+) -> FinishedRun:
     """Evaluate once on the test digits, unless interrupted or stopped, and write the results.
 
     Args:
@@ -172,7 +176,7 @@ def finish(
     }
     folder.write_metrics(metrics)
     folder.write_sums()
-    return Run(folder.path, recipe, tuple(state.history), best_epoch, test, metrics, predict)
+    return FinishedRun(folder.path, recipe, tuple(state.history), best_epoch, test, metrics, network)
 
 
 def _parameters(network: nn.Sequential) -> int:

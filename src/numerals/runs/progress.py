@@ -1,25 +1,23 @@
-"""A training in the terminal: the layers, a progress bar, a line per epoch, and what was saved; all on stderr."""
+"""A training as it goes: the layers, a progress bar, a line per epoch, and what was saved."""
 
 import shlex
-from collections.abc import Sequence
 from typing import Self
 
+from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
 from numerals.article import model
 from numerals.article.callbacks import Epoch
 from numerals.article.fit import Callback
 from numerals.article.state import TrainingState
-from numerals.cli.terminal import plain_console
-from numerals.runs.train import Run
+from numerals.runs.train import FinishedRun
 
 
 class TrainingProgress(Callback):
     """Use it as a context manager, so that the bar disappears when the training ends, however it ends."""
 
-    def __init__(self, quiet: bool) -> None:
-        self._console = plain_console(quiet)
+    def __init__(self, console: Console) -> None:
+        self._console = console
         columns = (
             TextColumn("{task.description}"),
             TimeRemainingColumn(compact=True),
@@ -27,7 +25,7 @@ class TrainingProgress(Callback):
             BarColumn(20),
             TextColumn("{task.fields[figures]}"),
         )
-        hidden = quiet or not self._console.is_terminal
+        hidden = console.quiet or not console.is_terminal
         self._bar = Progress(*columns, console=self._console, transient=True, disable=hidden, redirect_stdout=False)
         self._task = self._bar.add_task("", total=None, figures="", start=False)
 
@@ -38,13 +36,7 @@ class TrainingProgress(Callback):
         self._bar.stop()
 
     def on_train_begin(self, state: TrainingState) -> None:
-        layers = model.describe(state.network)
-        self._print(_table(layers))
-        not_trained = sum(layer.parameters - layer.trained for layer in layers)
-        self._print(
-            f"{sum(layer.parameters for layer in layers):,} parameters, {not_trained} of them not trained (BatchNorm's "
-            "running means and variances); softmax is part of the loss"
-        )
+        self._print(model.summarise(state.network))
         precision = "bfloat16" if state.uses_bfloat16 else "float32"
         self._print(
             f"Recipe {state.recipe.name}: {state.training_count:,} digits for training, "
@@ -78,7 +70,7 @@ class TrainingProgress(Callback):
             f"{'  best so far, saved' if is_best else ''}"
         )
 
-    def finished(self, run: Run) -> None:
+    def finished(self, run: FinishedRun) -> None:
         """Print how the training ended and where its run is."""
         self._bar.stop()
         epochs = "1 epoch" if len(run.history) == 1 else f"{len(run.history)} epochs"
@@ -95,16 +87,8 @@ class TrainingProgress(Callback):
             folder = shlex.quote(str(run.folder / "tensorboard"))
             self._print(f"To see the curves: open curves.svg there, or run tensorboard --logdir {folder}")
 
-    def _print(self, line: str | Table) -> None:
+    def _print(self, line: str) -> None:
         try:
             self._console.print(line)
         except OSError:  # stderr was closed, which is no reason to end a training
             self._console.quiet = True
-
-
-def _table(layers: Sequence[model.LayerSummary]) -> Table:
-    table = Table("layer", "output", box=None, pad_edge=False, header_style="bold")
-    table.add_column("parameters", justify="right")
-    for layer in layers:
-        table.add_row(layer.name, " x ".join(map(str, layer.output)), f"{layer.parameters:,}")
-    return table
