@@ -25,7 +25,7 @@ def test_every_command_is_in_the_help() -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert set(COMMANDS) == {
         *("train", "train-reader", "adapt", "sweep", "evaluate", "report", "export"),
-        *("read", "read-many", "serve", "benchmark", "doctor"),
+        *("predict", "read", "read-many", "serve", "benchmark", "doctor"),
     }
     for name in (*COMMANDS, "--version", "--install-completion", "--show-completion", "--help"):
         assert re.search(rf"^│ {name} ", done.stdout, re.MULTILINE), name

@@ -102,7 +102,7 @@ def test_every_make_target_that_the_pages_name_exists() -> None:
 
 COMMANDS = [
     *("train", "train-reader", "adapt", "sweep", "evaluate", "report", "export"),
-    *("read", "read-many", "serve", "doctor", "benchmark"),
+    *("predict", "read", "read-many", "serve", "doctor", "benchmark"),
 ]
 
 

@@ -10,6 +10,7 @@ import io
 import os
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Annotated, Any, NoReturn
 
@@ -81,12 +82,13 @@ def _unwrap(docstring: str) -> str:
     return escape("\n\n".join(" ".join(paragraph.split()) for paragraph in docstring.split("\n\n")))
 
 
-for panel, commands in {
+PANELS: dict[str, tuple[Callable[..., None], ...]] = {
     TRAIN: (train_commands.train, train_commands.train_reader, train_commands.adapt, train_commands.sweep),
-    RUNS: (run_commands.evaluate, run_commands.report, run_commands.export),
+    RUNS: (run_commands.evaluate, run_commands.predict, run_commands.report, run_commands.export),
     READ: (read_commands.read, read_commands.read_many, read_commands.serve),
     TOOLS: (tool_commands.benchmark, tool_commands.doctor),
-}.items():
+}
+for panel, commands in PANELS.items():
     for command in commands:
         app.command(cls=_Command, help=_unwrap(command.__doc__ or ""), rich_help_panel=panel)(command)
 

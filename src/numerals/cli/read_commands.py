@@ -7,15 +7,12 @@ import contextlib
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from numerals.cli.options import ACCESS, RAY, AddressOption, ModelOption
 from numerals.errors import InputError, MissingError
-
-if TYPE_CHECKING:
-    from numerals.cli import read_files
 
 
 def read(
@@ -76,27 +73,14 @@ def read(
         with contextlib.closing(read_files.with_progress(names)) as tracked:
             readings = read_files.read_all(Reader(model), sandbox, tracked, annotated, min_confidence)
             reported = read_files.report_problems(readings, len(names), problems, print_error)
-            _print_all(read_files.FORMATS[output_format](reported, len(names) > 1))
+            read_files.print_all(
+                read_files.FORMATS[output_format](reported, len(names) > 1), "what was read is printed"
+            )
     marked = problems.rows_to_review if strict else 0
     if marked:
         print_error(f"{marked} of {problems.rows} rows are below --min-confidence {min_confidence}; check those marked")
     if marked or problems.errors:
         raise typer.Exit(1)
-
-
-def _print_all(chunks: "read_files.Chunks") -> None:
-    """Print each chunk as it comes. On Ctrl-C, print what closes an open list.
-
-    Raises:
-        KeyboardInterrupt: with a message that says what was printed.
-    """
-    try:
-        for chunk in chunks:
-            print(chunk, end="", flush=True)
-    except KeyboardInterrupt as error:
-        with contextlib.suppress(KeyboardInterrupt, StopIteration):
-            print(chunks.throw(error), end="", flush=True)
-        raise KeyboardInterrupt("what was read is printed") from error
 
 
 def read_many(

@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import Progress
@@ -24,7 +24,7 @@ from numerals.errors import InputError, NumeralsError, PictureError, StorageErro
 from numerals.files import make_folder, write_atomically
 from numerals.read.annotate import annotate
 from numerals.read.pages import SUFFIXES
-from numerals.read.picture import MAX_FILE_BYTES
+from numerals.read.picture import MAX_FILE_BYTES, Picture
 from numerals.read.reader import Reader
 from numerals.read.sandbox import Sandbox
 from numerals.results import Page, Row
@@ -129,7 +129,7 @@ def read_all(
     for name in names:
         number, stem = 0, _stem(name, stems)
         try:
-            with contextlib.closing(sandbox.pages(_standard_input() if name == STDIN else name)) as pages:
+            with contextlib.closing(load_pages(sandbox, name)) as pages:
                 for number, loaded in enumerate(pages, 1):
                     page = reader.read(loaded)
                     if annotated:
@@ -170,6 +170,15 @@ def report_problems(
         raise InputError(problems.errors[0])
 
 
+def load_pages(sandbox: Sandbox, name: str) -> Generator[Picture, None, None]:
+    """The pages of a picture that an argument of the command names; close the generator at the end.
+
+    Raises:
+        NumeralsError: the picture cannot be read; see `Sandbox.pages`.
+    """
+    return sandbox.pages(_standard_input() if name == STDIN else name)
+
+
 def _standard_input() -> bytes:
     if sys.stdin is None:
         raise PictureError("standard input is closed; give a file")
@@ -179,8 +188,14 @@ def _standard_input() -> bytes:
     return content
 
 
-def as_json(readings: Iterable[Reading], named: bool) -> Chunks:
-    """A list with one object per page. The list is closed even if an error or Ctrl-C ends it early."""
+class Record(Protocol):
+    """What a command prints as an object of a JSON list."""
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+def as_json(readings: Iterable[Record], named: bool = True) -> Chunks:
+    """A list with one object per reading. The list is closed even if an error or Ctrl-C ends it early."""
     yield "["
     separator = "\n"
     try:
@@ -226,6 +241,25 @@ def as_text(readings: Iterable[Reading], named: bool) -> Chunks:
         for row, review in reading.rows:
             line = f"{row.text} ?\n" if review else f"{row.text}\n"
             yield f"{printable(reading.picture)}: {line}" if named else line
+
+
+def print_all(chunks: Chunks, interrupted: str) -> None:
+    """Print each chunk as it comes. On Ctrl-C, print what closes an open list.
+
+    Args:
+        chunks: text, as one of the formats makes it.
+        interrupted: says what was printed.
+
+    Raises:
+        KeyboardInterrupt: with the message `interrupted`.
+    """
+    try:
+        for chunk in chunks:
+            print(chunk, end="", flush=True)
+    except KeyboardInterrupt as error:
+        with contextlib.suppress(KeyboardInterrupt, StopIteration):
+            print(chunks.throw(error), end="", flush=True)
+        raise KeyboardInterrupt(interrupted) from error
 
 
 FORMATS: dict[str, Callable[[Iterable[Reading], bool], Chunks]] = {

@@ -1,5 +1,6 @@
-"""The commands evaluate, report and export, which take a run folder."""
+"""The commands evaluate, predict, report and export, which take a run folder."""
 
+import contextlib
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from numerals.cli.options import DeviceOption, JsonOption
+from numerals.cli.options import OUTPUT, DeviceOption, JsonOption
 from numerals.errors import InputError
 
 
@@ -75,6 +76,45 @@ def evaluate(
         if not as_json:
             tables.print_robustness(measured)
     Result(score_line(metrics.accuracy, metrics.loss), details).print(as_json)
+
+
+def predict(
+    model: Annotated[Path, typer.Argument(metavar="RUN|MODEL.onnx", help="A run folder, or an exported model.")],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(metavar="PICTURE...", help="Pictures of one digit each, folders of them, or - for stdin."),
+    ],
+    as_json: Annotated[
+        bool,
+        typer.Option(
+            "--json",
+            help="Print a list of objects with digit, confidence, probabilities and error.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+) -> None:
+    """Name the digit in each picture, and show how probable the model finds each of the ten.
+
+    A picture may have any size, colour and polarity; it is brought into MNIST's form first. For pictures of several
+    digits, use numerals read.
+
+    An exported model needs no PyTorch. Reports a picture that cannot be used, names the others, and exits with 1 (with
+    2 if it was the only one).
+    """
+    from numerals.read.sandbox import Sandbox
+
+    with contextlib.closing(Sandbox()) as sandbox:  # its process starts while this one loads the model
+        from numerals.cli import predict, read_files
+        from numerals.cli.terminal import print_error
+
+        names, errors = read_files.list_sources(pictures), list[str]()
+        with contextlib.closing(read_files.with_progress(names)) as tracked:
+            predictions = predict.predict_all(predict.load(model), sandbox, tracked)
+            reported = predict.report_errors(predictions, len(names), errors, print_error)
+            chunks = read_files.as_json(reported) if as_json else predict.as_text(reported)
+            read_files.print_all(chunks, "what was predicted is printed")
+    if errors:
+        raise typer.Exit(1)
 
 
 def report(
