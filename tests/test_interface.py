@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 import numerals
 from numerals.errors import DataError, NumeralsError, RecipeError, RunError
+from tests.conftest import NUMERALS, run_quietly
 from tests.helpers.keras_peer import small
 from tests.helpers.trainings import DATA, Recorder, interrupt
 
@@ -149,3 +151,19 @@ def test_progress_is_not_shown_in_files(tmp_path: Path, capsys: pytest.CaptureFi
     assert capsys.readouterr() == ("", "")
     numerals.train(small(), DATA, out=tmp_path / "other", device="cpu", epochs=1, progress=True)
     assert "epoch 1/1" in capsys.readouterr().err
+
+
+def test_the_log_has_what_the_command_line_prints(
+    tmp_path: Path, small_npz: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", "numerals"):
+        numerals.train("instant", small_npz, out=tmp_path / "run", epochs=1, progress=False)
+    options = ("--recipe", "instant", "--data", small_npz, "--epochs", 1, "--out", tmp_path / "other")
+    printed = run_quietly((*NUMERALS, "train", *options)).stderr.replace("other", "run")
+
+    def comparable(lines: list[str]) -> list[str]:
+        return [re.sub(r"\d+\.\d+", "N", line).rstrip() for line in lines]
+
+    assert comparable("\n".join(caplog.messages).splitlines()) == comparable(printed.splitlines())
+    resumed = run_quietly((*NUMERALS, "train", "--resume", tmp_path / "run")).stderr
+    assert resumed.count("Finished 1 epoch.") == 1

@@ -84,7 +84,7 @@ def _resume(options: TrainOptions, folder: Path) -> Result:
     from numerals.runs.resume import resume
 
     keep_freed_memory()
-    log_to_stderr(options.quiet)
+    log_to_stderr(quiet=True)  # the damages that it found; the progress prints the rest itself
     with TrainingProgress(plain_console(options.quiet)) as progress:
         run = resume(
             folder,

@@ -1,5 +1,6 @@
 """A training as it goes: the layers, a progress bar, a line per epoch, and what was saved."""
 
+import logging
 import shlex
 from typing import Self
 
@@ -12,9 +13,13 @@ from numerals.article.fit import Callback
 from numerals.article.state import TrainingState
 from numerals.runs.train import FinishedRun
 
+LOG = logging.getLogger(__name__)
+
 
 class TrainingProgress(Callback):
-    """Use it as a context manager, so that the bar disappears when the training ends, however it ends."""
+    """Prints the progress, and logs it too: also where nothing is printed.
+
+    Use it as a context manager, so that the bar disappears when the training ends, however it ends."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -88,6 +93,7 @@ class TrainingProgress(Callback):
             self._print(f"To see the curves: open curves.svg there, or run tensorboard --logdir {folder}")
 
     def _print(self, line: str) -> None:
+        LOG.info("%s", line)
         try:
             self._console.print(line)
         except OSError:  # stderr was closed, which is no reason to end a training
