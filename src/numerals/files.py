@@ -157,6 +157,12 @@ def read_plain(path: Path, limit: int) -> bytes:
         return file.read(os.fstat(file.fileno()).st_size)
 
 
+def url_message(path: str | Path) -> str | None:
+    """What to say of a missing file whose name is a URL; None for other names. Path has merged the slashes of a URL."""
+    url = re.match(r"([a-z][a-z\d+.-]+):/+(.+)", str(path), re.IGNORECASE)
+    return f"{url[1]}://{url[2]}: URLs are not fetched; download it first" if url else None
+
+
 def readable_size(size: int) -> str:
     """Format a number of bytes, such as 1.5 GiB."""
     for unit, name in ((2**30, "GiB"), (2**20, "MiB")):

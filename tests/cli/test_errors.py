@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 import safetensors.numpy
 
+from numerals.read import model_files
 from tests.conftest import NUMERALS, mounts, run_on_full_disk, run_quietly
 from tests.helpers.commands import assert_one_line, call
+from tests.helpers.serving import drawing_png
 
 
 def test_a_mistake_is_one_line_in_a_real_process(tmp_path: Path) -> None:
@@ -119,3 +121,35 @@ def test_a_disk_that_fills_up_later_keeps_whole_files_only(
     assert json.loads(resumed)["weights_sha256"] == json.loads(uninterrupted)["weights_sha256"], (
         "it continues when there is room again"
     )
+
+
+URL = "https://example.com/7.onnx"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("read", URL),
+        ("predict", model_files.shipped_path(), URL),
+        ("read", "--model", URL, "7.png"),
+        ("train", "--data", URL),
+        ("evaluate", URL),
+        ("report", URL.removesuffix(".onnx")),
+    ],
+)
+def test_a_url_is_refused_with_what_to_do(
+    arguments: tuple[object, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, stdout, stderr = call(capfd, *arguments)
+    url = next(str(each) for each in arguments if "://" in str(each))
+    assert (code, stdout, stderr) == (2, "", f"numerals: {url}: URLs are not fetched; download it first\n")
+
+
+def test_a_file_whose_name_looks_like_a_url_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("https:").mkdir()
+    Path("https://7.png").write_bytes(drawing_png("7"))
+    assert call(capfd, "read", "https://7.png") == (0, "7\n", "")

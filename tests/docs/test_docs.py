@@ -93,6 +93,13 @@ def test_contributing_names_modules_that_exist() -> None:
         assert any((folder / f"{name}.py").exists() or (folder / name).is_dir() for folder in folders), name
 
 
+def test_the_readme_activates_the_environment_before_it_uses_it() -> None:
+    text = (ROOT / "README.md").read_text()
+    shell = re.findall(r"^    (\S.*)$", text, re.MULTILINE)
+    first = next(number for number, line in enumerate(shell) if line.startswith("numerals "))
+    assert any(line.startswith("source .venv/bin/activate") for line in shell[:first])
+
+
 def test_every_make_target_that_the_pages_name_exists() -> None:
     targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
     for page in PAGES:

@@ -38,7 +38,7 @@ from numerals.article.data import (
     split_indices,
 )
 from numerals.errors import DataError
-from numerals.files import open_plain, readable_size
+from numerals.files import open_plain, readable_size, url_message
 from numerals.spec import CLASSES, PIXELS, SIDE, WHITE
 
 TrainTest = tuple[LabelledImages, LabelledImages]
@@ -103,7 +103,7 @@ def from_arrays(arrays: Sequence[Any]) -> Dataset:
 
 def _read(path: Path) -> TrainTest:
     if not path.exists():
-        raise DataError(f"{path}: no such file or folder; --data accepts {ACCEPTED}")
+        raise DataError(url_message(path) or f"{path}: no such file or folder; --data accepts {ACCEPTED}")
     suffix = path.suffix.lower()
     if suffix == ".csv" and path.is_file():
         return _with_test_part(_read_csv(path), path)

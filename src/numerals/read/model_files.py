@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from numerals.errors import ModelError
-from numerals.files import read_plain
+from numerals.files import read_plain, url_message
 from numerals.read import model_check
 
 DIGIT_MODEL, ROW_MODEL = "reader.onnx", "rows.onnx"  # the models that come with numerals
@@ -64,7 +64,8 @@ def load(path: str | Path | None = None, name: str = DIGIT_MODEL) -> ModelFile:
         beside = read_plain(card_path, MAX_CARD_BYTES) if os.path.lexists(card_path) else None
     except OSError as error:
         raise ModelError(
-            f"{error.filename}: cannot be read ({error.strerror}); give an .onnx file that numerals export wrote"
+            url_message(path)
+            or f"{error.filename}: cannot be read ({error.strerror}); give an .onnx file that numerals export wrote"
         ) from error
     sha256 = hashlib.sha256(content).hexdigest()
     if beside is not None:

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from numerals.errors import PictureError
+from numerals.files import url_message
 from numerals.read.pixels import MAX_PIXELS, Pixels, has_16_bit_colours, pixels_from_array, pixels_from_image
 from numerals.spec import WHITE
 
@@ -133,7 +134,7 @@ def open_source(source: Any) -> Iterator[tuple[BinaryIO, str]]:
         file = open(name, "rb")  # noqa: SIM115 (errors of reading are not those of opening)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
-        raise PictureError(f"{name}: cannot be read ({reason or error})") from error
+        raise PictureError(url_message(name) or f"{name}: cannot be read ({reason or error})") from error
     with file:
         yield file, name
 

@@ -45,6 +45,7 @@ from numerals.files import (
     readable_json,
     readable_size,
     sha256,
+    url_message,
     write_atomically,
     write_folder,
 )
@@ -98,7 +99,7 @@ class RunFolder:
         folder = cls(Path(path))
         for name in ("recipe.toml", "model.safetensors"):
             if not (folder.path / name).is_file():
-                raise RunError(f"{path}: not a run folder, {name} is missing")
+                raise RunError(url_message(path) or f"{path}: not a run folder, {name} is missing")
         return folder
 
     def discard(self) -> None:
