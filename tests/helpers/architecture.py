@@ -9,7 +9,7 @@ from pathlib import Path
 
 PACKAGES = [  # each may import only from those before it
     *("spec", "errors", "files", "processes", "results", "seeds"),
-    *("read", "ops", "article", "plots", "runs", "handwriting", "readers", "export", "report", "interface"),
+    *("read", "ops", "article", "plots", "runs", "handwriting", "readers", "export", "report", "interface", "sklearn"),
     *("scale", "server", "__init__", "cli", "__main__"),
 ]
 SIBLINGS = {"spec", "errors", "files", "processes", "results", "seeds"}  # these may import each other

@@ -184,7 +184,7 @@ def as_digits(images: npt.ArrayLike, name: str) -> Images:
         raise DataError(f"{name}: pixels of 0 and 1 only; multiply them by {WHITE}, or pass them as floats")
     if pixels.dtype.kind == "f" and 0 < brightest <= 1 and pixels.min() >= 0:
         pixels = np.rint(pixels * pixels.dtype.type(WHITE))
-    return _bytes(pixels, WHITE, f"{name}: pixel")
+    return _bytes(pixels, WHITE, f"{name}: pixel", f"whole numbers from 0 to {WHITE}, or all from 0 to 1")
 
 
 def as_labels(labels: npt.ArrayLike, name: str) -> Labels:
@@ -204,7 +204,7 @@ def as_labels(labels: npt.ArrayLike, name: str) -> Labels:
         classes = classes.argmax(axis=1)
     if classes.ndim != 1:
         raise DataError(f"{name}: labels of shape {classes.shape}; there must be one label per image")
-    return _bytes(classes, len(CLASSES) - 1, f"{name}: label")
+    return _bytes(classes, len(CLASSES) - 1, f"{name}: label", f"whole numbers from 0 to {len(CLASSES) - 1}")
 
 
 def check_digits(images: npt.ArrayLike, labels: npt.ArrayLike, name: str) -> LabelledImages:
@@ -228,16 +228,16 @@ def _as_array(values: npt.ArrayLike, name: str) -> npt.NDArray[Any]:
         raise DataError(f"{name}: not an array; its parts have different shapes") from error
 
 
-def _bytes(values: npt.NDArray[Any], high: int, name: str) -> npt.NDArray[np.uint8]:
+def _bytes(values: npt.NDArray[Any], high: int, name: str, allowed: str) -> npt.NDArray[np.uint8]:
     """Convert whole numbers from 0 to `high` to uint8; the DataError names the first wrong value and its image."""
     if values.dtype.kind not in "uif":
-        raise DataError(f"{name}s are of type {values.dtype}; they must be whole numbers from 0 to {high}")
+        raise DataError(f"{name}s are of type {values.dtype}; they must be {allowed}")
     wrong = (values < 0) | (values > high)
     if values.dtype.kind == "f":
         wrong |= values != np.floor(values)  # true for NaN too
     if wrong.any():
         first = int(np.flatnonzero(wrong.reshape(len(values), -1).any(axis=1))[0])
-        raise DataError(f"{name} {values[wrong].flat[0]} of image {first}; they must be whole numbers from 0 to {high}")
+        raise DataError(f"{name} {values[wrong].flat[0]} of image {first}; they must be {allowed}")
     return np.ascontiguousarray(values, np.uint8)
 
 
