@@ -18,7 +18,7 @@ from numerals.article.fit import Callback
 from numerals.article.metrics import Metrics
 from numerals.article.metrics import evaluate as evaluate_predictions
 from numerals.article.recipe import Recipe
-from numerals.errors import RunError
+from numerals.errors import InputError, RunError
 from numerals.runs import resume as runs_resume
 from numerals.runs import train as runs_train
 from numerals.runs.folder import RunFolder
@@ -111,16 +111,25 @@ class Run:
 
         return report([self.folder], Path(out) if out is not None else None, robustness, self._data)
 
-    def export(self, out: str | Path | None = None) -> Path:
-        """Write the network as an ONNX file that `Reader(model=...)` reads with, and return its path.
+    def export(self, file_format: str = "onnx", out: str | Path | None = None) -> Path:
+        """Write the network as a file, and return its path.
 
         Args:
-            out: the file; by default model.onnx in the run folder. Its card is in it, and next to it as .json.
+            file_format: "onnx", which `Reader(model=...)` reads with, or "keras", for `keras.models.load_model`.
+            out: the file; by default model.onnx or model.keras in the run folder. An ONNX file has its card in it, and
+                next to it as .json.
 
         Raises:
             RunError, DataError, InputError: the run, its digits or `out` cannot be used; nothing is written.
-            FailureError: ONNX and PyTorch disagree; nothing is written.
+            MissingError: Keras is not installed.
+            FailureError: the file's answers are not PyTorch's; nothing is written.
         """
+        if file_format == "keras":
+            from numerals.export.keras_model import export_keras
+
+            return export_keras(self.folder, out, self._data)
+        if file_format != "onnx":
+            raise InputError(f"format {file_format!r}: must be onnx or keras")
         from numerals.export.export import export
 
         return export(self.folder, out, self._data)[0]

@@ -14,7 +14,12 @@ PACKAGES = [  # each may import only from those before it
 ]
 SIBLINGS = {"spec", "errors", "files", "processes", "results", "seeds"}  # these may import each other
 NO_TORCH = {"spec", "errors", "files", "processes", "results", "read", "server"}  # not even indirectly
-OWNERS = {"ray": {"scale"}, "onnxruntime": {"read.recognise"}, "keras": set[str](), "tensorflow": set[str]()}
+OWNERS = {
+    "ray": {"scale"},
+    "onnxruntime": {"read.recognise"},
+    "keras": {"export.keras_model"},
+    "tensorflow": set[str](),
+}
 TRAININGS = (
     "runs.train",
     "readers.train",

@@ -154,11 +154,17 @@ def report(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder (see numerals train).")],
     file_format: Annotated[
-        str, typer.Option("--format", metavar="onnx", help="Choose the file format.", autocompletion=lambda: ["onnx"])
+        str,
+        typer.Option(
+            "--format",
+            metavar="onnx|keras",
+            help="Choose the file format: keras writes model.keras, for Keras's load_model.",
+            autocompletion=lambda: ["onnx", "keras"],
+        ),
     ] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.onnx", help="Write to this file instead of model.onnx in the run folder."),
+        typer.Option(metavar="FILE", help="Write to this file instead of model.onnx or model.keras in the run folder."),
     ] = None,
 ) -> None:
     """Export a run's network as an ONNX file with preprocessing, calibration and its card inside.
@@ -168,11 +174,21 @@ def export(
 
     Compares PyTorch and ONNX on every test digit (or on strips of rows) and fails if an answer differs.
     To read with the file: numerals read --model FILE.onnx.
+
+    --format keras writes the article's network as a model of Keras's, with its layers and compile settings, and fails
+    if a probability differs from PyTorch's. It needs numerals\\[keras].
     """
+    if file_format == "keras":
+        from numerals.export.keras_model import export_keras
+
+        path = export_keras(run, out)
+        print(f"{path}  {path.stat().st_size / 1e6:.2f} MB; agrees with PyTorch", file=sys.stderr)
+        print(path)
+        return
+    if file_format != "onnx":
+        raise InputError(f"--format {file_format}: must be onnx or keras")
     from numerals.export.export import export as run_export
 
-    if file_format != "onnx":
-        raise InputError(f"--format {file_format}: must be onnx")
     path, card = run_export(run, out)
     figures = ", ".join(f"{name} {share:.4f}" for name, share in card.model.accuracy.items())
     size, beside = path.stat().st_size, path.with_suffix(".json").name
