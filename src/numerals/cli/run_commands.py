@@ -176,7 +176,7 @@ def export(
     To read with the file: numerals read --model FILE.onnx.
 
     --format keras writes the article's network as a model of Keras's, with its layers and compile settings, and fails
-    if a probability differs from PyTorch's. It needs numerals\\[keras].
+    if a probability differs from PyTorch's. It needs the extra keras.
     """
     if file_format == "keras":
         from numerals.export.keras_model import export_keras
