@@ -141,7 +141,7 @@ def test_the_same_seed_gives_the_same_weights(
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (DIGITS, ("--epochs", "3"), "train-reader has no option --epochs; set steps or rounds in a recipe file"),
+        (DIGITS, ("--epochs", "3"), "train-reader has no option --epochs; use --set steps=VALUE or --set rounds=VALUE"),
         (ROWS, ("--device", "cuda"), "train-reader has no option --device"),
         (DIGITS.replace("fresh", "frsh"), (), "did you mean fresh?"),
         (ROWS.replace('"rows"', '"cows"', 1), (), "network = 'cows'"),
